@@ -1,0 +1,37 @@
+"""Names of the environment variables that the operator sets in the pods it starts.
+
+The pods read them once, at start. Orders (what to train, what to sample) never come this way: they come by HTTP,
+so that a pod that restarts is told again instead of acting on stale variables.
+"""
+
+from typing import Final
+
+VOLUME_ROOT: Final = "REWRITER_VOLUME_ROOT"
+"""Directory of this release on the shared volume, as the pod sees it."""
+
+AGENT_TOKEN: Final = "REWRITER_AGENT_TOKEN"
+"""Bearer token that every control call must carry."""
+
+AGENT_PORT: Final = "REWRITER_AGENT_PORT"
+"""TCP port of the control server, default 8080."""
+
+POD_UID: Final = "REWRITER_POD_UID"
+"""uid of the pod: names temporary directories, so that two writers never share one."""
+
+RELEASE: Final = "REWRITER_RELEASE"
+"""Name of the RewriterRelease, for log lines and metrics only."""
+
+ENGINE: Final = "REWRITER_ENGINE"
+"""JSON of messages.EngineConfig: how the sampler and serving pods build their vLLM engine."""
+
+SERVING: Final = "REWRITER_SERVING"
+"""JSON of messages.ServingConfig: which revision a serving pod serves."""
+
+PREPARE: Final = "REWRITER_PREPARE"
+"""JSON of messages.PrepareOrder: what the prepare pod checks and imports."""
+
+RECORD: Final = "REWRITER_RECORD"
+"""JSON of messages.PromotionRecord: what the record pod writes to promoted.json."""
+
+TRAINER_DTYPE: Final = "REWRITER_TRAINER_DTYPE"
+"""float32 or bfloat16."""

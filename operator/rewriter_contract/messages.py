@@ -1,0 +1,475 @@
+"""Bodies of every HTTP call between the operator and the pods (DESIGN, section 7), and of the pods' configuration.
+
+Frozen values; `wire` turns them into JSON. Paths are relative to the volume root (see volume.py). A score that could
+not be had is `None` with a reason beside it: missing is not zero, and is never imputed.
+"""
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+PASSTHROUGH = "passthrough"
+"""The revision name and weights version of the built-in backend that answers "no rewrites"."""
+
+STAGE_HEADER = "x-rewriter-stage"
+"""Request header by which a consumer says which stage it is; the route and the counters go by it."""
+
+STAGES = ("finerank", "rawrank", "recall")
+"""Consumption stages, from the smallest blast radius to the largest."""
+
+
+class WorkState(StrEnum):
+    """Where a piece of long work is."""
+
+    RUNNING = "Running"
+    DONE = "Done"
+    FAILED = "Failed"
+    CANCELLED = "Cancelled"
+
+
+# --- configuration of pods -------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class PromptConfig:
+    """How a query becomes the model's prompt and a completion becomes a rewrite."""
+
+    template: str
+    """Contains `{query}` once. The completion is cut at the first stop string and stripped."""
+    stop: tuple[str, ...] = ("\n",)
+    chat: bool = False
+    """True: `template` is the user message of the tokenizer's chat template; False: it is the whole prompt."""
+
+
+@dataclass(frozen=True)
+class EngineConfig:
+    """How a sampler or serving pod builds its vLLM engine."""
+
+    prompt: PromptConfig
+    dtype: str = "float32"
+    max_length: int = 512
+    """Longest prompt plus completion, in tokens."""
+    tensor_parallel: int = 1
+    kv_cache_gib: int = 1
+    """CPU only: memory for the key-value cache."""
+    gpu_memory_utilization: float = 0.9
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class ServingConfig:
+    """What a serving pod serves. `weights` None is the passthrough: it answers with no rewrites."""
+
+    revision: str
+    """`r0007`, or `passthrough`."""
+    weights: "WeightsRef | None" = None
+    max_tokens: int = 24
+    max_rewrites: int = 4
+    request_timeout_seconds: float = 5.0
+
+
+@dataclass(frozen=True)
+class WeightsRef:
+    """A weight set on the volume: version, and the digest of its manifest."""
+
+    version: str
+    digest: str
+
+
+# --- prepare and record (pods that run once and answer through their termination message) -----------------------------
+
+
+@dataclass(frozen=True)
+class PrepareOrder:
+    """What must be there before a cycle starts. The prepare pod also writes cycles/NNNN/spec.json."""
+
+    cycle: int
+    model_path: str
+    """Directory of the base model on the volume."""
+    dtype: str
+    data_files: dict[str, str]
+    """Role (corpus, train, validation, gate) -> path on the volume."""
+    services: dict[str, str]
+    """Role (relevance, search) -> URL that must answer a GET of `health_path` with 200."""
+    health_path: str
+    resolved_spec: str
+    """JSON text of the resolved spec; written to cycles/NNNN/spec.json."""
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Something that a person has to mend before the cycle can start."""
+
+    reason: str
+    """CamelCase, a condition reason: ModelMissing, DataFileMissing, DataFileInvalid, RelevanceServiceUnreachable, ..."""
+    message: str
+
+
+@dataclass(frozen=True)
+class PrepareResult:
+    """Termination message of the prepare pod (at most 4 KiB of JSON)."""
+
+    problems: tuple[Problem, ...] = ()
+    base: WeightsRef | None = None
+    """The base model, imported as a weight set."""
+    data_digests: dict[str, str] = field(default_factory=dict)
+    train_queries: int = 0
+    gate_queries: int = 0
+    relevance_model: str = ""
+    promoted: "PromotionRecord | None" = None
+    """promoted.json as it stands on the volume, for a release that was re-created over it."""
+
+
+@dataclass(frozen=True)
+class PromotionRecord:
+    """promoted.json: what serves each stage."""
+
+    release: str
+    revision: int
+    stages: dict[str, WeightsRef]
+    history: tuple[WeightsRef, ...] = ()
+
+
+# --- sampler: weights --------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class WeightsOrder:
+    """PUT /v1/weights: load this version, or refuse and keep the one that is loaded."""
+
+    version: str
+    digest: str
+    pause_timeout_seconds: float = 30.0
+
+
+class LoadState(StrEnum):
+    """What a sampler or serving pod's engine is doing."""
+
+    EMPTY = "Empty"
+    LOADING = "Loading"
+    READY = "Ready"
+    FAILED = "Failed"
+
+
+@dataclass(frozen=True)
+class SamplerState:
+    """GET /v1/state of a sampler. A changed boot_id means: push the weights again."""
+
+    boot_id: str
+    state: LoadState
+    weights: WeightsRef | None
+    message: str = ""
+    """Why the last load failed; empty otherwise."""
+    in_flight: int = 0
+    reloads: int = 0
+    paused_seconds: float = 0.0
+    """How long generation stood still for the last reload."""
+    canary_difference: float | None = None
+    """Largest absolute log-probability difference of the last canary."""
+
+
+# --- sampler: samples and scores ---------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class FusionTerm:
+    """One stage's factor of the production fusion: (b + a*rel)^gamma."""
+
+    stage: str
+    a: float
+    b: float
+    gamma: float
+
+
+@dataclass(frozen=True)
+class RewardConfig:
+    """The ratio reward (DESIGN, section 8), with everything that its revision digest covers."""
+
+    relevance_url: str
+    """POST here; see docs/relevance-api.md."""
+    fusion: tuple[FusionTerm, ...]
+    negatives_weight: float
+    """lambda: weight of the negatives' mean log ratio."""
+    clip: float
+    """Each log ratio is clipped to +-clip."""
+    revision: str
+    """Digest over fusion, weights and the relevance model; rewards of different revisions are never compared."""
+    timeout_seconds: float = 10.0
+    max_missing: float = 0.02
+    """Share of samples without a score above which a shard fails."""
+
+
+@dataclass(frozen=True)
+class GenerationConfig:
+    """How rewrites are drawn."""
+
+    n: int
+    temperature: float
+    top_p: float = 1.0
+    max_tokens: int = 24
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class SamplesOrder:
+    """PUT /v1/samples/{cycle}/{phase}/{shard}; 412 when the loaded weights are not `weights`."""
+
+    weights: WeightsRef
+    requests_file: str
+    """JSONL of DataRow."""
+    requests_sha256: str
+    corpus_file: str
+    query_ids: tuple[str, ...]
+    """Which rows of the requests file this shard covers."""
+    generation: GenerationConfig
+    reward: RewardConfig
+    out: str
+
+
+@dataclass(frozen=True)
+class DataRow:
+    """One row of a train, validation or gate file (the user's data; docs/data.md)."""
+
+    id: str
+    query: str
+    positives: tuple[str, ...] = ()
+    """Document ids that were shown and liked (D+)."""
+    negatives: tuple[str, ...] = ()
+    """Document ids that were shown and skipped, or sampled near the query (D-)."""
+    labels: dict[str, float] = field(default_factory=dict)
+    """Document id -> grade; gold for the gate, never seen by training."""
+    slice: str = ""
+    """Kind of query, for the gate's slices."""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One drawn rewrite."""
+
+    text: str
+    score: float | None
+    """log R(x, y); None when it could not be had."""
+    missing: str = ""
+    """Why the score is missing."""
+    finished: bool = True
+    """False when the completion was cut at max_tokens."""
+
+
+@dataclass(frozen=True)
+class SampleRow:
+    """One row of a samples shard."""
+
+    id: str
+    query: str
+    prompt: str
+    """The exact prompt text, so that training sees what sampling saw."""
+    samples: tuple[Sample, ...]
+
+
+@dataclass(frozen=True)
+class WorkReport:
+    """GET of any long work (samples, evidence, phases)."""
+
+    state: WorkState
+    done: int = 0
+    total: int = 0
+    message: str = ""
+    metrics: dict[str, float] = field(default_factory=dict)
+    heartbeat_at: float = 0.0
+    """Unix seconds of the last sign of progress."""
+    shard: "ShardRef | None" = None
+    """Samples and evidence: what was written."""
+    weights: WeightsRef | None = None
+    """Phases: the weight set that was published."""
+
+
+@dataclass(frozen=True)
+class ShardRef:
+    """A finished shard."""
+
+    path: str
+    rows: int
+    sha256: str
+
+
+# --- sampler: gate evidence --------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class EvidenceOrder:
+    """PUT /v1/evidence/{cycle}/{side}/{shard}: answer the held-out queries with the loaded weights and measure.
+
+    `weights` None is the passthrough side: no rewrites, reward 0, gold of the original query alone.
+    """
+
+    weights: WeightsRef | None
+    requests_file: str
+    requests_sha256: str
+    corpus_file: str
+    query_ids: tuple[str, ...]
+    generation: GenerationConfig
+    reward: RewardConfig
+    search_url: str
+    """POST here for gold; see docs/search-api.md."""
+    out: str
+
+
+@dataclass(frozen=True)
+class EvidenceRow:
+    """What is known of one query on one side. None = could not be measured."""
+
+    id: str
+    slice: str
+    rewrites: tuple[str, ...]
+    reward: float | None
+    """Mean log R over the rewrites; 0.0 exactly where there are none."""
+    ndcg10: float | None
+    recall100: float | None
+    length_ratio: float | None
+    """Words of the rewrite over words of the query, mean."""
+    copy: bool
+    """The rewrite equals the query after normalisation."""
+    repetition: float
+    """Largest share that one word has among a rewrite's words (0 for rewrites of under 4 words)."""
+    format_ok: bool
+    """One line, no control or zero-width characters, no template words, not empty, not cut."""
+
+
+@dataclass(frozen=True)
+class EvidenceRows:
+    """GET /v1/evidence/{cycle}/{side}/{shard}/rows: the rows themselves, for the operator's gate."""
+
+    rows: tuple[EvidenceRow, ...]
+    sha256: str
+    reward_revision: str
+    relevance_model: str
+
+
+# --- trainer -----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class PairsConfig:
+    """How ranked samples become preference pairs."""
+
+    top_k: int = 2
+    margin: float = 0.02
+    """Least difference in log R between chosen and rejected."""
+    rejected_at: str = "min"
+    """`min` or `mu-2sigma`."""
+
+
+@dataclass(frozen=True)
+class MpoConfig:
+    """Mixed Preference Optimization: w_p*DPO + w_q*BCO(running delta) + w_g*NLL(chosen)."""
+
+    preference: float = 0.8
+    quality: float = 0.2
+    generation: float = 1.0
+    beta: float = 0.1
+
+
+@dataclass(frozen=True)
+class OptimizerConfig:
+    """AdamW and the batch."""
+
+    learning_rate: float = 5e-6
+    weight_decay: float = 0.05
+    warmup_ratio: float = 0.03
+    max_grad_norm: float = 1.0
+    pairs_per_step: int = 8
+    epochs: int = 1
+    zero_stage: int = 2
+
+
+@dataclass(frozen=True)
+class PhaseOrder:
+    """PUT /v1/phases/{cycle}/{phase}."""
+
+    base: WeightsRef
+    """The policy starts from this set (the one that the samples were drawn from)."""
+    reference: WeightsRef
+    """pi_0 of the preference terms."""
+    samples: tuple[ShardRef, ...]
+    pairs: PairsConfig
+    mpo: MpoConfig
+    optimizer: OptimizerConfig
+    dtype: str
+    seed: int
+    reward_revision: str
+    out_version: str
+    """Version under which the result is published."""
+    checkpoint_every: int = 20
+    """Optimizer steps between checkpoints."""
+
+
+@dataclass(frozen=True)
+class TrainerState:
+    """GET /v1/state of the trainer."""
+
+    boot_id: str
+    heartbeat_at: float
+    cycle: int = 0
+    phase: int = 0
+    step: int = 0
+    of: int = 0
+
+
+# --- serving -----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class RewriteRequest:
+    """POST /v1/rewrite"""
+
+    query: str
+    stage: str = ""
+    """Falls back to the x-rewriter-stage header, then to `unknown`."""
+    n: int = 1
+
+
+@dataclass(frozen=True)
+class Rewrite:
+    """One parallel signal."""
+
+    text: str
+    score: float | None = None
+    """Mean token log-probability, where the engine gives it."""
+
+
+@dataclass(frozen=True)
+class RewriteResponse:
+    """An empty list is a valid answer: the consumer goes on with the original query alone."""
+
+    rewrites: tuple[Rewrite, ...]
+    revision: str
+
+
+@dataclass(frozen=True)
+class StageCounters:
+    """Totals of one stage since the pod's start."""
+
+    requests: int = 0
+    errors: int = 0
+    """Requests that were not answered with 200."""
+    empty: int = 0
+    """Answers without a rewrite."""
+    timeouts: int = 0
+    latency_ms: dict[str, int] = field(default_factory=dict)
+    """Cumulative histogram: upper bound in ms ("50", "100", ..., "+Inf") -> count."""
+
+
+@dataclass(frozen=True)
+class ServingStats:
+    """GET /v1/stats of a serving or passthrough pod."""
+
+    boot_id: str
+    revision: str
+    state: LoadState
+    weights: WeightsRef | None
+    stages: dict[str, StageCounters]
+    message: str = ""
+
+
+LATENCY_BUCKETS_MS = (10, 25, 50, 100, 200, 300, 500, 750, 1000, 1500, 2000, 3000, 5000, 10000)
+"""Upper bounds of the latency histogram, the same in every serving pod so that they can be added."""
