@@ -1,0 +1,1 @@
+"""Parts of the container image builder (see e2e/cluster/images.py)."""
