@@ -211,6 +211,21 @@ class GenerationConfig:
 
 
 @dataclass(frozen=True)
+class Selection:
+    """Rows of a requests file, named without knowing their ids (the operator never reads the volume).
+
+    The rows are put into an order that only the seed and their ids decide; the selection is `count` rows of it from
+    `offset` on, going round, and of these every `shards`-th row from `shard` on. count 0 means all rows once.
+    """
+
+    seed: int
+    offset: int = 0
+    count: int = 0
+    shard: int = 0
+    shards: int = 1
+
+
+@dataclass(frozen=True)
 class SamplesOrder:
     """PUT /v1/samples/{cycle}/{phase}/{shard}; 412 when the loaded weights are not `weights`."""
 
@@ -219,8 +234,8 @@ class SamplesOrder:
     """JSONL of DataRow."""
     requests_sha256: str
     corpus_file: str
-    query_ids: tuple[str, ...]
-    """Which rows of the requests file this shard covers."""
+    selection: Selection
+    """Which rows of the requests file this shard covers; see selection.py."""
     generation: GenerationConfig
     reward: RewardConfig
     out: str
@@ -306,7 +321,7 @@ class EvidenceOrder:
     requests_file: str
     requests_sha256: str
     corpus_file: str
-    query_ids: tuple[str, ...]
+    selection: Selection
     generation: GenerationConfig
     reward: RewardConfig
     search_url: str
