@@ -1,0 +1,1 @@
+"""The rewriter operator: reconciles RewriterRelease objects (see docs/architecture.md)."""

@@ -1,0 +1,1 @@
+"""The API: pydantic models that are the one source of the CRDs, and the vocabulary of conditions."""

@@ -1,0 +1,1 @@
+"""The only place with clients: reads the world, does one write."""

@@ -1,0 +1,1 @@
+"""Spec -> manifests: pods, deployments, services, routes, and every name."""
