@@ -268,6 +268,9 @@ class Sample:
     """Why the score is missing."""
     finished: bool = True
     """False when the completion was cut at max_tokens."""
+    token_ids: tuple[int, ...] = ()
+    """The completion as the engine drew it, its terminator included. Training uses it as it is; where it is empty,
+    training tokenises `text` and the stop string again, which can differ from what was drawn (a leading space)."""
 
 
 @dataclass(frozen=True)
@@ -416,6 +419,9 @@ class PhaseOrder:
     """Version under which the result is published."""
     checkpoint_every: int = 20
     """Optimizer steps between checkpoints."""
+    stop: str = "\n"
+    """What ends a rewrite (the prompt's first stop string); empty: the tokenizer's end-of-sequence token. A finished
+    completion is trained with it, because a rewriter that never learns to end is cut at max_tokens."""
 
 
 @dataclass(frozen=True)
