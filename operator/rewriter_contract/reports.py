@@ -1,0 +1,154 @@
+"""The gate's report: what was checked, with which numbers, and the verdict. Written by the operator, kept on the volume.
+
+Everything that a person needs to disagree with the verdict is in it: every number, every bound, the settings, the
+seed, and the digests of the evidence. A value that could not be had is None and never makes a check pass.
+"""
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Final
+
+MAX_SUMMARY: Final = 300
+"""Characters of `GateReport.summary`: it goes into a status and an event."""
+
+
+class Verdict(StrEnum):
+    """Of one finding, and of the whole gate. Inconclusive never promotes and is not the candidate's fault."""
+
+    PASS = "Pass"
+    FAIL = "Fail"
+    INCONCLUSIVE = "Inconclusive"
+
+
+class Role(StrEnum):
+    """What a finding means for the verdict of the gate."""
+
+    PRIMARY = "Primary"
+    """The reason to promote: must be shown to be better."""
+    GUARDRAIL = "Guardrail"
+    """Must be shown not to be worse than the margin allows."""
+    INVARIANT = "Invariant"
+    """Holds for every candidate, whatever the incumbent does."""
+    HACKING_DETECTOR = "HackingDetector"
+    """Refuses a reward that rises while gold falls."""
+    DIAGNOSTIC = "Diagnostic"
+    """Shown, never decides."""
+
+
+class CheckName(StrEnum):
+    """Every check of the gate; the values are the names in `spec.gate.checks`. docs/gate.md has a section for each."""
+
+    EVIDENCE_IS_COMPLETE = "EvidenceIsComplete"
+    REWARD_GAIN = "RewardGain"
+    GOLD_NDCG = "GoldNdcg"
+    GOLD_RECALL = "GoldRecall"
+    NO_REWARD_HACKING = "NoRewardHacking"
+    TAIL_LOSS = "TailLoss"
+    SLICE_REGRESSIONS = "SliceRegressions"
+    LENGTH_RATIO = "LengthRatio"
+    LENGTH_TAIL = "LengthTail"
+    COPY_RATE = "CopyRate"
+    REPETITION = "Repetition"
+    FORMAT = "Format"
+    DISTINCT_REWRITES = "DistinctRewrites"
+    WINS_AND_LOSSES = "WinsAndLosses"
+    REWARD_AGREES_WITH_GOLD = "RewardAgreesWithGold"
+
+
+@dataclass(frozen=True)
+class CheckSettings:
+    """Numbers of one check; None keeps its default. What each number means for each check is in docs/gate.md."""
+
+    margin: float | None = None
+    min: float | None = None
+    max: float | None = None
+    disabled: bool = False
+    """Still measured and shown, as a diagnostic. Without effect on EvidenceIsComplete."""
+
+
+@dataclass(frozen=True)
+class GateSettings:
+    """How strictly to judge."""
+
+    alpha: float = 0.05
+    """Error rate of every one-sided bound: 0.05 draws a 90 % interval, whose ends are 95 % bounds."""
+    minimum_queries: int = 30
+    """Fewer paired queries than this are Inconclusive."""
+    seed: int = 0
+    resamples: int = 2000
+    checks: dict[str, CheckSettings] = field(default_factory=dict)
+    """CheckName -> overrides."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """The result of one check. All numbers are in the unit of the check; None = there is no such number."""
+
+    name: CheckName
+    role: Role
+    verdict: Verdict
+    message: str
+    """One line with the numbers that decided, e.g. `nDCG@10 difference -0.031, lower bound -0.062 < -0.050`."""
+    candidate: float | None = None
+    incumbent: float | None = None
+    difference: float | None = None
+    low: float | None = None
+    """One-sided lower bound of `difference` (or of `candidate`, for checks without an incumbent)."""
+    high: float | None = None
+    threshold: float | None = None
+    """What the bound was compared with."""
+    n: int = 0
+    """Queries that entered."""
+
+
+@dataclass(frozen=True)
+class SelfTest:
+    """The gate tried on something whose answer is known: a planted hack must fail, a model against itself must not."""
+
+    name: str
+    passed: bool
+    message: str
+
+
+@dataclass(frozen=True)
+class GateReport:
+    """The verdict with all that led to it."""
+
+    verdict: Verdict
+    reason: str
+    """One sentence: which check decided, or why nothing could be concluded."""
+    findings: tuple[Finding, ...]
+    self_tests: tuple[SelfTest, ...]
+    queries: int
+    """Queries that both sides answered."""
+    against_passthrough: bool
+    """The incumbent answers "no rewrites": checks of its texts are absolute."""
+    candidate_sha256: str
+    incumbent_sha256: str
+    reward_revision: str
+    relevance_model: str
+    settings: GateSettings
+
+    def summary(self) -> str:
+        """One line for status and events."""
+        line = f"{self.verdict}: {self.reason}"
+        return line if len(line) <= MAX_SUMMARY else line[: MAX_SUMMARY - 3] + "..."
+
+    def finding(self, name: CheckName) -> Finding:
+        """The finding of one check; every report has all of them.
+
+        Raises:
+            KeyError: when a report of another version lacks it.
+        """
+        for finding in self.findings:
+            if finding.name is name:
+                return finding
+        raise KeyError(f"the report has no finding {name}; it was written by another version")
+
+
+def evidence_digest(shards: Iterable[str]) -> str:
+    """One sha256 for a side whose evidence came in several shards (in shard order); a single shard keeps its own."""
+    digests = tuple(shards)
+    return digests[0] if len(digests) == 1 else hashlib.sha256("\n".join(digests).encode()).hexdigest()
