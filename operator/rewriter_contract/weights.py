@@ -14,7 +14,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, cast
 
 from rewriter_contract import wire
 from rewriter_contract.shards import sync_directory
@@ -155,6 +155,16 @@ def tensors_digest(directory: Path) -> str:
     if not lines:
         raise WeightsRefused(f"{directory.name}: no tensor in any *.safetensors file")
     return hashlib.sha256("\n".join(sorted(lines)).encode()).hexdigest()
+
+
+def tensor_shapes(directory: Path) -> dict[str, tuple[int, ...]]:
+    """Shape of every tensor in the set's safetensors files, by name."""
+    shapes: dict[str, tuple[int, ...]] = {}
+    for path in sorted(directory.glob("*.safetensors")):
+        for name, entry in _safetensors_header(path).items():
+            if name != "__metadata__":
+                shapes[name] = tuple(cast("list[int]", entry["shape"]))
+    return shapes
 
 
 def file_sha256(path: Path) -> str:
