@@ -1,4 +1,4 @@
-"""The gate's report: what was checked, with which numbers, and the verdict. Written by the operator, kept on the volume.
+"""The gate's report: what was checked, with which numbers, and the verdict. Made by the operator, kept on the volume.
 
 Everything that a person needs to disagree with the verdict is in it: every number, every bound, the settings, the
 seed, and the digests of the evidence. A value that could not be had is None and never makes a check pass.
