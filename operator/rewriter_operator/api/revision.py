@@ -1,0 +1,44 @@
+"""RewriterRevision: the immutable result of a cycle, with the evidence it was judged by."""
+
+from typing import Annotated
+
+from pydantic import Field
+
+from rewriter_operator.api.model import ApiModel, Digest, Name, ShortText
+from rewriter_operator.api.status import GateResult, Metrics, Outcome, Weights
+
+
+class RevisionPhase(ApiModel):
+    """One phase of the cycle that made the revision."""
+
+    number: int
+    version: Annotated[str, Field(max_length=64)]
+    metrics: Metrics = {}
+
+
+class RewriterRevisionSpec(ApiModel):
+    """Which weights, trained how. Never changed after creation."""
+
+    release_name: Name
+    revision: Annotated[int, Field(ge=0)]
+    weights: Weights
+    parent: Annotated[str, Field(max_length=64)] = ""
+    """Weights that the cycle started from."""
+    spec_digest: Digest
+    reward_revision: Annotated[str, Field(max_length=64)] = ""
+    """Digest of the reward that trained it."""
+    relevance_model: Annotated[str, Field(max_length=256)] = ""
+    data_digests: Annotated[dict[str, str], Field(max_length=8)] = {}
+    phases: Annotated[list[RevisionPhase], Field(max_length=1000)] = []
+    gate: GateResult | None = None
+    compared_with: Annotated[str, Field(max_length=64)] = ""
+    """Revision that the gate compared it with."""
+
+
+class RewriterRevisionStatus(ApiModel):
+    """What became of it."""
+
+    outcome: Outcome | None = None
+    message: ShortText = ""
+    serving: Annotated[list[Name], Field(max_length=3)] = []
+    """Stages whose incumbent it is."""

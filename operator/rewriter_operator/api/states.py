@@ -1,0 +1,28 @@
+"""The states of a release, as the word that `status.state` may hold. What leads from one to another is core/states.py."""
+
+from enum import StrEnum
+
+
+class State(StrEnum):
+    """Where a release is in its life."""
+
+    BOOTSTRAPPING = "Bootstrapping"
+    """New: what serves first is being found out and brought up."""
+    IDLE = "Idle"
+    """No cycle runs; incumbents serve."""
+    PREPARING = "Preparing"
+    """Everything that the cycle needs is being checked."""
+    TRAINING = "Training"
+    """Phases run."""
+    GATING = "Gating"
+    """Evidence about the candidate is gathered and judged."""
+    DEPLOYING = "Deploying"
+    """The candidate's serving pods come up; no request reaches them."""
+    ROLLING_OUT = "RollingOut"
+    """The candidate gets its share, stage by stage."""
+    BAKING = "Baking"
+    """All stages at full share, watched."""
+    PROMOTING = "Promoting"
+    """The promotion is recorded on the volume."""
+    WITHDRAWING = "Withdrawing"
+    """The candidate's share is taken back to zero."""

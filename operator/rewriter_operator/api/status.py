@@ -1,0 +1,211 @@
+"""`status` of a RewriterRelease: everything that the next reconcile needs, and nothing that it can look up.
+
+The operator keeps no truth in memory. Every timer is a stored time (Unix seconds in `*At` fields of the operator's own
+bookkeeping, RFC 3339 in conditions), so a restart neither forgets nor advances anything.
+"""
+
+from enum import StrEnum
+from typing import Annotated
+
+from pydantic import Field
+
+from rewriter_operator.api.model import ApiModel, Digest, Name, Percent, ShortText
+from rewriter_operator.api.states import State
+
+Metrics = Annotated[dict[str, float], Field(max_length=40)]
+
+
+class Outcome(StrEnum):
+    """How a cycle ended."""
+
+    PROMOTED = "Promoted"
+    REJECTED = "Rejected"
+    ROLLED_BACK = "RolledBack"
+    ABORTED = "Aborted"
+    SUPERSEDED = "Superseded"
+    FAILED = "Failed"
+
+
+class Weights(ApiModel):
+    """A weight set on the volume."""
+
+    version: Annotated[str, Field(max_length=64)]
+    digest: Digest
+    """sha256 of its manifest."""
+
+
+class Serving(ApiModel):
+    """A revision that can serve."""
+
+    revision: Annotated[int, Field(ge=0)]
+    """Number of the cycle that made it; 0 is the base model."""
+    weights: Weights
+
+
+class PhaseStep(StrEnum):
+    """Where a phase is."""
+
+    SYNCING = "Syncing"
+    SAMPLING = "Sampling"
+    TRAINING = "Training"
+
+
+class Phase(ApiModel):
+    """The training phase that runs."""
+
+    number: Annotated[int, Field(ge=1)]
+    step: PhaseStep
+    weights: Weights
+    """What the samplers sample with; the one version of this phase."""
+    started_at: float
+    since: float
+    """Start of the current step."""
+    progress: ShortText = ""
+    progress_at: float = 0
+
+
+class PhaseResult(ApiModel):
+    """A finished phase."""
+
+    number: int
+    weights: Weights
+    seconds: float
+    metrics: Metrics = {}
+
+
+class GateResult(ApiModel):
+    """The verdict and where to read more."""
+
+    verdict: Annotated[str, Field(max_length=16)]
+    summary: ShortText
+    report: Annotated[str, Field(max_length=256)]
+    """Path of report.json on the volume."""
+    findings: Annotated[list[ShortText], Field(max_length=32)] = []
+    """One line per check, numbers included."""
+
+
+class Cycle(ApiModel):
+    """The cycle that runs."""
+
+    number: Annotated[int, Field(ge=0)]
+    """0 is the bootstrap of a new release."""
+    trigger: Annotated[str, Field(max_length=64)]
+    """Created, SpecChanged, Scheduled or Requested."""
+    started_at: float
+    spec_digest: Digest
+    since: float
+    """Start of the current state."""
+    attempt: Annotated[int, Field(ge=1)] = 1
+    """Of the prepare pod."""
+    attempt_at: float = 0
+    fusion_digest: str = ""
+    reward_revision: str = ""
+    relevance_model: Annotated[str, Field(max_length=256)] = ""
+    data_digests: Annotated[dict[str, str], Field(max_length=8)] = {}
+    start: Weights | None = None
+    """Weights that training starts from."""
+    phase: Phase | None = None
+    phases: Annotated[list[PhaseResult], Field(max_length=1000)] = []
+    compared_with: Serving | None = None
+    """The incumbent that the gate compares with; none is the passthrough."""
+    gate_side: Annotated[str, Field(max_length=16)] = ""
+    """Whose evidence is being gathered: candidate, incumbent, or done."""
+    gate: GateResult | None = None
+    candidate: Serving | None = None
+    outcome: Outcome | None = None
+    """Decided, while the cycle is still being wound up."""
+    reason: Annotated[str, Field(max_length=64)] = ""
+    message: ShortText = ""
+
+
+class CycleRecord(ApiModel):
+    """A cycle that ended."""
+
+    number: int
+    outcome: Outcome
+    reason: Annotated[str, Field(max_length=64)] = ""
+    message: ShortText = ""
+    started_at: Annotated[str, Field(max_length=32)]
+    finished_at: Annotated[str, Field(max_length=32)]
+
+
+class Counters(ApiModel):
+    """Requests of one revision in one stage, added over its pods."""
+
+    requests: int = 0
+    errors: int = 0
+    empty: int = 0
+    latency_ms: Annotated[dict[str, int], Field(max_length=32)] = {}
+
+
+class PodCounters(ApiModel):
+    """Counters of one life of one pod when a step began; a new bootId counts from zero."""
+
+    boot_id: Annotated[str, Field(max_length=64)]
+    counters: Counters
+
+
+class StageStatus(ApiModel):
+    """One consumer of rewrites."""
+
+    name: Name
+    incumbent: Serving | None = None
+    """What serves the stage; none is the passthrough."""
+    share: Percent = 0
+    """Percent of requests that the candidate is meant to answer."""
+    observed_share: Annotated[float, Field(ge=0, le=100)] | None = None
+    """Percent that it did answer since the share was set, by the serving pods' counters."""
+    step: Annotated[int, Field(ge=0)] = 0
+    """Index of the step that is being worked on."""
+    step_at: float = 0
+    share_at: float = 0
+    verified: bool = False
+    """The share was seen inside its binomial interval."""
+    requests: int = 0
+    """Requests of the stage since the share was set."""
+    baseline: Annotated[list[PodCounters], Field(max_length=512)] = []
+    """Counters when the share was set."""
+    message: ShortText = ""
+
+
+class Condition(ApiModel):
+    """As metav1.Condition."""
+
+    type: Annotated[str, Field(max_length=64)]
+    status: Annotated[str, Field(max_length=8)]
+    reason: Annotated[str, Field(max_length=64)]
+    message: Annotated[str, Field(max_length=1024)] = ""
+    observed_generation: int = 0
+    last_transition_time: Annotated[str, Field(max_length=32)]
+
+
+class RewriterReleaseStatus(ApiModel):
+    """What the operator knows. Conditions are the contract; `state` is for people."""
+
+    observed_generation: int = 0
+    state: State = State.BOOTSTRAPPING
+    message: ShortText = ""
+    conditions: Annotated[
+        list[Condition],
+        Field(max_length=16, json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]}),
+    ] = []
+    cycle: Cycle | None = None
+    stages: Annotated[
+        list[StageStatus],
+        Field(max_length=3, json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]}),
+    ] = []
+    last_cycle_number: int = 0
+    last_spec_digest: str = ""
+    last_run_token: Annotated[str, Field(max_length=128)] = ""
+    last_scheduled_at: float = 0
+    next_cycle_at: Annotated[str, Field(max_length=32)] | None = None
+    draining_since: float = 0
+    """When a serving Deployment last stopped being wanted; it is deleted after the drain time."""
+    history: Annotated[list[CycleRecord], Field(max_length=10)] = []
+    """Cycles that ended, newest first."""
+    serves: Annotated[str, Field(max_length=256)] = ""
+    """For people: revision by stage."""
+    shares: Annotated[str, Field(max_length=128)] = ""
+    """For people: the candidate's share by stage."""
+
+
