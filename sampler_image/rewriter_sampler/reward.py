@@ -168,7 +168,10 @@ def _check(config: RewardConfig) -> None:
     if not config.fusion:
         raise ValueError("reward.fusion: is empty; name at least one stage's term")
     for term in config.fusion:
-        if not (term.a > 0 and term.b > 0 and term.gamma >= 0) or not all(map(math.isfinite, (term.a, term.b))):
-            raise ValueError(f"reward.fusion {term.stage}: a={term.a} b={term.b} gamma={term.gamma}; want a, b > 0, gamma >= 0")
-    if not (config.clip > 0 and config.negatives_weight >= 0):
-        raise ValueError(f"reward: clip={config.clip} lambda={config.negatives_weight}; want clip > 0, lambda >= 0")
+        numbers = (term.a, term.b, term.gamma)
+        if not (all(map(math.isfinite, numbers)) and term.a > 0 and term.b > 0 and term.gamma >= 0):
+            raise ValueError(f"reward.fusion {term.stage}: a, b, gamma are {numbers}; want a > 0, b > 0, gamma >= 0")
+    if not (math.isfinite(config.clip) and config.clip > 0):
+        raise ValueError(f"reward.clip: is {config.clip}; want a finite number above 0")
+    if not (math.isfinite(config.negatives_weight) and config.negatives_weight >= 0):
+        raise ValueError(f"reward.negativesWeight: is {config.negatives_weight}; want a finite number, 0 or more")

@@ -1,0 +1,221 @@
+"""Gathers the gate's evidence of one side: rewrites of the held-out queries, their reward, gold and text measures.
+
+For the operator's gate, which judges candidate against incumbent by these rows. It must never judge, never leave out
+a query that went badly, and never write a number for something that could not be measured.
+"""
+
+import math
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from rewriter_contract import wire
+from rewriter_contract.agent import Progress, WorkFailed
+from rewriter_contract.messages import (
+    PASSTHROUGH,
+    DataRow,
+    EvidenceOrder,
+    EvidenceRow,
+    EvidenceRows,
+    GenerationConfig,
+    ShardRef,
+    WorkReport,
+    WorkState,
+)
+from rewriter_contract.selection import read_requests, select
+from rewriter_contract.shards import ShardDone, ShardError, read_done, read_shard, replace_file, write_shard
+from rewriter_contract.text import is_copy, words
+from rewriter_contract.volume import resolve
+
+from rewriter_sampler.corpus import read_documents
+from rewriter_sampler.gold import Gold, SearchClient
+from rewriter_sampler.reward import Score, Scorer
+
+Generate = Callable[[list[DataRow], GenerationConfig], list[list[str]]]
+"""Rewrites of each row with the loaded weights, in the order of the rows."""
+
+QUERIES_PER_BATCH: Final = 64
+"""Large enough to keep the engine busy, small enough that a cancelled order ends soon."""
+SHORTEST_REPETITION: Final = 4
+"""Words that a rewrite needs before the share of one of them says anything."""
+INVISIBLE: Final = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
+"""Unicode categories of control, zero-width, private, unassigned characters and line separators."""
+TEMPLATE_MARK: Final = re.compile(
+    r"<\|[^|<>]*\|>|\[/?INST\]|</?s>|```|\{query\}"
+    r"|^\s*(?:query|rewrite|rewritten query|question|answer|user|assistant|system)\s*:",
+    re.IGNORECASE,
+)
+"""Pieces of prompts and chat templates that a user's query would not have."""
+
+
+@dataclass(frozen=True)
+class EvidenceAbout:
+    """`<shard>.about`: where a shard's rows came from. Written last: without it the shard is gathered again."""
+
+    order: EvidenceOrder
+    sha256: str
+    """Of the shard that this describes."""
+    relevance_model: str
+    """`name@digest`; empty where no score was needed (passthrough, or every rewrite was a copy or empty)."""
+
+
+def run(order: EvidenceOrder, root: Path, generate: Generate, progress: Progress, writer: str) -> WorkReport:
+    """Do the order and return its final report. A shard that is there for the same order is left as it is.
+
+    Raises:
+        WorkFailed: when more rewards are missing than the reward's `max_missing`, or a service stays away.
+        ShardError: when the requests file is absent or was changed.
+    """
+    shard = resolve(root, order.out)
+    about = read_about(shard)
+    done = read_done(shard)
+    if about is not None and done is not None and about.order == order:
+        return _report(order, done, [_row(raw) for raw in read_shard(shard, done.sha256)])
+    rows = select(read_requests(resolve(root, order.requests_file), order.requests_sha256), order.selection)
+    scorer = Scorer(order.reward, read_documents(resolve(root, order.corpus_file), rows))
+    gatherer = _Gatherer(order, generate, scorer, SearchClient(order.search_url, order.reward.timeout_seconds))
+    evidence: list[EvidenceRow] = []
+    progress.update(done=0, total=len(rows))
+    for start in range(0, len(rows), QUERIES_PER_BATCH):
+        evidence.extend(gatherer.gather(rows[start : start + QUERIES_PER_BATCH]))
+        progress.update(done=len(evidence), total=len(rows))
+    _refuse_missing(order, evidence)
+    weights = order.weights.version if order.weights else PASSTHROUGH
+    done = write_shard(shard, evidence, weights, order.reward.revision, writer)
+    about = EvidenceAbout(order, done.sha256, scorer.relevance_model)
+    replace_file(about_path(shard), wire.dumps(about).encode(), writer)
+    return _report(order, done, evidence)
+
+
+def read_rows(root: Path, out: str) -> EvidenceRows:
+    """The rows that an order with this `out` wrote, for GET .../rows.
+
+    Raises:
+        ShardError: when the shard is absent, damaged, or half announced.
+    """
+    shard = resolve(root, out)
+    done, about = read_done(shard), read_about(shard)
+    if done is None or about is None or about.sha256 != done.sha256:
+        raise ShardError(f"evidence {out} is not complete; order it again")
+    rows = tuple(_row(raw) for raw in read_shard(shard, done.sha256))
+    return EvidenceRows(
+        rows=rows, sha256=done.sha256, reward_revision=done.reward_revision, relevance_model=about.relevance_model
+    )
+
+
+def read_about(shard: Path) -> EvidenceAbout | None:
+    """What is written about the shard, or None while nothing (or nothing readable) is."""
+    try:
+        return wire.loads(EvidenceAbout, about_path(shard).read_bytes(), shard.name)
+    except (FileNotFoundError, wire.WireError):
+        return None
+
+
+def about_path(shard: Path) -> Path:
+    """`candidate-000.jsonl` -> `candidate-000.jsonl.about`"""
+    return shard.with_name(shard.name + ".about")
+
+
+@dataclass(frozen=True)
+class _Gatherer:
+    """Everything that rows of one order are measured with."""
+
+    order: EvidenceOrder
+    generate: Generate
+    scorer: Scorer
+    search: SearchClient
+
+    def gather(self, rows: list[DataRow]) -> list[EvidenceRow]:
+        """Evidence of each row."""
+        rewrites = self.generate(rows, self.order.generation) if self.order.weights else [[] for _ in rows]
+        answered = list(zip(rows, rewrites, strict=True))
+        scores = self.scorer.score(answered)
+        gold = self.search.measure(answered)
+        return [
+            measure(row, texts, of_row, of_search)
+            for (row, texts), of_row, of_search in zip(answered, scores, gold, strict=True)
+        ]
+
+
+def measure(row: DataRow, rewrites: list[str], scores: list[Score], gold: Gold) -> EvidenceRow:
+    """One row of evidence. Without rewrites (the passthrough) the text measures are those of nothing."""
+    return EvidenceRow(
+        id=row.id,
+        slice=row.slice,
+        rewrites=tuple(rewrites),
+        reward=mean_reward(scores),
+        ndcg10=gold.ndcg10,
+        recall100=gold.recall100,
+        length_ratio=length_ratio(row.query, rewrites),
+        copy=bool(rewrites) and all(is_copy(row.query, text) for text in rewrites),
+        repetition=max((repetition(text) for text in rewrites), default=0.0),
+        format_ok=all(is_clean(row.query, text) for text in rewrites),
+    )
+
+
+def mean_reward(scores: list[Score]) -> float | None:
+    """Mean over the rewrites; 0.0 without any, None as soon as one is missing."""
+    values = [score.value for score in scores if score.value is not None]
+    if len(values) < len(scores):
+        return None
+    return math.fsum(values) / len(values) if values else 0.0
+
+
+def length_ratio(query: str, rewrites: list[str]) -> float | None:
+    """Words per rewrite over words of the query; None without rewrites, or for a query without words."""
+    of_query = len(words(query))
+    if not rewrites or not of_query:
+        return None
+    return sum(len(words(text)) for text in rewrites) / len(rewrites) / of_query
+
+
+def repetition(text: str) -> float:
+    """Largest share that one word has; 0.0 for texts of under four words."""
+    found = words(text)
+    if len(found) < SHORTEST_REPETITION:
+        return 0.0
+    return max(Counter(found).values()) / len(found)
+
+
+def is_clean(query: str, rewrite: str) -> bool:
+    """One line, not empty, no piece of a template, no invisible character that the query itself does not have.
+
+    The query's own are allowed because some scripts need them: a zero-width joiner is spelling in Persian and Hindi.
+    """
+    if not words(rewrite) or TEMPLATE_MARK.search(rewrite):
+        return False
+    return not any(unicodedata.category(char) in INVISIBLE for char in {*rewrite} - {*query})
+
+
+def _refuse_missing(order: EvidenceOrder, evidence: list[EvidenceRow]) -> None:
+    missing = sum(row.reward is None for row in evidence)
+    if missing > order.reward.max_missing * len(evidence):
+        raise WorkFailed(
+            f"reward is missing for {missing} of {len(evidence)} queries, over {order.reward.max_missing:.1%}; "
+            "look at the relevance service, and at rows without positives or with documents that the corpus lacks"
+        )
+
+
+def _row(raw: object) -> EvidenceRow:
+    return wire.from_wire(EvidenceRow, raw, "evidence row")
+
+
+def _report(order: EvidenceOrder, done: ShardDone, evidence: list[EvidenceRow]) -> WorkReport:
+    rewards = [row.reward for row in evidence if row.reward is not None]
+    gold = [row.ndcg10 for row in evidence if row.ndcg10 is not None]
+    metrics = {"queries": float(len(evidence)), "missing_rewards": float(len(evidence) - len(rewards))}
+    if rewards:
+        metrics["reward"] = math.fsum(rewards) / len(rewards)
+    if gold:
+        metrics["ndcg10"] = math.fsum(gold) / len(gold)
+    return WorkReport(
+        state=WorkState.DONE,
+        done=len(evidence),
+        total=len(evidence),
+        metrics=metrics,
+        shard=ShardRef(path=order.out, rows=done.rows, sha256=done.sha256),
+    )
