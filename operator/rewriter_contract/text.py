@@ -4,7 +4,13 @@ A rewrite that differs from its query only in case, width or white space is a co
 are one sample.
 """
 
+import re
 import unicodedata
+from typing import Final
+
+_UNSPACED: Final = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff"
+"""Thai, Lao, Burmese, Khmer, Kana, Han: written without spaces, so each letter counts as a word."""
+_WORD: Final = re.compile(rf"[{_UNSPACED}]|[^\W{_UNSPACED}]+")
 
 
 def normalise(text: str) -> str:
@@ -17,6 +23,11 @@ def normalise(text: str) -> str:
 def is_copy(query: str, rewrite: str) -> bool:
     """Whether the rewrite says nothing that the query did not say."""
     return normalise(query) == normalise(rewrite)
+
+
+def words(text: str) -> list[str]:
+    """The words of the normalised text, without punctuation; in scripts without spaces, its letters."""
+    return _WORD.findall(normalise(text))
 
 
 def _is_visible(char: str) -> bool:
