@@ -35,3 +35,6 @@ RECORD: Final = "REWRITER_RECORD"
 
 TRAINER_DTYPE: Final = "REWRITER_TRAINER_DTYPE"
 """float32 or bfloat16."""
+
+TRAINER_WORKERS: Final = "REWRITER_TRAINER_WORKERS"
+"""Processes that train side by side, one GPU each; default 1."""
