@@ -1,7 +1,7 @@
 """Deletes the CUDA libraries that torch does not load at import. For the CPU variants of the images, at build time.
 
-PyPI's torch for Linux is the CUDA build: importing it maps about half of the NVIDIA libraries it depends on; the rest is
-opened only when a GPU is used, and without a GPU that never happens. Must never run in a CUDA image.
+PyPI's torch for Linux is the CUDA build: importing it maps about half of the NVIDIA libraries it depends on; the rest
+is opened only when a GPU is used, and without a GPU that never happens. Must never run in a CUDA image.
 """
 
 from pathlib import Path

@@ -3,8 +3,8 @@
     python -m e2e.cluster.images build [NAME ...] [--variant cpu|cuda]
     python -m e2e.cluster.images publish --registry HOST:PORT [NAME ...]
 
-A tag is a digest of what the image is made of, so both are idempotent and fast: what exists is not built again, what the
-registry has is not pushed again. There is no `latest`.
+A tag is a digest of what the image is made of, so both are idempotent and fast: what exists is not built again, what
+the registry has is not pushed again. There is no `latest`.
 """
 
 import argparse

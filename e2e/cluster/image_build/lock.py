@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from e2e.cluster.image_build.definitions import REPOSITORY
+from e2e.cluster.paths import REPOSITORY
 
 OVERRIDES = REPOSITORY / "e2e/cluster/image_build/overrides.txt"
 TORCH = "trainer_image/torch.in"
