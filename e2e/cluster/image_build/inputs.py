@@ -62,6 +62,8 @@ def snapshot(image: Image, root: Path, destination: Path) -> None:
     Modes are made the same everywhere: a checkout with a strict umask must not give an image that others cannot read.
     """
     dockerfile = root / image.dockerfile
+    for source in copied_paths(dockerfile.read_text()):
+        (destination / source if (root / source).is_dir() else destination).mkdir(parents=True, exist_ok=True)
     for path in (root / IGNORE_FILE, dockerfile, *copied_files(root, dockerfile.read_text())):
         copy = destination / path.relative_to(root)
         copy.parent.mkdir(parents=True, exist_ok=True)
