@@ -1,0 +1,450 @@
+"""One training phase, from verified inputs to a published weight set. Read it from top to bottom.
+
+    python -m rewriter_trainer.phase --root ROOT --cycle 7 --phase 2 --writer POD_UID
+    torchrun --nproc-per-node N -m rewriter_trainer.phase ...        (N workers, one GPU each)
+
+Runs in a process of its own, because a DeepSpeed engine does not leave a process cleanly: a crash, or running out of
+memory, then ends a phase and not the pod, and all memory of the device is free for the next phase.
+The order is read from the phase's order.json; progress goes to standard output (progress_lines.py).
+SIGTERM stops before the next micro-batch: the last finished step is checkpointed, and the same order resumes there
+with a result that is bit-equal (same machine, same number of workers).
+Must never publish after a loss, gradient or canary that is not finite, and never resume another order's state.
+"""
+
+import argparse
+import json
+import logging
+import math
+import os
+import random
+import re
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean
+from typing import Any, Final
+
+from rewriter_contract import volume, wire
+from rewriter_contract.agent import WorkFailed
+from rewriter_contract.messages import PhaseOrder, SampleRow, ShardRef, WeightsRef, WorkReport, WorkState
+from rewriter_contract.shards import ShardError, read_done, read_shard, write_shard
+from rewriter_contract.weights import WeightsRefused, manifest_digest, verify
+
+from rewriter_trainer import phase_files
+from rewriter_trainer.pairs import Pair, PairSet, build_pairs
+from rewriter_trainer.progress_lines import ProgressLine, Reporter, take_over_stdout
+
+log = logging.getLogger(__name__)
+
+MAX_MICRO_BATCH_TOKENS: Final = {"cpu": 1024, "cuda": 16384}
+"""Padded tokens in one forward and backward pass: bounds memory, and how long a stop signal waits."""
+
+DTYPES: Final = ("float32", "bfloat16")
+
+VERSION: Final = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
+
+
+class Stopped(Exception):
+    """SIGTERM came, and the checkpoint is written."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """Which phase of which volume this process works on."""
+
+    root: Path
+    cycle: int
+    phase: int
+    writer: str
+    """Makes temporary names unique: the pod's uid."""
+
+
+def train_phase(job: Job, order: PhaseOrder, report: Reporter, stop: threading.Event) -> WorkReport:
+    """Do the order and return its final report.
+
+    Raises:
+        WorkFailed: with one sentence for the operator.
+        Stopped: after a checkpoint, when `stop` was set.
+    """
+    # 1. Check everything that can be checked before torch is loaded.
+    check_order(order)
+    order_sha256 = phase_files.order_sha256(order)
+    if finished := finished_before(job, order, order_sha256):
+        return finished
+    report.say(ProgressLine(message="verifying weights"))
+    for ref in {order.base, order.reference}:
+        verify(job.root / volume.weights_dir(ref.version), ref.digest)
+    pair_set = build_pairs(read_samples(job, order), order.pairs)
+    if not pair_set.pairs:
+        raise WorkFailed(no_pairs_sentence(pair_set, order))
+
+    # 2. Load the libraries and join the other workers.
+    report.say(ProgressLine(message="loading torch and DeepSpeed"))
+    for name, value in {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "127.0.0.1"}.items():
+        os.environ.setdefault(name, value)
+    os.environ.setdefault("MASTER_PORT", "0")
+    import deepspeed
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    from rewriter_trainer import checkpoint
+    from rewriter_trainer.loss import PairLogProbs, RunningMean, mpo_loss
+    from rewriter_trainer.publish import publish_policy
+    from rewriter_trainer.sequences import CompletionScorer, TokenPair, collate, micro_batches, token_pair
+
+    on_gpu = torch.cuda.is_available()
+    device = torch.device("cuda", int(os.environ["LOCAL_RANK"])) if on_gpu else torch.device("cpu")
+    deepspeed.init_distributed(dist_backend="nccl" if on_gpu else "gloo", verbose=False)
+    rank, workers = torch.distributed.get_rank(), torch.distributed.get_world_size()
+    torch.manual_seed(order.seed)
+
+    # 3. Tokens. The pairs are written down by the first worker: what was trained on must be readable later.
+    base_dir = job.root / volume.weights_dir(order.base.version)
+    tokenizer = AutoTokenizer.from_pretrained(base_dir, local_files_only=True)
+    pad_id = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else 0
+    pairs = [token_pair(tokenizer, pair, order.stop) for pair in pair_set.pairs]
+    if not all(pair.chosen.prompt for pair in pairs):
+        raise WorkFailed("a sample has an empty prompt; spec.prompt.template must hold text beside the query")
+    if rank == 0:
+        write_pairs(job, order, pair_set)
+    max_tokens = MAX_MICRO_BATCH_TOKENS[device.type]
+
+    def score(scorer: Any, part: list[TokenPair]) -> Any:
+        """[2P] log-probabilities: the chosen completions of `part`, then the rejected ones."""
+        sequences = [pair.chosen for pair in part] + [pair.rejected for pair in part]
+        return scorer(collate(sequences, pad_id).to(device))
+
+    def load_policy(ref: WeightsRef) -> CompletionScorer:
+        """A model without dropout (eval mode): rewards compare two models, not two dropout masks."""
+        directory = job.root / volume.weights_dir(ref.version)
+        model = AutoModelForCausalLM.from_pretrained(
+            directory, dtype=getattr(torch, order.dtype), local_files_only=True
+        )
+        return CompletionScorer(model).eval().to(device)
+
+    # 4. Reference log-probabilities, once per phase: [number of pairs, 2], each worker a share of the rows.
+    report.say(ProgressLine(message="reference log-probabilities"))
+    reference = load_policy(order.reference)
+    reference_logprobs = torch.zeros(len(pairs), 2, device=device)
+    with torch.inference_mode():
+        for part in micro_batches(pairs, range(rank, len(pairs), workers), max_tokens):
+            reference_logprobs[part] = score(reference, [pairs[index] for index in part]).view(2, -1).T
+            report.say(ProgressLine(message="reference log-probabilities"))
+            if stop.is_set():
+                raise Stopped
+    torch.distributed.all_reduce(reference_logprobs)
+    scorer = reference if order.reference == order.base else load_policy(order.base)
+    del reference
+
+    # 5. The engine. Gradients are accumulated locally and reduced once per step, so that workers may cut their share of
+    #    a step into different numbers of micro-batches.
+    optimizer = torch.optim.AdamW(
+        scorer.parameters(), lr=order.optimizer.learning_rate, weight_decay=order.optimizer.weight_decay
+    )
+    engine, *_ = deepspeed.initialize(
+        model=scorer, optimizer=optimizer, config=engine_config(order, workers), dist_init_required=False
+    )
+    engine.module.eval()
+
+    # 6. Resume, or start.
+    checkpoints = volume.resolve(job.root, volume.checkpoint_dir(job.cycle, job.phase))
+    plan = list(step_plan(pair_set.pairs, order))
+    mark = checkpoint.find(checkpoints, order_sha256, workers)
+    if mark:
+        checkpoint.load(engine, checkpoints, mark)
+    step, delta = (mark.step, mark.delta) if mark else (0, RunningMean(*carried_delta(job, order)))
+    metrics = MetricsLog(job, from_step=step, speaks=rank == 0)
+
+    def summed(values: list[float]) -> list[float]:
+        """Each value, added up over the workers."""
+        tensor = torch.tensor(values, dtype=torch.float64, device=device)
+        torch.distributed.all_reduce(tensor)
+        return list(tensor.tolist())
+
+    def save_checkpoint() -> None:
+        if step == (mark.step if mark else 0):
+            return
+        new = checkpoint.Mark(order_sha256, workers, step, delta.total, delta.count)
+        checkpoint.save(engine, checkpoints, new, job.writer)
+
+    # 7. The steps.
+    report.say(ProgressLine(done=step, total=len(plan), message="training"))
+    while step < len(plan):
+        started, learning_rate = time.monotonic(), learning_rate_at(step, len(plan), order)
+        for group in engine.optimizer.param_groups:
+            group["lr"] = learning_rate
+        share = plan[step][rank::workers]
+        # A worker without pairs in the last, short step still takes part in it, with weight 0.
+        weight, share = (workers / len(plan[step]), share) if share else (0.0, plan[step][:1])
+        totals, step_delta, tokens = StepTotals(), delta, 0
+        stopping = summed([float(stop.is_set())])[0] > 0  # all workers stop at the same step, or none
+        for indices in micro_batches(pairs, share, max_tokens):
+            if stopping or (workers == 1 and stop.is_set()):
+                save_checkpoint()
+                raise Stopped
+            chosen, rejected = score(engine, [pairs[index] for index in indices]).chunk(2)
+            part = mpo_loss(
+                PairLogProbs(
+                    chosen=chosen,
+                    rejected=rejected,
+                    reference_chosen=reference_logprobs[indices, 0],
+                    reference_rejected=reference_logprobs[indices, 1],
+                    chosen_tokens=torch.tensor([len(pairs[i].chosen.completion) for i in indices], device=device),
+                ),
+                order.mpo,
+                step_delta,
+            )
+            engine.backward(part.total * (weight * len(indices)))
+            step_delta = part.delta
+            totals.add(part, len(indices) if weight else 0)
+            tokens += sum(len(pairs[index]) for index in indices)
+            report.say(ProgressLine(done=step, total=len(plan)))
+        engine.step()
+        row = totals.means(summed) | {"grad_norm": float(engine.get_global_grad_norm()), "learning_rate": learning_rate}
+        broken = [name for name, value in row.items() if not math.isfinite(value)]
+        if broken:
+            raise WorkFailed(
+                f"{', '.join(broken)} not finite at step {step + 1} of {len(plan)}; nothing is published, "
+                "lower spec.training.optimizer.learningRate or look at the samples"
+            )
+        new_total, new_count = summed([step_delta.total - delta.total, step_delta.count - delta.count] if weight else [0, 0])
+        delta = RunningMean(delta.total + new_total, delta.count + int(new_count))
+        step += 1
+        row |= {"delta": delta.value, "tokens_per_s": summed([tokens])[0] / (time.monotonic() - started)}
+        metrics.append(step, row)
+        report.say(ProgressLine(done=step, total=len(plan), metrics=row))
+        if order.checkpoint_every and step % order.checkpoint_every == 0 and step < len(plan):
+            save_checkpoint()
+
+    # 8. Publish. The result is written first and counts only once the weight set is there (see finished_before).
+    report.say(ProgressLine(done=step, total=len(plan), message="publishing"))
+    summary = metrics.summary() | {
+        "pairs": float(len(pair_set.pairs)),
+        "queries": float(pair_set.queries),
+        "queries_with_pairs": float(pair_set.queries_with_pairs),
+        "mean_score": pair_set.mean_score,
+        "missing_share": pair_set.missing_share,
+    }
+    weights = None
+    with deepspeed.zero.GatheredParameters(list(engine.module.parameters()), enabled=order.optimizer.zero_stage == 3):
+        if rank == 0:
+            result = phase_files.PhaseResult(
+                order_sha256, summary, order.out_version, order.reference, delta.total, delta.count
+            )
+            phase_files.write_result(job.root, job.cycle, job.phase, result, job.writer)
+            weights = publish_policy(job.root, order, engine.module.policy, job.writer)
+            checkpoint.discard(checkpoints)
+    torch.distributed.barrier()
+    torch.distributed.destroy_process_group()
+    return WorkReport(state=WorkState.DONE, done=step, total=step, metrics=summary, weights=weights)
+
+
+def check_order(order: PhaseOrder) -> None:
+    """Refuse values that no phase can work with.
+
+    Raises:
+        WorkFailed: naming the field.
+    """
+    if order.dtype not in DTYPES:
+        raise WorkFailed(f"dtype is {order.dtype!r}; it must be one of {', '.join(DTYPES)}")
+    if order.optimizer.zero_stage not in (1, 2, 3):
+        raise WorkFailed(f"optimizer.zeroStage is {order.optimizer.zero_stage}; it must be 1, 2 or 3")
+    for name, value in (("pairsPerStep", order.optimizer.pairs_per_step), ("epochs", order.optimizer.epochs)):
+        if value < 1:
+            raise WorkFailed(f"optimizer.{name} is {value}; it must be at least 1")
+    for version in (order.base.version, order.reference.version, order.out_version):
+        if not VERSION.fullmatch(version):
+            raise WorkFailed(f"{version!r} is no name of a weight set; use lower-case letters, digits and hyphens")
+
+
+def finished_before(job: Job, order: PhaseOrder, order_sha256: str) -> WorkReport | None:
+    """The report of this very order, when an earlier process already published its weight set.
+
+    Raises:
+        WorkFailed: when the version was published by another order: versions are never overwritten.
+    """
+    directory = job.root / volume.weights_dir(order.out_version)
+    if not (directory / volume.MANIFEST).exists():
+        return None
+    result = phase_files.read_result(job.root, job.cycle, job.phase)
+    if result is None or result.order_sha256 != order_sha256:
+        raise WorkFailed(f"weight set {order.out_version} was published by another order; use a new cycle or phase number")
+    weights = WeightsRef(version=order.out_version, digest=manifest_digest(directory))
+    return WorkReport(state=WorkState.DONE, done=1, total=1, metrics=result.metrics, weights=weights)
+
+
+def read_samples(job: Job, order: PhaseOrder) -> list[SampleRow]:
+    """All sample rows of the order, from shards that were drawn from its base and scored by its reward.
+
+    Raises:
+        ShardError: for a shard that is not what the order says.
+    """
+    rows = []
+    for ref in order.samples:
+        path = volume.resolve(job.root, ref.path)
+        done = read_done(path)
+        if done is None or (done.weights, done.reward_revision) != (order.base.version, order.reward_revision):
+            found = f"{done.weights} and reward {done.reward_revision[:12]}" if done else "nothing that is finished"
+            raise ShardError(
+                f"shard {ref.path} holds {found}; the order wants {order.base.version} and reward "
+                f"{order.reward_revision[:12]}; sample it again"
+            )
+        rows += [wire.from_wire(SampleRow, row, ref.path) for row in read_shard(path, ref.sha256)]
+    return rows
+
+
+def no_pairs_sentence(pairs: PairSet, order: PhaseOrder) -> str:
+    """Why nothing can be learned, with the numbers."""
+    return (
+        f"no usable preference pair: {pairs.queries} queries, {pairs.samples} samples, {pairs.missing} without a score, "
+        f"mean log R {pairs.mean_score:.4f}; no query has two distinct finished rewrites whose scores differ by "
+        f"{order.pairs.margin}; draw more samples at a higher temperature, or lower the margin"
+    )
+
+
+def write_pairs(job: Job, order: PhaseOrder, pairs: PairSet) -> None:
+    """Leave the pairs on the volume."""
+    path = volume.resolve(job.root, volume.pairs_file(job.cycle, job.phase))
+    write_shard(path, pairs.pairs, order.base.version, order.reward_revision, job.writer)
+
+
+def engine_config(order: PhaseOrder, workers: int) -> dict[str, Any]:
+    """DeepSpeed's configuration: torch's AdamW, whatever accelerator there is, and no learning-rate schedule of its own."""
+    return {
+        "train_micro_batch_size_per_gpu": 1,
+        "gradient_accumulation_steps": 1,
+        "train_batch_size": workers,
+        "managed_gradient_accumulation": False,
+        "gradient_clipping": order.optimizer.max_grad_norm,
+        "bf16": {"enabled": order.dtype == "bfloat16", "check_grad_overflow": True},
+        "zero_optimization": {"stage": order.optimizer.zero_stage, "overlap_comm": False},
+        "zero_force_ds_cpu_optimizer": False,
+        "zero_allow_untested_optimizer": True,
+        "steps_per_print": sys.maxsize,
+    }
+
+
+def step_plan(pairs: tuple[Pair, ...], order: PhaseOrder) -> Iterator[list[int]]:
+    """Indices of the pairs of each optimizer step: queries shuffled by seed and epoch, a query's pairs side by side."""
+    groups: dict[str, list[int]] = {}
+    for index, pair in enumerate(pairs):
+        groups.setdefault(pair.id, []).append(index)
+    size = order.optimizer.pairs_per_step
+    for epoch in range(order.optimizer.epochs):
+        shuffled = random.Random(f"{order.seed}:{epoch}").sample(list(groups.values()), len(groups))
+        indices = [index for group in shuffled for index in group]
+        yield from (indices[start : start + size] for start in range(0, len(indices), size))
+
+
+def learning_rate_at(step: int, steps: int, order: PhaseOrder) -> float:
+    """Linear warm-up, then constant: a phase is a slice of a longer run, so it does not decay to nothing at its end."""
+    warmup = max(1, math.ceil(order.optimizer.warmup_ratio * steps))
+    return order.optimizer.learning_rate * min(1.0, (step + 1) / warmup)
+
+
+def carried_delta(job: Job, order: PhaseOrder) -> tuple[float, int]:
+    """BCO's running mean (total, count) to start from: the previous phase's, if the order goes on from its output
+    against the same reference; else that of no reward at all."""
+    previous = phase_files.read_result(job.root, job.cycle, job.phase - 1) if job.phase > 1 else None
+    if previous and (previous.out_version, previous.reference) == (order.base.version, order.reference):
+        return previous.delta_total, previous.delta_count
+    return 0.0, 0
+
+
+class StepTotals:
+    """Adds up what the micro-batches of one step tell, weighted by their pairs."""
+
+    def __init__(self) -> None:
+        self._sums: dict[str, float] = {}
+        self._pairs = 0
+
+    def add(self, part: Any, pairs: int) -> None:
+        """Count a micro-batch's MpoLoss in."""
+        margins = part.chosen_rewards - part.rejected_rewards
+        values = {
+            "loss": part.total,
+            "loss_preference": part.preference,
+            "loss_quality": part.quality,
+            "loss_generation": part.generation,
+            "reward_chosen": part.chosen_rewards.mean(),
+            "reward_rejected": part.rejected_rewards.mean(),
+            "accuracy": (margins > 0).float().mean(),
+            "margin": margins.mean(),
+        }
+        for name, value in values.items():
+            self._sums[name] = self._sums.get(name, 0.0) + float(value.detach()) * pairs
+        self._pairs += pairs
+
+    def means(self, summed: Callable[[list[float]], list[float]]) -> dict[str, float]:
+        """Mean per pair over all workers."""
+        *sums, pairs = summed([*self._sums.values(), float(self._pairs)])
+        return {name: total / pairs for name, total in zip(self._sums, sums, strict=True)}
+
+
+class MetricsLog:
+    """metrics.jsonl: one row per optimizer step, cut back to the step that a resumed phase starts from."""
+
+    def __init__(self, job: Job, from_step: int, speaks: bool) -> None:
+        self._path = volume.resolve(job.root, volume.metrics_file(job.cycle, job.phase))
+        self._speaks = speaks
+        self._rows: list[dict[str, float]] = []
+        if speaks:
+            self._rows = [row for row in self._earlier() if row["step"] <= from_step]
+            self._path.write_text("".join(json.dumps(row) + "\n" for row in self._rows))
+
+    def append(self, step: int, row: dict[str, float]) -> None:
+        """Add the row of a step."""
+        if self._speaks:
+            self._rows.append({"step": step} | row)
+            with self._path.open("a") as file:
+                file.write(json.dumps(self._rows[-1]) + "\n")
+
+    def summary(self) -> dict[str, float]:
+        """Means over the phase's steps; delta and the learning rate as of the last one."""
+        names = [name for name in self._rows[-1] if name != "step"] if self._rows else []
+        means = {name: fmean(row[name] for row in self._rows) for name in names}
+        return means | {name: self._rows[-1][name] for name in ("delta", "learning_rate") if name in names}
+
+    def _earlier(self) -> Iterator[dict[str, float]]:
+        if self._path.exists():
+            for line in self._path.read_text().splitlines():
+                with suppress(ValueError):  # a line that a crash cut off
+                    yield json.loads(line)
+
+
+def main() -> int:
+    """Run the phase whose order lies on the volume; 0 when it is done or stopped, 1 when it failed."""
+    parser = argparse.ArgumentParser(description="Train one phase; its order is read from order.json of the phase.")
+    parser.add_argument("--root", type=Path, required=True, help="directory of the release on the volume")
+    parser.add_argument("--cycle", type=int, required=True)
+    parser.add_argument("--phase", type=int, required=True)
+    parser.add_argument("--writer", required=True, help="makes temporary names unique; the pod's uid")
+    job = Job(**vars(parser.parse_args()))
+    report = take_over_stdout()
+    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    stop = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    try:
+        order = phase_files.read_order(job.root, job.cycle, job.phase)
+        report.say(ProgressLine(result=train_phase(job, order, report, stop)))
+        return 0
+    except Stopped:
+        report.say(ProgressLine(stopped=True))
+        return 0
+    except (WorkFailed, WeightsRefused, ShardError, wire.WireError, volume.OutsideVolume) as error:
+        log.error("phase %d of cycle %d failed: %s", job.phase, job.cycle, error)
+        report.say(ProgressLine(failed=str(error)))
+        return 1
+    except Exception as error:  # the boundary of the process
+        log.exception("phase %d of cycle %d failed", job.phase, job.cycle)
+        report.say(ProgressLine(failed=f"{type(error).__name__}: {error}"))
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

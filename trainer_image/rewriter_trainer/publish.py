@@ -1,0 +1,53 @@
+"""Publishes a trained policy as a weight set: the model's new tensors beside its parent's tokenizer files.
+
+The tokenizer's files are copied byte by byte from the parent, so that a rewriter's tokens cannot drift from one
+library version to the next.
+"""
+
+import importlib.metadata
+import shutil
+from pathlib import Path
+from typing import Any, Final
+
+from rewriter_contract import volume, weights
+from rewriter_contract.messages import PhaseOrder, WeightsRef
+
+from rewriter_trainer import canary
+
+MADE_BY_TRAINING: Final = frozenset({"config.json", "model.safetensors.index.json", volume.MANIFEST})
+"""Files that `save_pretrained` writes anew, or that belong to the parent set alone."""
+
+
+def publish_policy(root: Path, order: PhaseOrder, policy: Any, writer: str) -> WeightsRef:
+    """Publish `policy` (a transformers model) as `order.out_version`, with a canary measured on the written files."""
+    parent = root / volume.weights_dir(order.base.version)
+
+    def write_files(directory: Path) -> None:
+        policy.save_pretrained(directory, max_shard_size="1000GB")
+        for file in parent.iterdir():
+            if file.suffix != ".safetensors" and file.name not in MADE_BY_TRAINING:
+                shutil.copyfile(file, directory / file.name)
+
+    def describe(directory: Path) -> weights.Manifest:
+        return weights.Manifest(
+            version=order.out_version,
+            parent=order.base.version,
+            dtype=order.dtype,
+            files=weights.file_entries(directory),
+            tensors_sha256=weights.tensors_digest(directory),
+            reward_revision=order.reward_revision,
+            seed=order.seed,
+            canary=canary.measure(directory, order.dtype),
+            created_by=program(),
+        )
+
+    digest = weights.publish(root, order.out_version, writer, write_files, describe)
+    return WeightsRef(version=order.out_version, digest=digest)
+
+
+def program() -> str:
+    """Name and version for `created_by`."""
+    try:
+        return f"rewriter-trainer {importlib.metadata.version('rewriter-operator')}"
+    except importlib.metadata.PackageNotFoundError:
+        return "rewriter-trainer (source tree)"
