@@ -111,7 +111,7 @@ def _require_kernel_features() -> None:
         subprocess.run(["modprobe", "overlay"], capture_output=True, check=False)
     features = {
         "namespaces for net, mount and PID": ("unshare", "--net", "--mount", "--pid", "--fork", "true"),
-        "virtual Ethernet pairs (veth)": ("unshare", "--net", "ip", "link", "add", "a", "type", "veth", "peer", "b"),
+        "virtual Ethernet pairs (veth)": ("unshare", "--net", "ip", "link", "add", "name", "ve0", "type", "veth"),
         "address translation (iptables nat)": ("unshare", "--net", "iptables", "-t", "nat", "-S"),
         "the overlay file system": ("grep", "-q", "overlay", "/proc/filesystems"),
     }

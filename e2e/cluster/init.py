@@ -34,6 +34,7 @@ class Process:
     def __init__(self, program: Program, log: Path) -> None:
         self.program = program
         self.log = log
+        self.popen: subprocess.Popen[bytes] | None = None
         self.pid = 0
         self.done = False
         self.was_ready = False
@@ -47,7 +48,7 @@ class Process:
     def start(self) -> None:
         environment = {**os.environ, **self.program.env, "PATH": f"{os.environ.get('PATH', '')}:{SEARCH_PATH}"}
         with self.log.open("ab") as log:
-            self.pid = subprocess.Popen(
+            self.popen = subprocess.Popen(
                 self.program.argv,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -55,9 +56,13 @@ class Process:
                 env=environment,
                 start_new_session=True,
                 preexec_fn=die_with_parent,
-            ).pid
+            )
+        self.pid = self.popen.pid
 
     def exited(self, code: int) -> None:
+        # Init reaps every process itself, orphans among them, so Popen has to be told.
+        assert self.popen is not None
+        self.popen.returncode = code
         self.pid = 0
         self.not_before = time.monotonic() + RESTART_AFTER_SECONDS
         if self.program.once and code == 0:
@@ -150,6 +155,7 @@ class Init:
         for process in self.processes.values():
             if process.pid:
                 _signal(process.pid, signal.SIGKILL)
+                process.exited(os.waitstatus_to_exitcode(os.waitpid(process.pid, 0)[1]))
 
 
 def _signal(pid: int, number: signal.Signals) -> None:

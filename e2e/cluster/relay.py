@@ -6,6 +6,7 @@ inside. Bytes pass unchanged in both directions, and each direction is closed wh
 
 import asyncio
 import socket
+import struct
 from collections.abc import Mapping
 
 CHUNK_BYTES = 1 << 18
@@ -45,17 +46,23 @@ class _Relay:
         try:
             inner_reader, inner_writer = await asyncio.open_connection("127.0.0.1", self.port, limit=BUFFER_BYTES)
         except OSError:
-            # Nobody listens inside: the client must see a broken connection, not an empty answer.
-            writer.transport.abort()
+            _break(writer)
             return
         try:
             await asyncio.gather(_copy(reader, inner_writer), _copy(inner_reader, writer))
         except OSError:
-            writer.transport.abort()
-            inner_writer.transport.abort()
+            _break(writer)
+            _break(inner_writer)
         finally:
             writer.close()
             inner_writer.close()
+
+
+def _break(writer: asyncio.StreamWriter) -> None:
+    """Resets the connection: the other side must see an error, not an answer that ends early."""
+    connection: socket.socket = writer.get_extra_info("socket")
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    writer.transport.abort()
 
 
 async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -1,0 +1,53 @@
+"""Parts are found again when nothing changed, and built anew when anything that defines them did."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from e2e.cluster.parts import PARTS, GoPart, WheelPart, part_directory
+
+
+def go_part() -> GoPart:
+    return next(part for part in PARTS if isinstance(part, GoPart))
+
+
+def wheel_part() -> WheelPart:
+    return next(part for part in PARTS if isinstance(part, WheelPart))
+
+
+def test_a_part_keeps_its_directory_while_nothing_changes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("REWRITER_CACHE", str(tmp_path))
+    directory = part_directory(go_part(), "go1.26.0")
+    assert directory == part_directory(go_part(), "go1.26.0")
+    assert directory.parent == tmp_path / "parts"
+
+
+def test_another_go_version_or_flag_builds_a_go_part_anew() -> None:
+    part = go_part()
+    keys = {
+        part.key("go1.26.0"),
+        part.key("go1.26.1"),
+        replace(part, ldflags="-s").key("go1.26.0"),
+        replace(part, packages=part.packages[:-1]).key("go1.26.0"),
+    }
+    assert len(keys) == 4
+
+
+def test_another_hash_fetches_a_wheel_anew_but_another_go_does_not() -> None:
+    part = wheel_part()
+    assert part.key("go1.26.0") == part.key("go1.26.1")
+    assert part.key("") != replace(part, sha256=("0" * 64,)).key("")
+
+
+def test_every_go_part_has_a_module_with_sums() -> None:
+    for part in PARTS:
+        if isinstance(part, GoPart):
+            assert (part.module / "go.mod").is_file(), part.name
+            uses_modules = "require" in (part.module / "go.mod").read_text()
+            assert not uses_modules or (part.module / "go.sum").is_file(), part.name
+
+
+def test_no_two_parts_bring_a_program_of_the_same_name() -> None:
+    names = [program for part in PARTS for program in part.programs]
+    assert len(names) == len(set(names))
