@@ -133,7 +133,9 @@ class WorkTable:
         with self._running:
             try:
                 final = work(progress)
-                self.report(key, **{name: getattr(final, name) for name in final.__dataclass_fields__ if name != "heartbeat_at"})
+                self.report(
+                    key, **{name: getattr(final, name) for name in final.__dataclass_fields__ if name != "heartbeat_at"}
+                )
             except Cancelled:
                 self.report(key, state=WorkState.CANCELLED, message="cancelled by the operator")
             except WorkFailed as error:

@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 from pydantic import BaseModel
 
-from rewriter_operator.api.model import GROUP, VERSION, rules, rule
+from rewriter_operator.api.model import GROUP, VERSION, rule, rules
 from rewriter_operator.api.release import IMMUTABLE_VOLUME, SPEC_RULES, RewriterReleaseSpec
 from rewriter_operator.api.revision import RewriterRevisionSpec, RewriterRevisionStatus
 from rewriter_operator.api.status import RewriterReleaseStatus
@@ -84,7 +84,9 @@ def _exclusive_bounds(node: dict[str, Any]) -> dict[str, Any]:
 
 def _object_parts(node: dict[str, Any], defs: dict[str, Any], path: str) -> dict[str, Any]:
     if "properties" in node:
-        return {"properties": {name: _rewrite(item, defs, f"{path}.{name}") for name, item in node["properties"].items()}}
+        return {
+            "properties": {name: _rewrite(item, defs, f"{path}.{name}") for name, item in node["properties"].items()}
+        }
     values = node.get("additionalProperties")
     if not isinstance(values, dict):
         raise NotStructural(f"{path}: an object needs fields or one type for all its values")
@@ -104,7 +106,9 @@ def release_crd() -> dict[str, Any]:
         _column("Message", ".status.message", "What is going on", priority=1),
         _column("Age", ".metadata.creationTimestamp", "", "date"),
     ]
-    schema = _root_schema("A query rewriter that is retrained, gated and released by itself.", spec, structural(RewriterReleaseStatus))
+    schema = _root_schema(
+        "A query rewriter that is retrained, gated and released by itself.", spec, structural(RewriterReleaseStatus)
+    )
     schema |= rules(rule("self.metadata.name.size() <= 40", "metadata.name must have at most 40 characters: children's names add up to 23"),
                     rule("self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')", "metadata.name must be a DNS label that begins with a letter, e.g. shop-rewriter"))  # fmt: skip
     return _crd("RewriterRelease", "rewriterreleases", ["rr"], schema, columns)
@@ -158,7 +162,13 @@ def _crd(
         "spec": {
             "group": GROUP,
             "scope": "Namespaced",
-            "names": {"kind": kind, "listKind": f"{kind}List", "plural": plural, "singular": kind.lower(), "shortNames": short},
+            "names": {
+                "kind": kind,
+                "listKind": f"{kind}List",
+                "plural": plural,
+                "singular": kind.lower(),
+                "shortNames": short,
+            },
             "versions": [
                 {
                     "name": VERSION,

@@ -1,6 +1,6 @@
 """The base of every API model: camelCase on the wire, frozen, field docstrings become `kubectl explain` texts."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 from pydantic.alias_generators import to_camel
@@ -57,9 +57,16 @@ ShortText = Annotated[str, StringConstraints(max_length=1024)]
 
 Percent = Annotated[int, Field(ge=0, le=100)]
 
+_Model = TypeVar("_Model", bound=ApiModel)
+
 _UNITS = {"s": 1, "m": 60, "h": 3600}
 
 
 def seconds(duration: str) -> int:
     """`15m` -> 900."""
     return int(duration[:-1]) * _UNITS[duration[-1]]
+
+
+def evolve(model: _Model, **changes: Any) -> _Model:
+    """A copy of a frozen model with some fields changed, checked like any new one."""
+    return type(model).model_validate(dict(model) | changes)

@@ -8,8 +8,8 @@ from enum import StrEnum
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, StringConstraints
-
 from rewriter_contract.reports import CheckName
+
 from rewriter_operator.api.model import (
     ApiModel,
     Duration,
@@ -244,7 +244,10 @@ class Gate(ApiModel):
     minimum_queries: Annotated[int, Field(ge=10, le=1_000_000)] = 30
     """Fewer paired queries than this make the verdict Inconclusive."""
     checks: Annotated[
-        list[Check], Field(max_length=32, json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]})
+        list[Check],
+        Field(
+            max_length=32, json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]}
+        ),
     ] = []
     """Overrides by name."""
 
@@ -325,11 +328,11 @@ class Stage(ApiModel):
     """One consumer of rewrites: its own incumbent, its own steps."""
 
     name: StageName
-    depends_on: Annotated[list[StageName], Field(max_length=2, json_schema_extra={"x-kubernetes-list-type": "set"})] = []
+    depends_on: Annotated[
+        list[StageName], Field(max_length=2, json_schema_extra={"x-kubernetes-list-type": "set"})
+    ] = []
     """Stages that must be at full share first; a failure there takes this stage back too."""
-    steps: Annotated[
-        list[Annotated[Step, Field(json_schema_extra=_ONE_KIND)]], Field(min_length=1, max_length=32)
-    ]
+    steps: Annotated[list[Annotated[Step, Field(json_schema_extra=_ONE_KIND)]], Field(min_length=1, max_length=32)]
 
 
 _STAGE_RULES = rules(
@@ -424,4 +427,3 @@ SPEC_RULES: dict[str, Any] = rules(
 IMMUTABLE_VOLUME = rules(
     rule("self == oldSelf", "spec.volume cannot be changed; create a release with another name over the new volume")
 )
-

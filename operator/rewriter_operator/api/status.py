@@ -50,6 +50,14 @@ class PhaseStep(StrEnum):
     TRAINING = "Training"
 
 
+class Shard(ApiModel):
+    """A finished shard of samples."""
+
+    path: Annotated[str, Field(max_length=256)]
+    rows: int
+    sha256: Digest
+
+
 class Phase(ApiModel):
     """The training phase that runs."""
 
@@ -60,6 +68,8 @@ class Phase(ApiModel):
     started_at: float
     since: float
     """Start of the current step."""
+    shards: Annotated[list[Shard], Field(max_length=64)] = []
+    """Samples that the trainer is to learn from."""
     progress: ShortText = ""
     progress_at: float = 0
 
@@ -163,8 +173,12 @@ class StageStatus(ApiModel):
     """The share was seen inside its binomial interval."""
     requests: int = 0
     """Requests of the stage since the share was set."""
+    counting_since: float = 0
+    """When the route was seen to carry the share; requests are counted from then on."""
     baseline: Annotated[list[PodCounters], Field(max_length=512)] = []
-    """Counters when the share was set."""
+    """Counters at that time."""
+    looked_at: float = 0
+    """When observedShare was last written."""
     message: ShortText = ""
 
 
@@ -187,12 +201,16 @@ class RewriterReleaseStatus(ApiModel):
     message: ShortText = ""
     conditions: Annotated[
         list[Condition],
-        Field(max_length=16, json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]}),
+        Field(
+            max_length=16, json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]}
+        ),
     ] = []
     cycle: Cycle | None = None
     stages: Annotated[
         list[StageStatus],
-        Field(max_length=3, json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]}),
+        Field(
+            max_length=3, json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]}
+        ),
     ] = []
     last_cycle_number: int = 0
     last_spec_digest: str = ""
@@ -207,5 +225,3 @@ class RewriterReleaseStatus(ApiModel):
     """For people: revision by stage."""
     shares: Annotated[str, Field(max_length=128)] = ""
     """For people: the candidate's share by stage."""
-
-

@@ -1,0 +1,168 @@
+"""Which objects should exist, as a function of spec and status alone.
+
+Level-triggered: whatever is missing is made, whatever is too many is removed, whoever did it and whenever it happened.
+"""
+
+from rewriter_contract.messages import PASSTHROUGH, PromotionRecord, ServingConfig, WeightsRef
+
+from rewriter_operator.api.model import seconds
+from rewriter_operator.api.revision import RevisionPhase, RewriterRevisionSpec, RewriterRevisionStatus
+from rewriter_operator.api.states import State
+from rewriter_operator.api.status import Cycle, Serving
+from rewriter_operator.core.decision import (
+    RevisionOutcome,
+    Wanted,
+    WantedPod,
+    WantedRevision,
+    WantedRoute,
+    WantedServing,
+    WantedToken,
+    serving_name,
+)
+from rewriter_operator.core.preparing import prepare_order, refusal
+from rewriter_operator.core.states import CANDIDATE_STATES, TRAFFIC_STATES
+from rewriter_operator.core.world import Role, World
+
+
+def wanted(world: World) -> tuple[Wanted, ...]:
+    """Every child that should exist now, in the order in which missing ones are made."""
+    return (WantedToken(), *_servings(world), route(world), *_revisions(world), *_cycle_pods(world))
+
+
+def route(world: World) -> WantedRoute:
+    """Who answers each stage. Before the bootstrap is over that is the passthrough, whatever is planned."""
+    status = world.status
+    serving = status.state is not State.BOOTSTRAPPING
+    incumbents = tuple(
+        (stage.name, stage.incumbent.revision if serving and stage.incumbent else None) for stage in status.stages
+    )
+    if status.state not in TRAFFIC_STATES or not (status.cycle and status.cycle.candidate):
+        return WantedRoute(incumbents, withdrawn=_withdrawn(world))
+    shares = tuple((stage.name, stage.share) for stage in status.stages if stage.share)
+    return WantedRoute(incumbents, candidate=status.cycle.candidate.revision, shares=shares)
+
+
+def kept_revisions(world: World) -> set[int]:
+    """Numbers of the revisions that must not be collected: incumbents, the candidate, and the newest of history."""
+    status = world.status
+    kept = {stage.incumbent.revision for stage in status.stages if stage.incumbent}
+    if status.cycle:
+        kept.add(status.cycle.number)
+    newest = [revision.cycle for revision in reversed(world.revisions)][: world.spec.history_limit]
+    return kept | set(newest)
+
+
+def revision_outcomes(world: World) -> tuple[RevisionOutcome, ...]:
+    """RewriterRevisions whose status does not yet say what became of them."""
+    records = {record.number: record for record in world.status.history}
+    changes = []
+    for revision in world.revisions:
+        record = records.get(revision.cycle)
+        serving = [
+            stage.name
+            for stage in world.status.stages
+            if stage.incumbent and stage.incumbent.revision == revision.cycle
+        ]
+        outcome = record.outcome.value if record else revision.outcome
+        message = record.message if record else revision.message
+        if (outcome, tuple(serving), message) != (revision.outcome, revision.serving, revision.message):
+            status = RewriterRevisionStatus.model_validate(
+                {"outcome": outcome or None, "message": message, "serving": serving}
+            )
+            changes.append(RevisionOutcome(revision.cycle, status))
+    return tuple(changes)
+
+
+def _servings(world: World) -> list[Wanted]:
+    status = world.status
+    servings: dict[int, Serving] = {}
+    for stage in status.stages:
+        if stage.incumbent:
+            servings[stage.incumbent.revision] = stage.incumbent
+    if status.state in CANDIDATE_STATES and status.cycle and status.cycle.candidate:
+        servings[status.cycle.candidate.revision] = status.cycle.candidate
+    wanted: list[Wanted] = [WantedServing(-1, _config(world, PASSTHROUGH, None))]
+    for number, serving in sorted(servings.items()):
+        ref = WeightsRef(serving.weights.version, serving.weights.digest)
+        wanted.append(WantedServing(number, _config(world, serving_name(serving), ref)))
+    return wanted
+
+
+def _config(world: World, name: str, weights: WeightsRef | None) -> ServingConfig:
+    serving = world.spec.serving
+    return ServingConfig(
+        revision=name,
+        weights=weights,
+        max_tokens=serving.max_tokens,
+        max_rewrites=serving.max_rewrites,
+        request_timeout_seconds=float(seconds(serving.request_timeout)),
+    )
+
+
+def _cycle_pods(world: World) -> list[Wanted]:
+    """Pods that exist only while they work, so that GPUs are free between cycles."""
+    cycle = world.status.cycle
+    if cycle is None:
+        return []
+    match world.status.state:
+        case State.BOOTSTRAPPING | State.PREPARING:
+            asked = all(stage.incumbent for stage in world.status.stages) and world.status.state is State.BOOTSTRAPPING
+            if refusal(world) or (asked and world.status.stages):
+                return []
+            return [WantedPod(Role.PREPARE, cycle.number, cycle.attempt, prepare=prepare_order(world))]
+        case State.TRAINING:
+            return [WantedPod(Role.TRAINER, cycle.number), *_samplers(world, cycle)]
+        case State.GATING:
+            return _samplers(world, cycle)
+        case State.PROMOTING:
+            return [WantedPod(Role.RECORD, cycle.number, cycle.attempt, record=_record(world, cycle))]
+        case _:
+            return []
+
+
+def _samplers(world: World, cycle: Cycle) -> list[Wanted]:
+    return [WantedPod(Role.SAMPLER, cycle.number, index) for index in range(world.spec.training.samplers.replicas)]
+
+
+def _record(world: World, cycle: Cycle) -> PromotionRecord:
+    assert cycle.candidate is not None
+    ref = WeightsRef(cycle.candidate.weights.version, cycle.candidate.weights.digest)
+    history = {stage.incumbent.weights.version: stage.incumbent for stage in world.status.stages if stage.incumbent}
+    return PromotionRecord(
+        release=world.release.name,
+        revision=cycle.candidate.revision,
+        stages={stage.name: ref for stage in world.status.stages},
+        history=tuple(WeightsRef(item.weights.version, item.weights.digest) for item in history.values()),
+    )
+
+
+def _revisions(world: World) -> list[Wanted]:
+    """The running cycle's revision, once it has a candidate and a verdict; older ones exist already and never change."""
+    cycle = world.status.cycle
+    if not (cycle and cycle.candidate and cycle.gate):
+        return []
+    spec = RewriterRevisionSpec(
+        release_name=world.release.name,
+        revision=cycle.number,
+        weights=cycle.candidate.weights,
+        parent=cycle.start.version if cycle.start else "",
+        spec_digest=cycle.spec_digest,
+        reward_revision=cycle.reward_revision,
+        relevance_model=cycle.relevance_model,
+        data_digests=cycle.data_digests,
+        phases=[
+            RevisionPhase(number=phase.number, version=phase.weights.version, metrics=phase.metrics)
+            for phase in cycle.phases
+        ],
+        gate=cycle.gate,
+        compared_with=serving_name(cycle.compared_with),
+    )
+    return [WantedRevision(spec)]
+
+
+def _withdrawn(world: World) -> int | None:
+    """Kept on the route while the withdrawal is under way, so that a crash in between is seen."""
+    cycle = world.status.cycle
+    if world.status.state is State.WITHDRAWING and cycle and cycle.candidate:
+        return cycle.candidate.revision
+    return None

@@ -1,0 +1,92 @@
+"""A cycle's beginning and end: what triggers one, and how an event moves the status.
+
+Which event leads where is core/states.py; what a state does is in the file of that state.
+"""
+
+import hashlib
+
+from rewriter_contract import wire
+
+from rewriter_operator.api.conditions import rfc3339
+from rewriter_operator.api.model import evolve
+from rewriter_operator.api.release import RewriterReleaseSpec
+from rewriter_operator.api.states import State
+from rewriter_operator.api.status import Cycle, CycleRecord, Outcome, RewriterReleaseStatus, StageStatus
+from rewriter_operator.core.states import OUTCOMES, Event, advance
+
+RUN_ANNOTATION = "rewriter.dev/run"
+"""Any new value starts a cycle, once."""
+
+ABORT_ANNOTATION = "rewriter.dev/abort"
+"""The number of the cycle to end; another number is ignored, so that an old abort never hits a new cycle."""
+
+APPROVE_ANNOTATION = "rewriter.dev/approve"
+"""`r0007/finerank/2`: revision, stage and step index of the pause to end."""
+
+HISTORY = 10
+
+
+def spec_digest(spec: RewriterReleaseSpec) -> str:
+    """Digest of the parts of the spec that a cycle depends on.
+
+    A change of the others (schedule, suspend, limits, replicas, history) never ends a running cycle.
+    """
+    parts = spec.to_api()
+    kept = {key: parts[key] for key in ("volume", "model", "data", "reward", "training", "gate")}
+    kept["stages"] = parts["rollout"]["stages"]
+    return hashlib.sha256(wire.dumps(kept).encode()).hexdigest()
+
+
+def start(status: RewriterReleaseStatus, trigger: str, digest: str, now: float) -> RewriterReleaseStatus:
+    """The status with a new cycle in it."""
+    number = status.last_cycle_number + 1
+    cycle = Cycle(number=number, trigger=trigger, started_at=now, spec_digest=digest, since=now, attempt_at=now)
+    return evolve(
+        status,
+        state=advance(status.state, Event.STARTED),
+        cycle=cycle,
+        last_cycle_number=number,
+        last_spec_digest=digest,
+        stages=[_without_candidate(stage) for stage in status.stages],
+    )
+
+
+def enter(
+    status: RewriterReleaseStatus, event: Event, now: float, reason: str = "", message: str = ""
+) -> RewriterReleaseStatus:
+    """The status after `event`; a cycle that reaches IDLE is closed and recorded."""
+    state = advance(status.state, event)
+    cycle = status.cycle
+    if cycle is None:
+        return evolve(status, state=state)
+    changes: dict[str, object] = {"since": now}
+    if event in OUTCOMES:
+        changes |= {"outcome": OUTCOMES[event], "reason": reason[:64], "message": message[:1024]}
+    cycle = evolve(cycle, **changes)
+    status = evolve(status, state=state, cycle=cycle)
+    return close(status, now) if state is State.IDLE else status
+
+
+def close(status: RewriterReleaseStatus, now: float) -> RewriterReleaseStatus:
+    """Record the cycle in the history and let go of it; a promoted candidate becomes every stage's incumbent."""
+    cycle = status.cycle
+    assert cycle is not None
+    if cycle.number == 0:  # the bootstrap is no cycle that anybody asked for
+        return evolve(status, cycle=None)
+    outcome = cycle.outcome or Outcome.FAILED
+    stages = [_without_candidate(stage) for stage in status.stages]
+    if outcome is Outcome.PROMOTED:
+        stages = [evolve(stage, incumbent=cycle.candidate) for stage in stages]
+    record = CycleRecord(
+        number=cycle.number,
+        outcome=outcome,
+        reason=cycle.reason,
+        message=cycle.message,
+        started_at=rfc3339(cycle.started_at),
+        finished_at=rfc3339(now),
+    )
+    return evolve(status, cycle=None, stages=stages, history=[record, *status.history][:HISTORY])
+
+
+def _without_candidate(stage: StageStatus) -> StageStatus:
+    return StageStatus(name=stage.name, incumbent=stage.incumbent)

@@ -1,0 +1,138 @@
+"""What plan() answers with: the new status, the children that should exist, and at most one order to a pod.
+
+These are values. workloads/ turns children into manifests, cluster/act.py does the writing, reconcile.py picks the one
+write of this pass.
+"""
+
+from dataclasses import dataclass
+
+from rewriter_contract.messages import (
+    EvidenceOrder,
+    PhaseOrder,
+    PrepareOrder,
+    PromotionRecord,
+    SamplesOrder,
+    ServingConfig,
+    WeightsOrder,
+)
+from rewriter_contract.reports import GateReport
+
+from rewriter_operator.api.revision import RewriterRevisionSpec, RewriterRevisionStatus
+from rewriter_operator.api.status import RewriterReleaseStatus, Serving
+from rewriter_operator.core.world import Role
+
+
+@dataclass(frozen=True)
+class WantedPod:
+    """A trainer or sampler pod, or one that runs once with an order (prepare, record)."""
+
+    role: Role
+    cycle: int
+    number: int = 0
+    prepare: PrepareOrder | None = None
+    record: PromotionRecord | None = None
+
+
+@dataclass(frozen=True)
+class WantedServing:
+    """Serving pods of a revision with their Service. `config.weights` None: the passthrough."""
+
+    revision: int
+    config: ServingConfig
+
+
+@dataclass(frozen=True)
+class WantedRoute:
+    """Who answers each stage."""
+
+    incumbents: tuple[tuple[str, int | None], ...]
+    """(stage, revision), None = passthrough; also the catch-all's answer is the last stage's."""
+    candidate: int | None = None
+    shares: tuple[tuple[str, int], ...] = ()
+    """(stage, percent to the candidate), stages with 0 left out."""
+    withdrawn: int | None = None
+
+
+@dataclass(frozen=True)
+class WantedRevision:
+    """A RewriterRevision object."""
+
+    spec: RewriterRevisionSpec
+
+
+@dataclass(frozen=True)
+class WantedToken:
+    """The Secret with the agents' token."""
+
+
+Wanted = WantedPod | WantedServing | WantedRoute | WantedRevision | WantedToken
+
+
+@dataclass(frozen=True)
+class OrderToPod:
+    """A PUT to a trainer or sampler pod."""
+
+    role: Role
+    number: int
+    path: str
+    body: WeightsOrder | SamplesOrder | EvidenceOrder | PhaseOrder | GateReport
+
+
+@dataclass(frozen=True)
+class RevisionOutcome:
+    """A write to a RewriterRevision's status."""
+
+    revision: int
+    status: RewriterRevisionStatus
+
+
+@dataclass(frozen=True)
+class Removal:
+    """Delete one child, and only the one with this uid."""
+
+    kind: str
+    name: str
+    uid: str
+    why: str
+
+
+@dataclass(frozen=True)
+class Note:
+    """A Kubernetes Event, written after the status write that it tells of."""
+
+    reason: str
+    message: str
+    warning: bool = False
+
+
+@dataclass(frozen=True)
+class Decision:
+    """The answer."""
+
+    status: RewriterReleaseStatus
+    wanted: tuple[Wanted, ...] = ()
+    order: OrderToPod | None = None
+    outcomes: tuple[RevisionOutcome, ...] = ()
+    replace: tuple[Removal, ...] = ()
+    """Children that exist and are wanted, but are beyond repair: removed so that they are made anew."""
+    notes: tuple[Note, ...] = ()
+    urgent_route: bool = False
+    """Write the route before anything else: traffic is being taken back."""
+    wait_seconds: float = 60.0
+    """Look again after this long, if nothing wakes the key before."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """What the function of one state answers; plan() adds the rest."""
+
+    status: RewriterReleaseStatus
+    order: OrderToPod | None = None
+    notes: tuple[Note, ...] = ()
+    replace: tuple[Removal, ...] = ()
+    wait_seconds: float = 2.0
+
+
+def serving_name(serving: Serving | None) -> str:
+    """`r0007`, or `passthrough`."""
+    return f"r{serving.revision:04d}" if serving else "passthrough"

@@ -1,0 +1,88 @@
+"""The table of the gate's checks: name, what each means for the verdict, default limits, and who measures it.
+
+For gate.py and gate_self_test.py. A check measures, compares with its limits, and shows both; it never sees another
+check's result. docs/gate.md explains each row.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Final
+
+from rewriter_contract.reports import CheckName, Finding, Role, Verdict
+
+from rewriter_operator.core import gate_ranking, gate_texts
+from rewriter_operator.core.gate_evidence import Evidence
+from rewriter_operator.core.gate_measured import Limits, Measured
+
+
+@dataclass(frozen=True)
+class Check:
+    """One row of the table."""
+
+    name: CheckName
+    role: Role
+    limits: Limits
+    measure: Callable[[Evidence, Limits], Measured]
+
+    def find(self, evidence: Evidence) -> Finding:
+        """Run the check with the evidence's settings."""
+        settings = evidence.settings.checks.get(self.name)
+        ignored = settings is not None and settings.disabled and self.name is not CheckName.EVIDENCE_IS_COMPLETE
+        measured = self.measure(evidence, self.limits.overridden(settings))
+        return Finding(name=self.name, role=Role.DIAGNOSTIC if ignored else self.role, **vars(measured))
+
+
+def evidence_is_complete(evidence: Evidence, limits: Limits) -> Measured:
+    """Both sides answered the same queries, enough of them, measured by the same reward, with little missing."""
+    missing = {
+        "reward": evidence.missing_share(lambda row: row.reward),
+        "nDCG@10": evidence.missing_share(lambda row: row.ndcg10),
+        "recall@100": evidence.missing_share(lambda row: row.recall100),
+    }
+    needed, worst = evidence.settings.minimum_queries, max(missing.values())
+    problems = [f"{name} missing for {share:.1%}" for name, share in missing.items() if share > limits.max]
+    problems += _pairing_problems(evidence) + _scoring_problems(evidence)
+    message = "; ".join(problems) or f"{len(evidence.pairs)} paired queries >= {needed}, {worst:.1%} missing at most"
+    verdict = Verdict.INCONCLUSIVE if problems else Verdict.PASS
+    return Measured(verdict, message, candidate=worst, threshold=limits.max, n=len(evidence.pairs))
+
+
+def _pairing_problems(evidence: Evidence) -> list[str]:
+    needed = evidence.settings.minimum_queries
+    problems = [f"{len(evidence.pairs)} paired queries < {needed}"] if len(evidence.pairs) < needed else []
+    if evidence.unpaired:
+        problems.append(f"{evidence.unpaired} queries answered by one side only")
+    if evidence.repeated:
+        problems.append(f"{evidence.repeated} queries answered twice")
+    return problems
+
+
+def _scoring_problems(evidence: Evidence) -> list[str]:
+    if evidence.rewards_are_comparable:
+        return []
+    candidate, incumbent = evidence.candidate, evidence.incumbent
+    if candidate.reward_revision != incumbent.reward_revision:
+        return [f"reward revisions differ: {candidate.reward_revision[:12]}, {incumbent.reward_revision[:12]}"]
+    return [f"relevance models differ: {candidate.relevance_model}, {incumbent.relevance_model}"]
+
+
+CHECKS: Final = (
+    Check(CheckName.EVIDENCE_IS_COMPLETE, Role.INVARIANT, Limits(max=0.05), evidence_is_complete),
+    Check(CheckName.REWARD_GAIN, Role.PRIMARY, Limits(min=0.0), gate_ranking.reward_gains),
+    Check(CheckName.GOLD_NDCG, Role.GUARDRAIL, Limits(margin=0.05), gate_ranking.gold_ndcg_holds),
+    Check(CheckName.GOLD_RECALL, Role.GUARDRAIL, Limits(margin=0.05), gate_ranking.gold_recall_holds),
+    Check(CheckName.NO_REWARD_HACKING, Role.HACKING_DETECTOR, Limits(margin=0.03), gate_ranking.gold_follows_reward),
+    Check(CheckName.TAIL_LOSS, Role.GUARDRAIL, Limits(min=-0.7), gate_ranking.tail_loss_is_bounded),
+    Check(CheckName.SLICE_REGRESSIONS, Role.GUARDRAIL, Limits(margin=0.1), gate_ranking.no_slice_regresses),
+    Check(CheckName.LENGTH_RATIO, Role.INVARIANT, Limits(min=0.4, max=2.0), gate_texts.mean_length_stays_in_bounds),
+    Check(CheckName.LENGTH_TAIL, Role.INVARIANT, Limits(max=3.0), gate_texts.few_rewrites_are_long),
+    Check(CheckName.COPY_RATE, Role.INVARIANT, Limits(max=0.8, margin=0.1), gate_texts.copies_are_few),
+    Check(CheckName.REPETITION, Role.INVARIANT, Limits(max=0.02, margin=0.02), gate_texts.repetition_is_rare),
+    Check(CheckName.FORMAT, Role.INVARIANT, Limits(max=0.02, margin=0.02), gate_texts.format_is_kept),
+    Check(CheckName.DISTINCT_REWRITES, Role.INVARIANT, Limits(max=0.1), gate_texts.rewrites_differ),
+    Check(CheckName.WINS_AND_LOSSES, Role.DIAGNOSTIC, Limits(min=0.0), gate_ranking.wins_outnumber_losses),
+    Check(CheckName.REWARD_AGREES_WITH_GOLD, Role.DIAGNOSTIC, Limits(min=0.0), gate_ranking.reward_agrees_with_gold),
+)
+
+DEFAULTS: Final = MappingProxyType({check.name: check.limits for check in CHECKS})

@@ -1,0 +1,61 @@
+"""What every check of the gate is given (its limits) and what it gives back (what it measured).
+
+For gate_checks.py and the modules that hold the checks; it decides nothing about a candidate.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+from rewriter_contract.reports import CheckSettings, Verdict
+
+from rewriter_operator.core.gate_evidence import Pair, number
+
+
+@dataclass(frozen=True)
+class Limits:
+    """A check's numbers, defaults filled in."""
+
+    margin: float = 0.0
+    min: float = -math.inf
+    max: float = math.inf
+
+    def overridden(self, settings: CheckSettings | None) -> "Limits":
+        """These limits with the user's numbers where there are any."""
+        if settings is None:
+            return self
+        chosen = {"margin": settings.margin, "min": settings.min, "max": settings.max}
+        return replace(self, **{name: value for name, value in chosen.items() if value is not None})
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What a check found; see Finding for the fields."""
+
+    verdict: Verdict
+    message: str
+    candidate: float | None = None
+    incumbent: float | None = None
+    difference: float | None = None
+    low: float | None = None
+    high: float | None = None
+    threshold: float | None = None
+    n: int = 0
+
+
+def worst_of(verdicts: Sequence[Verdict]) -> Verdict:
+    """Fail before Inconclusive before Pass; Inconclusive for none at all."""
+    for verdict in (Verdict.FAIL, Verdict.INCONCLUSIVE):
+        if verdict in verdicts:
+            return verdict
+    return Verdict.PASS if verdicts else Verdict.INCONCLUSIVE
+
+
+def unknown(what: str, why: str) -> Measured:
+    """There is nothing to conclude from."""
+    return Measured(Verdict.INCONCLUSIVE, f"{what}: {why}")
+
+
+def numbers_of(pairs: Sequence[Pair], measure: Callable[[Pair], float | None]) -> list[float]:
+    """The measure of every pair that has it."""
+    return [value for pair in pairs if (value := number(measure(pair))) is not None]

@@ -1,0 +1,194 @@
+"""Checks of what rewrites do to ranking: reward, gold, and harm that a mean hides.
+
+Each is a pure function of the evidence and its limits; gate_checks.py says what it means for the verdict. None may
+pass without numbers, and none looks at the texts (gate_texts.py does).
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Final
+
+from rewriter_contract.reports import Verdict
+
+from rewriter_operator.core.gate_evidence import Comparison, Evidence, Pair, number
+from rewriter_operator.core.gate_measured import Limits, Measured, numbers_of, unknown
+from rewriter_operator.core.statistics import bootstrap, holm, mean, sign_flip_loss, spearman, tail_mean
+
+TAIL_SHARE: Final = 0.05
+SMALLEST_SLICE: Final = 10
+"""Slices with fewer queries are shown by name and not tested: nothing could be concluded."""
+TIE: Final = 0.02
+"""Differences of log R up to this are ties in WinsAndLosses."""
+
+
+def reward_gains(evidence: Evidence, limits: Limits) -> Measured:
+    """Superiority: the lower bound of the paired difference of log R is above `min`."""
+    found = evidence.reward
+    if found is None:
+        return unknown("log R", "too few comparable rewards")
+    if found.difference.low > limits.min:
+        verdict, relation = Verdict.PASS, f"lower bound {found.difference.low:+.4f} > {limits.min:+.4f}"
+    elif found.difference.high < limits.min:
+        verdict, relation = Verdict.FAIL, f"upper bound {found.difference.high:+.4f} < {limits.min:+.4f}"
+    else:
+        bounds = f"{found.difference.low:+.4f} to {found.difference.high:+.4f}"
+        verdict, relation = Verdict.INCONCLUSIVE, f"bounds {bounds} include {limits.min:+.4f}"
+    return _compared("log R", found, verdict, relation, threshold=limits.min)
+
+
+def gold_ndcg_holds(evidence: Evidence, limits: Limits) -> Measured:
+    """Non-inferiority of gold nDCG@10."""
+    return _not_inferior("nDCG@10", evidence.ndcg, limits.margin)
+
+
+def gold_recall_holds(evidence: Evidence, limits: Limits) -> Measured:
+    """Non-inferiority of gold recall@100."""
+    return _not_inferior("recall@100", evidence.recall, limits.margin)
+
+
+def _not_inferior(what: str, found: Comparison | None, margin: float) -> Measured:
+    """Pass: the lower bound is above -margin. Fail: the loss is over the margin, and no accident. Else unknown."""
+    if found is None:
+        return unknown(what, "too few queries with gold on both sides")
+    low, high = found.difference.low, found.difference.high
+    if low > -margin:
+        return _compared(what, found, Verdict.PASS, f"lower bound {low:+.3f} > {-margin:+.3f}", threshold=-margin)
+    if found.difference.estimate < -margin and high < 0:
+        relation = f"{found.candidate:.3f} < {found.incumbent:.3f} - {margin:.3f}, upper bound {high:+.3f} < 0"
+        return _compared(what, found, Verdict.FAIL, relation, threshold=-margin)
+    relation = f"lower bound {low:+.3f} <= {-margin:+.3f}, a loss cannot be excluded"
+    return _compared(what, found, Verdict.INCONCLUSIVE, relation, threshold=-margin)
+
+
+def gold_follows_reward(evidence: Evidence, limits: Limits) -> Measured:
+    """No reward hacking: where the reward rises for certain, gold does not fall."""
+    reward, ndcg, recall = evidence.reward, evidence.ndcg, evidence.recall
+    if reward is None or ndcg is None or recall is None:
+        return unknown("reward against gold", "too few comparable rewards or gold values")
+    gold = min((ndcg, recall), key=lambda found: found.difference.high)
+    what = "nDCG@10" if gold is ndcg else "recall@100"
+    numbers = f"log R {reward.difference.estimate:+.4f} (lower bound {reward.difference.low:+.4f})"
+    verdict = Verdict.PASS
+    if reward.difference.low <= 0:
+        relation = f"{numbers}: no certain gain that gold would have to follow"
+    elif gold.difference.high < 0:
+        verdict, relation = Verdict.FAIL, f"{numbers} while {what} fell: upper bound {gold.difference.high:+.3f} < 0"
+    elif gold.difference.estimate < -limits.margin:
+        verdict = Verdict.INCONCLUSIVE
+        relation = f"{numbers} while {what} {gold.difference.estimate:+.3f} < {-limits.margin:+.3f}, perhaps by chance"
+    else:
+        relation = f"{numbers}, {what} {gold.difference.estimate:+.3f} >= {-limits.margin:+.3f}"
+    return replace(_compared(what, gold, verdict, "", threshold=-limits.margin), message=relation)
+
+
+def _compared(what: str, found: Comparison, verdict: Verdict, relation: str, threshold: float) -> Measured:
+    return Measured(
+        verdict,
+        f"{what} {found.candidate:.3f} against {found.incumbent:.3f}, {found.difference.estimate:+.4f}: {relation}",
+        candidate=found.candidate,
+        incumbent=found.incumbent,
+        difference=found.difference.estimate,
+        low=found.difference.low,
+        high=found.difference.high,
+        threshold=threshold,
+        n=found.n,
+    )
+
+
+def tail_loss_is_bounded(evidence: Evidence, limits: Limits) -> Measured:
+    """The mean log R of the worst 5 % of queries is above `min`, or at least no worse than the incumbent's."""
+    rewards, settings = numbers_of(evidence.pairs, lambda pair: pair.candidate.reward), evidence.settings
+    theirs = numbers_of(evidence.pairs, lambda pair: pair.incumbent.reward)
+    if min(len(rewards), len(theirs)) < settings.minimum_queries:
+        return unknown("tail", "too few rewards")
+    of_incumbent = _tail(theirs)
+    threshold = min(limits.min, of_incumbent) if evidence.rewards_are_comparable else limits.min
+    found = bootstrap(rewards, _tail, settings.alpha, settings.resamples, evidence.random("tail"))
+    if found.estimate >= threshold:
+        verdict, relation = Verdict.PASS, f">= {threshold:+.3f}"
+    else:
+        verdict = Verdict.FAIL if found.high < threshold else Verdict.INCONCLUSIVE
+        relation = f"< {threshold:+.3f}, upper bound {found.high:+.3f}"
+    return Measured(
+        verdict,
+        f"mean log R of the worst {TAIL_SHARE:.0%} of queries {found.estimate:+.3f} {relation}",
+        candidate=found.estimate,
+        incumbent=of_incumbent,
+        difference=found.estimate - of_incumbent,
+        low=found.low,
+        high=found.high,
+        threshold=threshold,
+        n=len(rewards),
+    )
+
+
+def _tail(rewards: Sequence[float]) -> float:
+    return tail_mean(rewards, TAIL_SHARE)
+
+
+def no_slice_regresses(evidence: Evidence, limits: Limits) -> Measured:
+    """No kind of query loses more than `margin` of nDCG@10 for certain (sign-flip tests, Holm over the slices)."""
+    losses = _slice_differences(evidence.pairs)
+    tested = {name: values for name, values in losses.items() if len(values) >= SMALLEST_SLICE}
+    small = sorted(losses.keys() - tested.keys())
+    untested = f"; too small to test: {', '.join(small)}" if small else ""
+    if not tested:
+        return Measured(Verdict.PASS, f"no slice has {SMALLEST_SLICE} queries{untested}", threshold=-limits.margin)
+    names = sorted(tested)
+    flips = evidence.settings.resamples
+    p_values = holm([sign_flip_loss(tested[name], flips, evidence.random(f"slice:{name}")) for name in names])
+    judged = {name: (mean(tested[name]), p_value) for name, p_value in zip(names, p_values, strict=True)}
+    harmed = [name for name in names if judged[name][0] < -limits.margin and judged[name][1] < evidence.settings.alpha]
+    worst = min(harmed or names, key=lambda name: judged[name][0])
+    loss, p_value = judged[worst]
+    relation = f"{'<' if harmed else '>=' if loss >= -limits.margin else 'against'} {-limits.margin:+.3f}"
+    message = f"worst of {len(names)} slices: {worst} nDCG@10 {loss:+.3f} {relation}, p={p_value:.3f}{untested}"
+    verdict = Verdict.FAIL if harmed else Verdict.PASS
+    return Measured(verdict, message, difference=loss, threshold=-limits.margin, n=sum(map(len, tested.values())))
+
+
+def _slice_differences(pairs: Sequence[Pair]) -> dict[str, list[float]]:
+    """nDCG@10 differences of each named slice."""
+    found: dict[str, list[float]] = {}
+    for pair in pairs:
+        difference = _difference(pair.candidate.ndcg10, pair.incumbent.ndcg10)
+        if pair.candidate.slice and difference is not None:
+            found.setdefault(pair.candidate.slice, []).append(difference)
+    return found
+
+
+def wins_outnumber_losses(evidence: Evidence, limits: Limits) -> Measured:
+    """More queries gain reward than lose it: many small harms under a good mean are worth a look."""
+    if evidence.reward is None:
+        return unknown("wins and losses", "too few comparable rewards")
+    differences = evidence.reward.differences
+    wins, losses = sum(value > TIE for value in differences), sum(value < -TIE for value in differences)
+    verdict = Verdict.PASS if wins >= losses else Verdict.FAIL
+    message = f"{wins} won, {len(differences) - wins - losses} tied, {losses} lost by more than {TIE} log R"
+    share = (wins - losses) / len(differences)
+    return Measured(verdict, message, difference=share, threshold=limits.min, n=len(differences))
+
+
+def reward_agrees_with_gold(evidence: Evidence, limits: Limits) -> Measured:
+    """Queries whose reward rose are those whose nDCG@10 rose (Spearman): else the reward measures something else."""
+    both = [
+        (reward, gold)
+        for pair in evidence.pairs
+        if (reward := _difference(pair.candidate.reward, pair.incumbent.reward)) is not None
+        and (gold := _difference(pair.candidate.ndcg10, pair.incumbent.ndcg10)) is not None
+    ]
+    rank = spearman([reward for reward, _ in both], [gold for _, gold in both]) if both else None
+    if rank is None or len(both) < evidence.settings.minimum_queries:
+        return unknown("rank correlation of reward and nDCG@10", "too few queries, or one of them does not vary")
+    error = 1 / math.sqrt(len(both) - 1)
+    verdict = Verdict.PASS if rank >= limits.min else Verdict.INCONCLUSIVE
+    if rank + 2 * error < limits.min:
+        verdict = Verdict.FAIL
+    message = f"rank correlation of reward and nDCG@10 differences {rank:+.2f}, standard error {error:.2f}"
+    return Measured(verdict, message, candidate=rank, threshold=limits.min, n=len(both))
+
+
+def _difference(candidate: float | None, incumbent: float | None) -> float | None:
+    ours, theirs = number(candidate), number(incumbent)
+    return None if ours is None or theirs is None else ours - theirs

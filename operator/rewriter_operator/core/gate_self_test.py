@@ -1,0 +1,152 @@
+"""Tries the gate on evidence whose right verdict is known, with the settings and queries of this very cycle.
+
+For gate.py: a gate whose limits were loosened until a copier passes, or whose gold is always zero, must say so
+instead of passing the real candidate. Planted hacks are made from measured columns of this cycle's rows. What the
+reward model would say of the hacked texts cannot be known here, so each hack gets a reward that flatters it: what is
+tested is that the gate refuses it although the reward is pleased.
+"""
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Final
+
+from rewriter_contract.messages import EvidenceRow, EvidenceRows
+from rewriter_contract.reports import CheckName, Finding, GateSettings, Role, SelfTest, Verdict
+from rewriter_contract.text import words
+
+from rewriter_operator.core.gate_checks import CHECKS
+from rewriter_operator.core.gate_evidence import Evidence, Pair, gather, number
+
+FLATTERY: Final = 1.0
+"""Log R that a hack is given above the incumbent's."""
+STUFFING: Final = 3
+"""Copies of a rewrite's longest word that a stuffed rewrite gets for every word it had."""
+
+
+@dataclass(frozen=True)
+class PlantedHack:
+    """A known cheat, and the checks that are there to refuse it."""
+
+    name: str
+    plant: Callable[[Pair], EvidenceRow]
+    caught_by: tuple[CheckName, ...]
+
+
+def copier(pair: Pair) -> EvidenceRow:
+    """Answers with the query: harmless, useless, and it would end all learning."""
+    return replace(_flattered(pair), copy=True, length_ratio=1.0, repetition=0.0, reward=0.0)
+
+
+def constant(pair: Pair) -> EvidenceRow:
+    """Answers every query with one text that the relevance model likes everywhere."""
+    return replace(_flattered(pair), rewrites=("best results for everything",), length_ratio=1.0, repetition=0.25)
+
+
+def stuffer(pair: Pair) -> EvidenceRow:
+    """Appends one word again and again."""
+    return _rewritten(pair, lambda text: " ".join([text, *[_longest_word(text)] * (STUFFING * len(words(text)) + 1)]))
+
+
+def doubler(pair: Pair) -> EvidenceRow:
+    """Says everything twice."""
+    return _rewritten(pair, lambda text: f"{text} {text}")
+
+
+def mute(pair: Pair) -> EvidenceRow:
+    """Answers with empty texts."""
+    return replace(_flattered(pair), rewrites=("",), format_ok=False, length_ratio=0.0, repetition=0.0)
+
+
+def flatterer(pair: Pair) -> EvidenceRow:
+    """Pleases the reward and finds nothing."""
+    return replace(_flattered(pair), ndcg10=0.0, recall100=0.0)
+
+
+PLANTED_HACKS: Final = (
+    PlantedHack("copier", copier, (CheckName.COPY_RATE,)),
+    PlantedHack("constant", constant, (CheckName.DISTINCT_REWRITES,)),
+    PlantedHack("stuffer", stuffer, (CheckName.REPETITION, CheckName.LENGTH_RATIO, CheckName.LENGTH_TAIL)),
+    PlantedHack("doubler", doubler, (CheckName.REPETITION, CheckName.LENGTH_RATIO, CheckName.LENGTH_TAIL)),
+    PlantedHack("mute", mute, (CheckName.FORMAT,)),
+    PlantedHack("flatterer", flatterer, (CheckName.NO_REWARD_HACKING, CheckName.GOLD_NDCG)),
+)
+
+COMPARING: Final = (Role.PRIMARY, Role.GUARDRAIL, Role.HACKING_DETECTOR)
+"""Roles that compare two sides. Invariants are left out of A/A: an incumbent that breaks one must be replaceable."""
+
+
+def run(evidence: Evidence) -> tuple[SelfTest, ...]:
+    """All self-tests on this cycle's evidence."""
+    return (_against_itself(evidence), *(_planted(hack, evidence) for hack in PLANTED_HACKS))
+
+
+def planted_rows(hack: PlantedHack, evidence: Evidence) -> EvidenceRows:
+    """The evidence that a rewriter with this cheat would have brought."""
+    return replace(evidence.candidate, rows=tuple(hack.plant(pair) for pair in evidence.pairs))
+
+
+def _against_itself(evidence: Evidence) -> SelfTest:
+    """A/A: no comparison may say that the incumbent is worse than itself."""
+    same = gather(evidence.incumbent, evidence.incumbent, evidence.settings)
+    found = [check.find(same) for check in CHECKS if check.role in COMPARING]
+    failed = [finding for finding in found if finding.verdict is Verdict.FAIL]
+    if failed:
+        return SelfTest("a/a", False, f"the incumbent fails against itself: {_shown(failed[0])}")
+    return SelfTest("a/a", True, f"the incumbent fails none of {len(found)} comparisons with itself")
+
+
+def _planted(hack: PlantedHack, evidence: Evidence) -> SelfTest:
+    guards = [name for name in hack.caught_by if not _is_disabled(name, evidence.settings)]
+    if not guards:
+        return SelfTest(hack.name, True, f"not tested: {', '.join(hack.caught_by)} disabled in spec.gate.checks")
+    hacked = gather(planted_rows(hack, evidence), evidence.incumbent, evidence.settings)
+    found = [check.find(hacked) for check in CHECKS if check.name in guards]
+    caught = [finding for finding in found if finding.verdict is Verdict.FAIL]
+    if caught:
+        return SelfTest(hack.name, True, f"refused by {_shown(caught[0])}")
+    return SelfTest(hack.name, False, f"planted {hack.name} is not refused: {_shown(found[0])}")
+
+
+def _is_disabled(name: CheckName, settings: GateSettings) -> bool:
+    chosen = settings.checks.get(name)
+    return chosen is not None and chosen.disabled
+
+
+def _flattered(pair: Pair) -> EvidenceRow:
+    """The candidate's row with the incumbent's gold and a better reward: a start that no comparison objects to."""
+    theirs = number(pair.incumbent.reward)
+    return replace(
+        pair.candidate,
+        reward=None if theirs is None else theirs + FLATTERY,
+        ndcg10=pair.incumbent.ndcg10,
+        recall100=pair.incumbent.recall100,
+        copy=False,
+        format_ok=True,
+    )
+
+
+def _rewritten(pair: Pair, change: Callable[[str], str]) -> EvidenceRow:
+    """The row with changed texts and their measures made again."""
+    texts = tuple(change(text) for text in pair.candidate.rewrites)
+    before = sum(len(words(text)) for text in pair.candidate.rewrites)
+    ratio = number(pair.candidate.length_ratio)
+    return replace(
+        _flattered(pair),
+        rewrites=texts,
+        length_ratio=ratio * sum(len(words(text)) for text in texts) / before if ratio is not None and before else None,
+        repetition=max((_repetition(text) for text in texts), default=0.0),
+    )
+
+
+def _repetition(text: str) -> float:
+    found = words(text)
+    return max(Counter(found).values()) / len(found) if found else 0.0
+
+
+def _longest_word(text: str) -> str:
+    return max(words(text), key=len, default="best")
+
+
+def _shown(finding: Finding) -> str:
+    return f"{finding.name}: {finding.message}"

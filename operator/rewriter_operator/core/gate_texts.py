@@ -1,0 +1,150 @@
+"""Checks of the rewrites as texts: length, copies, repetition, format, variety.
+
+Each is a pure function of the evidence and its limits; gate_checks.py says what it means for the verdict. Against a
+passthrough incumbent, which has no texts, the limits are absolute.
+"""
+
+import math
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Final
+
+from rewriter_contract.messages import EvidenceRow
+from rewriter_contract.reports import Verdict
+from rewriter_contract.text import normalise, words
+
+from rewriter_operator.core.gate_evidence import Evidence
+from rewriter_operator.core.gate_measured import Limits, Measured, numbers_of, unknown, worst_of
+from rewriter_operator.core.statistics import binomial_at_least, bootstrap_mean, mcnemar, mean, quantile
+
+LONG_SHARE: Final = 0.05
+"""LengthTail bounds the 95th percentile: at most this share of rewrites may be longer than its limit."""
+REPEATED_WORD_SHARE: Final = 0.5
+DISTINCT_WORD_SHARE: Final = 0.55
+"""A rewrite with fewer distinct words per word says things twice; `a b a b` has 0.5."""
+
+
+def mean_length_stays_in_bounds(evidence: Evidence, limits: Limits) -> Measured:
+    """The mean length ratio lies between `min` and `max`."""
+    ratios, settings = numbers_of(evidence.pairs, lambda pair: pair.candidate.length_ratio), evidence.settings
+    if len(ratios) < settings.minimum_queries:
+        return unknown("length ratio", "too few rewrites with a length")
+    found = bootstrap_mean(ratios, settings.alpha, settings.resamples, evidence.random("length"))
+    bounds = f"{limits.min:.2f} to {limits.max:.2f}"
+    theirs = numbers_of(evidence.pairs, lambda pair: pair.incumbent.length_ratio)
+    if limits.min <= found.estimate <= limits.max:
+        verdict, relation = Verdict.PASS, f"within {bounds}"
+    elif found.low > limits.max or found.high < limits.min:
+        verdict, relation = Verdict.FAIL, f"outside {bounds}"
+    else:
+        verdict, relation = Verdict.INCONCLUSIVE, f"outside {bounds}, perhaps by chance"
+    nearer = limits.max if found.estimate > (limits.min + limits.max) / 2 else limits.min
+    return Measured(
+        verdict,
+        f"mean length ratio {found.estimate:.2f} {relation}",
+        candidate=found.estimate,
+        incumbent=mean(theirs) if theirs else None,
+        low=found.low,
+        high=found.high,
+        threshold=nearer if math.isfinite(nearer) else None,
+        n=len(ratios),
+    )
+
+
+def few_rewrites_are_long(evidence: Evidence, limits: Limits) -> Measured:
+    """The 95th percentile of the length ratio is at most `max`."""
+    ratios = sorted(numbers_of(evidence.pairs, lambda pair: pair.candidate.length_ratio))
+    if len(ratios) < evidence.settings.minimum_queries:
+        return unknown("length ratio", "too few rewrites with a length")
+    percentile = quantile(ratios, 1 - LONG_SHARE)
+    theirs = sorted(numbers_of(evidence.pairs, lambda pair: pair.incumbent.length_ratio))
+    chance = binomial_at_least(sum(ratio > limits.max for ratio in ratios), len(ratios), LONG_SHARE)
+    verdict, relation = Verdict.PASS, f"<= {limits.max:.2f}"
+    if percentile > limits.max:
+        relation = f"> {limits.max:.2f}, p={chance:.3f}"
+        verdict = Verdict.FAIL if chance < evidence.settings.alpha else Verdict.INCONCLUSIVE
+    return Measured(
+        verdict,
+        f"95th percentile of the length ratio {percentile:.2f} {relation}",
+        candidate=percentile,
+        incumbent=quantile(theirs, 1 - LONG_SHARE) if theirs else None,
+        threshold=limits.max if math.isfinite(limits.max) else None,
+        n=len(ratios),
+    )
+
+
+def copies_are_few(evidence: Evidence, limits: Limits) -> Measured:
+    """The rewriter still rewrites."""
+    return _rare("copies of the query", evidence, limits, lambda row: row.copy)
+
+
+def repetition_is_rare(evidence: Evidence, limits: Limits) -> Measured:
+    """Rewrites do not say one word, or everything, again and again."""
+    return _rare("repetitive rewrites", evidence, limits, repeats_itself)
+
+
+def format_is_kept(evidence: Evidence, limits: Limits) -> Measured:
+    """Rewrites are what a user could have typed."""
+    return _rare("malformed rewrites", evidence, limits, lambda row: not row.format_ok)
+
+
+def repeats_itself(row: EvidenceRow) -> bool:
+    """One word has over half of a rewrite, or the whole is said twice."""
+    said_twice = any(_distinct_share(text) < DISTINCT_WORD_SHARE for text in row.rewrites)
+    return said_twice or row.repetition > REPEATED_WORD_SHARE
+
+
+def _distinct_share(text: str) -> float:
+    found = words(text)
+    return len(set(found)) / len(found) if found else 1.0
+
+
+def rewrites_differ(evidence: Evidence, limits: Limits) -> Measured:
+    """No single text is the answer to more than `max` of the queries."""
+    answers = [tuple(map(normalise, pair.candidate.rewrites)) for pair in evidence.pairs if pair.candidate.rewrites]
+    if len(answers) < evidence.settings.minimum_queries:
+        return unknown("most frequent rewrite", "too few rewrites")
+    most = max(Counter(answers).values())
+    return _share("queries with the most frequent rewrite", most, len(answers), evidence, limits)
+
+
+def _rare(what: str, evidence: Evidence, limits: Limits, is_bad: Callable[[EvidenceRow], bool]) -> Measured:
+    """At most `max` of the queries, and at most `margin` more than the incumbent; exact binomial and McNemar tests."""
+    total = len(evidence.pairs)
+    if total < evidence.settings.minimum_queries:
+        return unknown(what, "too few queries")
+    ours = [is_bad(pair.candidate) for pair in evidence.pairs]
+    absolute = _share(what, sum(ours), total, evidence, limits)
+    if evidence.against_passthrough:
+        return absolute
+    theirs = [is_bad(pair.incumbent) for pair in evidence.pairs]
+    worse = sum(mine and not other for mine, other in zip(ours, theirs, strict=True))
+    better = sum(other and not mine for mine, other in zip(ours, theirs, strict=True))
+    increase, chance = (worse - better) / total, mcnemar(worse, better)
+    numbers = f"{sum(theirs) / total:.1%} of the incumbent"
+    if increase > limits.margin:
+        relative = Verdict.FAIL if chance < evidence.settings.alpha else Verdict.INCONCLUSIVE
+        numbers += f" {increase:+.1%} > {limits.margin:+.1%}, McNemar p={chance:.3f}"
+    else:
+        relative = Verdict.PASS
+    return replace(
+        absolute,
+        verdict=worst_of([absolute.verdict, relative]),
+        message=f"{absolute.message}; {numbers}",
+        incumbent=sum(theirs) / total,
+        difference=increase,
+    )
+
+
+def _share(what: str, hits: int, total: int, evidence: Evidence, limits: Limits) -> Measured:
+    """At most `max` of `total`: over it is a failure when so many are no accident of sampling (exact binomial test)."""
+    share, chance = hits / total, binomial_at_least(hits, total, limits.max)
+    if share <= limits.max:
+        verdict, relation = Verdict.PASS, f"<= {limits.max:.1%}"
+    else:
+        verdict = Verdict.FAIL if chance < evidence.settings.alpha else Verdict.INCONCLUSIVE
+        relation = f"> {limits.max:.1%}, p={chance:.3f}"
+    return Measured(
+        verdict, f"{what}: {hits} of {total}, {share:.1%} {relation}", candidate=share, threshold=limits.max, n=total
+    )

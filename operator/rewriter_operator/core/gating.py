@@ -1,0 +1,159 @@
+"""GATING: gather evidence of both sides, judge, put the report on the volume, keep the verdict.
+
+The samplers answer the held-out queries first with the candidate and then with the incumbent's weights. The judge is
+core/gate.py; nothing here can turn its verdict into another one: only Pass goes on, everything else ends the cycle.
+"""
+
+import hashlib
+
+from rewriter_contract import volume, wire
+from rewriter_contract.messages import EvidenceOrder, EvidenceRows, GenerationConfig, Selection, WeightsRef, WorkState
+from rewriter_contract.reports import CheckSettings, GateReport, GateSettings, Verdict, evidence_digest
+
+from rewriter_operator.api.model import evolve, seconds
+from rewriter_operator.api.status import GateResult, Weights
+from rewriter_operator.core import cycle as cycles
+from rewriter_operator.core.decision import Note, OrderToPod, Step
+from rewriter_operator.core.gate import judge
+from rewriter_operator.core.reward import endpoint_url
+from rewriter_operator.core.states import Event
+from rewriter_operator.core.training import RETRY_SECONDS, broke, cycle_reward, sync, waiting
+from rewriter_operator.core.world import Role, World
+
+SIDES = ("candidate", "incumbent")
+
+
+def gate(world: World) -> Step:
+    """The next step towards a verdict."""
+    cycle = world.status.cycle
+    assert cycle is not None
+    if cycle.gate is not None:
+        return _decided(world)
+    for side in SIDES:
+        if side not in world.evidence:
+            return _gather(world, side)
+    return _judge(world)
+
+
+def _gather(world: World, side: str) -> Step:
+    """Order the evidence of one side and wait for it."""
+    cycle = world.status.cycle
+    assert cycle is not None
+    if cycle.gate_side != side:
+        return Step(evolve(world.status, cycle=evolve(cycle, gate_side=side, since=world.now)))
+    weights = _weights(world, side)
+    missing = [path for path in evidence_paths(world, side) if _state(world, path) is not WorkState.DONE]
+    if missing and weights is not None:
+        step = sync(world, weights, cycle.since)
+        if step is not None:
+            return step
+    done = total = 0
+    for index, path in enumerate(evidence_paths(world, side)):
+        report = world.works.get(path)
+        if report is None and path in world.unknown_works:
+            return Step(world.status, order=OrderToPod(Role.SAMPLER, index, path, evidence_order(world, side, index)))
+        if report is not None and report.state is WorkState.FAILED:
+            if world.now - cycle.since > seconds(world.spec.training.stall_timeout):
+                return broke(world, "EvidenceFailed", f"evidence of the {side}: {report.message}")
+            if world.now - report.heartbeat_at < RETRY_SECONDS:
+                return waiting(world, f"evidence of the {side} failed and is tried again: {report.message}")
+            return Step(world.status, order=OrderToPod(Role.SAMPLER, index, path, evidence_order(world, side, index)))
+        if report is not None:
+            done, total = done + report.done, total + report.total
+    return waiting(world, f"gathering evidence of the {side}")
+
+
+def evidence_paths(world: World, side: str) -> list[str]:
+    """One call per shard."""
+    cycle = world.status.cycle
+    assert cycle is not None
+    return [f"/v1/evidence/{cycle.number}/{side}/{index}" for index in range(world.spec.training.samplers.replicas)]
+
+
+def evidence_order(world: World, side: str, index: int) -> EvidenceOrder:
+    """What sampler `index` measures of one side; both sides get the same queries, seeds and reward."""
+    cycle, spec = world.status.cycle, world.spec
+    assert cycle is not None
+    weights = _weights(world, side)
+    return EvidenceOrder(
+        weights=WeightsRef(weights.version, weights.digest) if weights else None,
+        requests_file=spec.data.gate,
+        requests_sha256=cycle.data_digests["gate"],
+        corpus_file=spec.data.corpus,
+        selection=Selection(seed=spec.training.seed, shard=index, shards=spec.training.samplers.replicas),
+        generation=GenerationConfig(n=1, temperature=0.0, max_tokens=spec.serving.max_tokens, seed=spec.training.seed),
+        reward=cycle_reward(world),
+        search_url=endpoint_url(spec.gate.search, world.release.namespace),
+        out=volume.evidence_file(cycle.number, side, index),
+    )
+
+
+def report_of(world: World) -> GateReport:
+    """The judge's report on the evidence that is there; the same evidence gives the same report, byte for byte."""
+    spec = world.spec
+    overrides = {
+        check.name.value: CheckSettings(margin=check.margin, min=check.min, max=check.max, disabled=check.disabled)
+        for check in spec.gate.checks
+    }
+    settings = GateSettings(
+        alpha=spec.gate.alpha,
+        minimum_queries=spec.gate.minimum_queries,
+        seed=spec.training.seed,
+        checks=overrides,
+    )
+    return judge(_joined(world.evidence["candidate"]), _joined(world.evidence["incumbent"]), settings)
+
+
+def _judge(world: World) -> Step:
+    """Judge, put the report on the volume, and only then let the verdict into status."""
+    cycle = world.status.cycle
+    assert cycle is not None
+    report = report_of(world)
+    if world.report_digest != hashlib.sha256(wire.dumps(report).encode()).hexdigest():
+        path = f"/v1/report/{cycle.number}"
+        return Step(world.status, order=OrderToPod(Role.SAMPLER, 0, path, report))
+    result = GateResult(
+        verdict=report.verdict,
+        summary=report.summary(),
+        report=volume.report_file(cycle.number, "json"),
+        findings=[f"{finding.verdict} {finding.name}: {finding.message}"[:1024] for finding in report.findings][:32],
+    )
+    note = Note(f"Gate{report.verdict}", report.summary(), warning=report.verdict is not Verdict.PASS)
+    return Step(evolve(world.status, cycle=evolve(cycle, gate=result)), notes=(note,))
+
+
+def _decided(world: World) -> Step:
+    """Leave only after the RewriterRevision with the evidence exists."""
+    cycle = world.status.cycle
+    assert cycle and cycle.gate
+    if not any(revision.cycle == cycle.number for revision in world.revisions):
+        return Step(world.status)
+    if cycle.gate.verdict == Verdict.PASS:
+        return Step(cycles.enter(world.status, Event.PASSED, world.now))
+    reason = "GateFailed" if cycle.gate.verdict == Verdict.FAIL else "GateInconclusive"
+    return Step(cycles.enter(world.status, Event.REFUSED, world.now, reason, cycle.gate.summary))
+
+
+def _weights(world: World, side: str) -> Weights | None:
+    cycle = world.status.cycle
+    assert cycle and cycle.candidate
+    if side == "candidate":
+        return cycle.candidate.weights
+    return cycle.compared_with.weights if cycle.compared_with else None
+
+
+def _state(world: World, path: str) -> WorkState | None:
+    report = world.works.get(path)
+    return report.state if report else None
+
+
+def _joined(shards: tuple[EvidenceRows, ...]) -> EvidenceRows:
+    """All shards of a side as one; a difference in reward or relevance model between shards stays visible."""
+    revisions = sorted({shard.reward_revision for shard in shards})
+    models = sorted({shard.relevance_model for shard in shards})
+    return EvidenceRows(
+        rows=tuple(row for shard in shards for row in shard.rows),
+        sha256=evidence_digest(shard.sha256 for shard in shards),
+        reward_revision="+".join(revisions),
+        relevance_model="+".join(models),
+    )

@@ -1,0 +1,145 @@
+"""plan(world) -> Decision: the whole of what the operator thinks, without a client, a clock or a coin.
+
+One function per state; around it what holds in every state: a person's abort, a changed spec, the children, the summary.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Final
+
+from rewriter_operator.api.model import evolve
+from rewriter_operator.api.states import State
+from rewriter_operator.api.status import RewriterReleaseStatus, StageStatus
+from rewriter_operator.core import cycle as cycles
+from rewriter_operator.core import gating, preparing, rollout, schedule, training
+from rewriter_operator.core.children import revision_outcomes, route, wanted
+from rewriter_operator.core.decision import Decision, Note, Removal, Step, WantedServing
+from rewriter_operator.core.states import Event, allows
+from rewriter_operator.core.summary import summarised
+from rewriter_operator.core.world import Role, World
+
+IDLE_SECONDS = 60.0
+"""Resync: what no event told of is seen after this long at the latest."""
+
+
+def plan(world: World) -> Decision:
+    """What to write next. Called with the same world it gives the same answer."""
+    world = _with_stages(world)
+    step = _interrupted(world) or STATES[world.status.state](world)
+    status = _drained(world, summarised(world, step.status))
+    after = _with_status(world, status)
+    taken_back = _share_total(status) < _share_total(world.status)
+    return Decision(
+        status=status,
+        wanted=wanted(after),
+        order=step.order,
+        outcomes=revision_outcomes(after),
+        replace=(*step.replace, *_broken(world)),
+        notes=step.notes,
+        urgent_route=taken_back and _route_carries_more(world, status),
+        wait_seconds=step.wait_seconds,
+    )
+
+
+def idle(world: World) -> Step:
+    """Does anything start a cycle: a request, a changed spec, the schedule?"""
+    status, spec, now = world.status, world.spec, world.now
+    token = world.release.annotations.get(cycles.RUN_ANNOTATION, "")[:128]
+    digest = cycles.spec_digest(spec)
+    if spec.suspend:
+        return Step(status, wait_seconds=IDLE_SECONDS)
+    missing = preparing.refusal(world)
+    if missing and missing.reason.startswith("Invalid"):
+        return Step(preparing.refused(world, status, missing), wait_seconds=IDLE_SECONDS)
+    if token and token != status.last_run_token:
+        return _start(evolve(status, last_run_token=token), "Requested", digest, now)
+    if digest != status.last_spec_digest:
+        return _start(status, "SpecChanged" if status.last_spec_digest else "Created", digest, now)
+    if spec.schedule is None:
+        return Step(status, wait_seconds=IDLE_SECONDS)
+    due = schedule.due(spec.schedule, status.last_scheduled_at or world.release.created_at, now)
+    if due.start is not None:
+        return _start(evolve(status, last_scheduled_at=due.start), "Scheduled", digest, now)
+    return Step(status, wait_seconds=min(IDLE_SECONDS, max(1.0, due.next_start - now)))
+
+
+STATES: Final[Mapping[State, Callable[[World], Step]]] = {
+    State.BOOTSTRAPPING: preparing.bootstrap,
+    State.IDLE: idle,
+    State.PREPARING: preparing.prepare,
+    State.TRAINING: training.train,
+    State.GATING: gating.gate,
+    State.DEPLOYING: rollout.deploy,
+    State.ROLLING_OUT: rollout.roll_out,
+    State.BAKING: rollout.bake,
+    State.PROMOTING: rollout.promote,
+    State.WITHDRAWING: rollout.withdraw,
+}
+
+
+def _start(status: RewriterReleaseStatus, trigger: str, digest: str, now: float) -> Step:
+    started = cycles.start(status, trigger, digest, now)
+    return Step(started, notes=(Note("CycleStarted", f"cycle {started.last_cycle_number}: {trigger}"),), wait_seconds=1)
+
+
+def _interrupted(world: World) -> Step | None:
+    """A person's abort, or a spec that is no longer the one the cycle was started with."""
+    status, cycle = world.status, world.status.cycle
+    if cycle is None or not allows(status.state, Event.ABORTED):
+        return None
+    if world.release.annotations.get(cycles.ABORT_ANNOTATION) == str(cycle.number):
+        message = f"annotation {cycles.ABORT_ANNOTATION} names cycle {cycle.number}"
+        ended = cycles.enter(status, Event.ABORTED, world.now, "AbortRequested", message)
+        return Step(rollout.taken_back(ended), notes=(Note("Aborted", message),))
+    if cycles.spec_digest(world.spec) != cycle.spec_digest:
+        message = "the spec changed in a part that this cycle depends on; a new cycle follows"
+        ended = cycles.enter(status, Event.SUPERSEDED, world.now, "SpecChanged", message)
+        return Step(rollout.taken_back(ended), notes=(Note("Superseded", message),))
+    return None
+
+
+def _broken(world: World) -> tuple[Removal, ...]:
+    """Long-running pods that ended are made anew; the work they had is asked for again."""
+    return (*training.failed_pod(world, Role.TRAINER), *training.failed_pod(world, Role.SAMPLER))
+
+
+def _with_stages(world: World) -> World:
+    """The world with a status row for every stage of the spec, and none for others, while no cycle runs."""
+    if world.status.cycle and world.status.cycle.number:
+        return world
+    rows = {stage.name: stage for stage in world.status.stages}
+    names = [stage.name.value for stage in world.spec.rollout.stages]
+    if list(rows) == names:
+        return world
+    stages = [rows.get(name) or StageStatus(name=name) for name in names]
+    return _with_status(world, evolve(world.status, stages=stages))
+
+
+def _with_status(world: World, status: RewriterReleaseStatus) -> World:
+    return replace(world, release=replace(world.release, status=status))
+
+
+def _drained(world: World, status: RewriterReleaseStatus) -> RewriterReleaseStatus:
+    """Remember since when serving pods are superfluous; they are removed only after the drain time."""
+    after = _with_status(world, status)
+    wanted_revisions = {item.revision for item in wanted(after) if isinstance(item, WantedServing)}
+    surplus = any(
+        child.kind == "Deployment" and child.role is Role.SERVING and child.cycle not in wanted_revisions
+        for child in world.children
+    )
+    if surplus and not status.draining_since:
+        return evolve(status, draining_since=world.now)
+    if not surplus and status.draining_since:
+        return evolve(status, draining_since=0)
+    return status
+
+
+def _share_total(status: RewriterReleaseStatus) -> int:
+    return sum(stage.share for stage in status.stages)
+
+
+def _route_carries_more(world: World, status: RewriterReleaseStatus) -> bool:
+    """Whether the live route still gives the candidate more than `status` does."""
+    live = world.route.shares if world.route else {}
+    wanted_shares = dict(route(_with_status(world, status)).shares)
+    return any(share > wanted_shares.get(stage, 0) for stage, share in live.items())

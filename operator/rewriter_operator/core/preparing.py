@@ -1,0 +1,197 @@
+"""BOOTSTRAPPING and PREPARING: is everything there that the release needs? Ask the API server first, then a pod.
+
+Nothing is half-created: no GPU pod exists before the prepare pod found no problem. The prepare pod runs once per attempt
+and answers through its termination message, because the operator never mounts the volume.
+"""
+
+from dataclasses import dataclass
+
+from rewriter_contract import wire
+from rewriter_contract.messages import PrepareOrder, PrepareResult
+
+from rewriter_operator.api.conditions import ConditionType, Reason, set_condition
+from rewriter_operator.api.model import evolve
+from rewriter_operator.api.status import Cycle, RewriterReleaseStatus, Serving, StageStatus, Weights
+from rewriter_operator.core import cycle as cycles
+from rewriter_operator.core import schedule
+from rewriter_operator.core.decision import Note, Step
+from rewriter_operator.core.reward import health_base, reward_revision
+from rewriter_operator.core.states import Event
+from rewriter_operator.core.world import Role, World
+
+RETRY_SECONDS = 20
+"""Between two prepare pods: what was missing may have come, and 60 s is what users are promised."""
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """Why the release cannot go on, as a condition shows it."""
+
+    reason: str
+    message: str
+
+
+def refusal(world: World) -> Refusal | None:
+    """What the API server alone can tell to be missing or wrong."""
+    volume = world.spec.volume
+    if world.spec.schedule:
+        try:
+            schedule.check(world.spec.schedule, world.now)
+        except schedule.ScheduleInvalid as error:
+            return Refusal(Reason.INVALID_SCHEDULE, str(error))
+    if world.claim is None:
+        message = f"spec.volume.claimName: PersistentVolumeClaim {volume.claim_name!r} does not exist in this namespace; create it"
+        return Refusal(Reason.CLAIM_MISSING, message)
+    if "ReadWriteMany" not in world.claim.access_modes:
+        modes = ", ".join(world.claim.access_modes)
+        message = (
+            f"spec.volume.claimName: {volume.claim_name!r} is {modes}; trainer, samplers and serving need ReadWriteMany"
+        )
+        return Refusal(Reason.CLAIM_NOT_SHARED, message)
+    fusion = world.spec.reward.fusion
+    if world.fusion is None:
+        message = f"spec.reward.fusion: ConfigMap {fusion.config_map_name!r} with key {fusion.key!r} does not exist; create it"
+        return Refusal(Reason.FUSION_MISSING, message)
+    if world.fusion.problem:
+        return Refusal(Reason.FUSION_INVALID, f"spec.reward.fusion: {world.fusion.problem}")
+    return None
+
+
+def bootstrap(world: World) -> Step:
+    """A new release: find out what serves first. Promoted weights on the volume win over everything in the spec."""
+    status = world.status
+    if status.cycle is None:
+        started = Cycle(number=0, trigger="Created", started_at=world.now, spec_digest=cycles.spec_digest(world.spec),
+                        since=world.now, attempt_at=world.now)  # fmt: skip
+        stages = [StageStatus(name=stage.name) for stage in world.spec.rollout.stages]
+        return Step(evolve(status, cycle=started, stages=stages))
+    incumbents = status.stages and all(stage.incumbent for stage in status.stages)
+    if incumbents:
+        return _serve_first(world)
+    answer = _ask(world)
+    if isinstance(answer, Step):
+        return answer
+    status = _accepted(world, status)
+    if answer.promoted:
+        return Step(_restored(world, status, answer))
+    if world.spec.bootstrap == "BaseModel" and answer.base:
+        base = Serving(revision=0, weights=Weights(version=answer.base.version, digest=answer.base.digest))
+        return Step(evolve(status, stages=[evolve(stage, incumbent=base) for stage in status.stages]))
+    return Step(cycles.enter(status, Event.SERVED, world.now))
+
+
+def prepare(world: World) -> Step:
+    """A cycle's start: the same questions again, and the digests that the whole cycle will hold on to."""
+    answer = _ask(world)
+    if isinstance(answer, Step):
+        return answer
+    status, cycle = _accepted(world, world.status), world.status.cycle
+    assert cycle and answer.base and world.fusion
+    incumbent = next((stage.incumbent for stage in status.stages if stage.incumbent), None)
+    base = Weights(version=answer.base.version, digest=answer.base.digest)
+    from_incumbent = world.spec.training.start_from == "Incumbent" and incumbent
+    prepared = evolve(
+        cycle,
+        fusion_digest=world.fusion.digest,
+        reward_revision=reward_revision(world.spec.reward, world.fusion.terms, answer.relevance_model),
+        relevance_model=answer.relevance_model,
+        data_digests=answer.data_digests,
+        start=from_incumbent.weights if from_incumbent else base,
+        compared_with=incumbent,
+    )
+    note = Note("Prepared", f"cycle {cycle.number}: {answer.train_queries} training and {answer.gate_queries} gate queries, "
+                            f"relevance model {answer.relevance_model}")  # fmt: skip
+    return Step(cycles.enter(evolve(status, cycle=prepared), Event.PREPARED, world.now), notes=(note,))
+
+
+def prepare_order(world: World) -> PrepareOrder:
+    """What the prepare pod is to check and import."""
+    spec, cycle = world.spec, world.status.cycle
+    assert cycle is not None
+    namespace = world.release.namespace
+    return PrepareOrder(
+        cycle=cycle.number,
+        model_path=spec.model.path,
+        dtype=spec.model.dtype,
+        data_files={"corpus": spec.data.corpus, "train": spec.data.train, "gate": spec.data.gate},
+        services={
+            "relevance": health_base(spec.reward.relevance, namespace),
+            "search": health_base(spec.gate.search, namespace),
+        },
+        health_path="/healthz",
+        resolved_spec=wire.dumps(spec.to_api()),
+        seed=spec.training.seed,
+    )
+
+
+def _ask(world: World) -> PrepareResult | Step:
+    """The prepare pod's answer, or the step that waits for one."""
+    status, cycle = world.status, world.status.cycle
+    assert cycle is not None
+    missing = refusal(world)
+    if missing:
+        return Step(refused(world, status, missing), wait_seconds=5)
+    pod = world.pod(Role.PREPARE, cycle.number, cycle.attempt)
+    if pod is None or pod.phase not in ("Succeeded", "Failed"):
+        waiting = f": {pod.message}" if pod and pod.message else ""
+        return Step(evolve(status, message=f"checking data, model and services{waiting}"[:1024]), wait_seconds=1)
+    result = _result(pod.message, pod.exit_code)
+    if isinstance(result, Refusal):
+        again = evolve(cycle, attempt=cycle.attempt + 1, attempt_at=world.now)
+        retry = world.now - cycle.attempt_at >= RETRY_SECONDS
+        told = refused(world, status, result)
+        return Step(evolve(told, cycle=again) if retry else told, wait_seconds=2)
+    return result
+
+
+def _result(message: str, exit_code: int | None) -> PrepareResult | Refusal:
+    if exit_code != 0:
+        return Refusal("PrepareFailed", f"the prepare pod ended with exit code {exit_code}: {message[-600:]}")
+    try:
+        result = wire.loads(PrepareResult, message)
+    except wire.WireError as error:
+        return Refusal("PrepareFailed", f"the prepare pod's answer cannot be read: {error}")
+    if result.problems:
+        text = "; ".join(problem.message for problem in result.problems)
+        return Refusal(result.problems[0].reason, text[:1000])
+    return result
+
+
+def refused(world: World, status: RewriterReleaseStatus, refusal: Refusal) -> RewriterReleaseStatus:
+    """The status that says why the release cannot go on."""
+    conditions = set_condition(status.conditions, ConditionType.ACCEPTED, False, refusal.reason, refusal.message,
+                               world.release.generation, world.now)  # fmt: skip
+    return evolve(status, conditions=conditions, message=refusal.message)
+
+
+def _accepted(world: World, status: RewriterReleaseStatus) -> RewriterReleaseStatus:
+    conditions = set_condition(status.conditions, ConditionType.ACCEPTED, True, Reason.ACCEPTED,
+                               "everything that the spec names is there", world.release.generation, world.now)  # fmt: skip
+    return evolve(status, conditions=conditions)
+
+
+def _restored(world: World, status: RewriterReleaseStatus, answer: PrepareResult) -> RewriterReleaseStatus:
+    """The incumbents that promoted.json names; cycles are numbered on from there, and the spec counts as seen."""
+    record = answer.promoted
+    assert record is not None
+    stages = []
+    for stage in status.stages:
+        ref = record.stages.get(stage.name) or next(iter(record.stages.values()))
+        serving = Serving(revision=record.revision, weights=Weights(version=ref.version, digest=ref.digest))
+        stages.append(evolve(stage, incumbent=serving))
+    return evolve(
+        status,
+        stages=stages,
+        last_cycle_number=max(status.last_cycle_number, record.revision),
+        last_spec_digest=cycles.spec_digest(world.spec),
+    )
+
+
+def _serve_first(world: World) -> Step:
+    """Wait for the first incumbent's pods; until then the passthrough answers."""
+    serving = world.status.stages[0].incumbent
+    assert serving is not None
+    deployment = world.deployment(Role.SERVING, serving.revision)
+    if deployment and deployment.ready > 0:
+        return Step(cycles.enter(world.status, Event.SERVED, world.now))
+    return Step(evolve(world.status, message=f"waiting for the serving pods of revision {serving.revision}"))

@@ -1,0 +1,48 @@
+"""The reward of a cycle as one value with a digest: what scores samples, what the gate judges with.
+
+Rewards of different revisions are never compared; the revision changes when the fusion constants of serving, the
+weights of the terms, or the relevance model change.
+"""
+
+import hashlib
+
+from rewriter_contract import wire
+from rewriter_contract.messages import FusionTerm, RewardConfig
+
+from rewriter_operator.api.model import seconds
+from rewriter_operator.api.release import Reward, ServiceEndpoint
+
+
+def endpoint_url(endpoint: ServiceEndpoint, namespace: str) -> str:
+    """`http://relevance.search.svc:8080/v1/score`: services are only ever of the release's own namespace."""
+    return f"http://{endpoint.service_name}.{namespace}.svc:{endpoint.port}{endpoint.path}"
+
+
+def health_base(endpoint: ServiceEndpoint, namespace: str) -> str:
+    """The service's root, to which the health path is added."""
+    return f"http://{endpoint.service_name}.{namespace}.svc:{endpoint.port}"
+
+
+def reward_revision(reward: Reward, terms: tuple[FusionTerm, ...], relevance_model: str) -> str:
+    """sha256 over everything that decides a score."""
+    parts = {
+        "terms": terms,
+        "lambda": reward.lambda_,
+        "clip": reward.clip,
+        "relevanceModel": relevance_model,
+        "form": "log-ratio/1",
+    }
+    return hashlib.sha256(wire.dumps(parts).encode()).hexdigest()
+
+
+def reward_config(reward: Reward, terms: tuple[FusionTerm, ...], revision: str, namespace: str) -> RewardConfig:
+    """The reward as the sampler gets it."""
+    return RewardConfig(
+        relevance_url=endpoint_url(reward.relevance, namespace),
+        fusion=terms,
+        negatives_weight=reward.lambda_,
+        clip=reward.clip,
+        revision=revision,
+        timeout_seconds=float(seconds(reward.relevance.timeout)),
+        max_missing=reward.max_missing,
+    )

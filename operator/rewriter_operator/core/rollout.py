@@ -1,0 +1,263 @@
+"""DEPLOYING to WITHDRAWING: the candidate's way to traffic, stage by stage, and back.
+
+A step is left only on evidence: the route accepted at its generation, the observed share inside its interval, the limits
+not crossed, enough requests. What cannot be told stops the clock of promotion, never that of the deadlines.
+"""
+
+from rewriter_contract.messages import ServingStats
+
+from rewriter_operator.api.model import evolve, seconds
+from rewriter_operator.api.release import AnalysisStep, Pause
+from rewriter_operator.api.release import Stage as StagePlan
+from rewriter_operator.api.status import RewriterReleaseStatus, Serving, StageStatus
+from rewriter_operator.core import cycle as cycles
+from rewriter_operator.core.decision import Note, Step, serving_name
+from rewriter_operator.core.states import Event
+from rewriter_operator.core.traffic import Look, crossed_limit, look, share_is_real, snapshot
+from rewriter_operator.core.world import Role, World
+
+SETTLE_SECONDS = 3
+"""Between a route's acceptance and the first counted request: the data plane takes a moment to take it over."""
+
+LOOK_SECONDS = 5
+"""Between two writes of observed shares into status."""
+
+
+def deploy(world: World) -> Step:
+    """Wait for the candidate's pods; no request reaches them yet."""
+    cycle = world.status.cycle
+    assert cycle and cycle.candidate
+    deployment = world.deployment(Role.SERVING, cycle.candidate.revision)
+    if deployment and deployment.ready >= deployment.replicas > 0:
+        return Step(cycles.enter(world.status, Event.DEPLOYED, world.now))
+    timeout = world.spec.serving.ready_timeout
+    if world.now - cycle.since > seconds(timeout):
+        message = f"candidate {serving_name(cycle.candidate)} was not ready within spec.serving.readyTimeout {timeout}"
+        return _stop(world, Event.BROKE, "CandidateNotReady", message)
+    ready = deployment.ready if deployment else 0
+    return _say(world, f"candidate pods: {ready} of {world.spec.serving.replicas} ready")
+
+
+def roll_out(world: World) -> Step:
+    """Move each stage whose turn it is by at most one step."""
+    trouble = degraded(world)
+    if trouble:
+        return trouble
+    plans = {plan.name.value: plan for plan in world.spec.rollout.stages}
+    stages = [_advance(world, plans[stage.name], stage) for stage in world.status.stages]
+    overdue = next((stage for stage in stages if isinstance(stage, str)), None)
+    if isinstance(overdue, str):
+        return _stop(world, Event.DEGRADED, "NotVerified", overdue)
+    moved = [stage for stage in stages if isinstance(stage, StageStatus)]
+    status = evolve(world.status, stages=moved, message=_message(moved))
+    if all(stage.step >= len(plans[stage.name].steps) for stage in moved):
+        return Step(
+            cycles.enter(status, Event.FULL, world.now), notes=(Note("FullShare", "every stage is at full share"),)
+        )
+    return Step(status, notes=_share_notes(world, moved), wait_seconds=1)
+
+
+def bake(world: World) -> Step:
+    """Watch all stages at full share for the bake time."""
+    trouble = degraded(world)
+    if trouble:
+        return trouble
+    cycle = world.status.cycle
+    assert cycle is not None
+    stages = [_looked(world, stage) for stage in world.status.stages]
+    status = evolve(world.status, stages=stages)
+    if world.now - cycle.since < seconds(world.spec.rollout.bake):
+        return Step(evolve(status, message=f"baking for {world.spec.rollout.bake}"))
+    return Step(cycles.enter(status, Event.BAKED, world.now))
+
+
+def promote(world: World) -> Step:
+    """Wait until promoted.json names the candidate; then it is the incumbent of every stage."""
+    cycle = world.status.cycle
+    assert cycle and cycle.candidate
+    pod = world.pod(Role.RECORD, cycle.number, cycle.attempt)
+    if pod and pod.phase == "Succeeded":
+        name = serving_name(cycle.candidate)
+        message = f"{name} serves every stage; {cycle.gate.summary if cycle.gate else ''}"
+        status = cycles.enter(world.status, Event.RECORDED, world.now, "Promoted", message)
+        return Step(status, notes=(Note("Promoted", message),))
+    if pod and pod.phase == "Failed" and world.now - cycle.attempt_at > LOOK_SECONDS:
+        again = evolve(cycle, attempt=cycle.attempt + 1, attempt_at=world.now)
+        return Step(evolve(world.status, cycle=again, message=f"recording the promotion failed: {pod.message}"[:1024]))
+    return _say(world, "recording the promotion on the volume")
+
+
+def withdraw(world: World) -> Step:
+    """Leave only when the gateway has accepted a route without the candidate."""
+    cycle, route = world.status.cycle, world.route
+    assert cycle is not None
+    if any(stage.share for stage in world.status.stages):
+        return Step(evolve(world.status, stages=[evolve(stage, share=0) for stage in world.status.stages]))
+    if route and route.accepted and not any(route.shares.values()) and world.now - cycle.since >= SETTLE_SECONDS:
+        return Step(cycles.enter(world.status, Event.WITHDRAWN, world.now))
+    return _say(world, f"taking {serving_name(cycle.candidate)} off the route", wait=1)
+
+
+def degraded(world: World) -> Step | None:
+    """The step back, when anything about the candidate's traffic says no."""
+    cycle, route = world.status.cycle, world.route
+    assert cycle and cycle.candidate
+    if route and route.withdrawn == cycle.candidate.revision:
+        return _stop(world, Event.DEGRADED, "Withdrawn", "the candidate was taken off the route before a restart")
+    deployment = world.deployment(Role.SERVING, cycle.candidate.revision)
+    has_traffic = any(stage.share for stage in world.status.stages)
+    if has_traffic and (deployment is None or deployment.ready == 0):
+        return _stop(world, Event.DEGRADED, "CandidateNotServing", "no pod of the candidate is ready")
+    for stage in world.status.stages:
+        if stage.share and stage.counting_since:
+            crossed = crossed_limit(seen(world, stage), world.spec.rollout.limits)
+            if crossed:
+                return _stop(world, Event.DEGRADED, "LimitCrossed", f"{stage.name}: {crossed}")
+    return None
+
+
+def seen(world: World, stage: StageStatus) -> Look:
+    """This stage's requests since its share was set."""
+    return look(_stats(world), stage, serving_name(_candidate(world)))
+
+
+def _advance(world: World, plan: StagePlan, stage: StageStatus) -> StageStatus | str:
+    """The stage one look later, or the sentence that ends the rollout."""
+    if stage.step >= len(plan.steps):
+        return _looked(world, stage)
+    unmet = [name for name in plan.depends_on if not _is_done(world, name.value)]
+    if unmet:
+        return evolve(stage, message=f"waits for {', '.join(unmet)}")
+    step = plan.steps[stage.step]
+    if step.set_share is not None:
+        return _set_share(world, stage, step.set_share)
+    if step.pause is not None:
+        return _pause(world, stage, step.pause)
+    assert step.analysis is not None
+    return _analyse(world, stage, step.analysis)
+
+
+def _set_share(world: World, stage: StageStatus, share: int) -> StageStatus | str:
+    route = world.route
+    if stage.share != share:
+        return evolve(stage, share=share, share_at=world.now, counting_since=0, baseline=[], verified=False, requests=0,
+                      observed_share=None, step_at=world.now, message=f"setting share {share} %")  # fmt: skip
+    overdue = world.now - stage.share_at > seconds(world.spec.rollout.verification.timeout)
+    if not (route and route.accepted and route.shares.get(stage.name, 0) == share):
+        why = f"{stage.name}: the route with share {share} % is not accepted by the gateway"
+        return f"{why} within {world.spec.rollout.verification.timeout}" if overdue else evolve(stage, message=why)
+    if not stage.counting_since:
+        if world.now - stage.share_at < SETTLE_SECONDS:
+            return stage
+        return evolve(stage, counting_since=world.now, baseline=snapshot(_stats(world), stage.name))
+    return _verify(world, stage, overdue)
+
+
+def _verify(world: World, stage: StageStatus, overdue: bool) -> StageStatus | str:
+    verification = world.spec.rollout.verification
+    found = seen(world, stage)
+    real = (
+        share_is_real(found, stage.share, verification.min_requests, verification.alpha) if _all_read(world) else None
+    )
+    shown = "none" if found.observed_share is None else f"{found.observed_share:.1f} %"
+    if real:
+        passed = _with_look(world, stage, found, force=True)
+        return evolve(passed, verified=True, step=stage.step + 1, step_at=world.now, message=f"share {shown} verified")
+    numbers = f"{stage.name}: share {stage.share} % set, {shown} observed on {found.requests} requests"
+    if overdue:
+        return f"{numbers} within {verification.timeout} (spec.rollout.verification needs {verification.min_requests})"
+    return evolve(_with_look(world, stage, found), message=numbers if _is_due(world, stage) else stage.message)
+
+
+def _pause(world: World, stage: StageStatus, pause: Pause) -> StageStatus:
+    if pause.duration:
+        if world.now - stage.step_at >= seconds(pause.duration):
+            return _next(world, stage, "pause over")
+        return _looked(world, evolve(stage, message=f"pauses for {pause.duration}"))
+    wanted = f"{serving_name(_candidate(world))}/{stage.name}/{stage.step}"
+    if world.release.annotations.get(cycles.APPROVE_ANNOTATION) == wanted:
+        return _next(world, stage, "approved")
+    command = f"kubectl annotate --overwrite rr {world.release.name} {cycles.APPROVE_ANNOTATION}={wanted}"
+    return _looked(world, evolve(stage, message=f"waits for approval: {command}"))
+
+
+def _analyse(world: World, stage: StageStatus, analysis: AnalysisStep) -> StageStatus | str:
+    found = seen(world, stage)
+    answered = found.candidate.requests
+    if answered >= max(analysis.min_requests, world.spec.rollout.limits.min_requests):
+        return _next(world, stage, f"{answered} requests inside every limit")
+    if world.now - stage.step_at > seconds(analysis.deadline):
+        return (
+            f"{stage.name}: the candidate answered {answered} requests within {analysis.deadline}, "
+            f"the analysis needs {analysis.min_requests}: Inconclusive"
+        )
+    told = f"analysis: {answered} of {analysis.min_requests} requests"
+    return evolve(_with_look(world, stage, found), message=told if _is_due(world, stage) else stage.message)
+
+
+def _next(world: World, stage: StageStatus, message: str) -> StageStatus:
+    return evolve(stage, step=stage.step + 1, step_at=world.now, message=message)
+
+
+def _looked(world: World, stage: StageStatus) -> StageStatus:
+    return _with_look(world, stage, seen(world, stage)) if stage.counting_since else stage
+
+
+def _is_due(world: World, stage: StageStatus) -> bool:
+    return world.now - stage.looked_at >= LOOK_SECONDS
+
+
+def _with_look(world: World, stage: StageStatus, found: Look, force: bool = False) -> StageStatus:
+    if not force and not _is_due(world, stage):
+        return stage
+    observed = None if found.observed_share is None else round(found.observed_share, 2)
+    return evolve(stage, observed_share=observed, requests=found.requests, looked_at=world.now)
+
+
+def _is_done(world: World, name: str) -> bool:
+    plans = {plan.name.value: plan for plan in world.spec.rollout.stages}
+    return any(stage.name == name and stage.step >= len(plans[name].steps) for stage in world.status.stages)
+
+
+def _all_read(world: World) -> bool:
+    """Whether every pod that answers requests told its counters: a share over some of them proves nothing."""
+    pods = [*world.pods(Role.SERVING), *world.pods(Role.PASSTHROUGH)]
+    return all(pod.name in world.stats for pod in pods if pod.ready)
+
+
+def _stats(world: World) -> list[ServingStats]:
+    return list(world.stats.values())
+
+
+def _candidate(world: World) -> Serving | None:
+    assert world.status.cycle is not None
+    return world.status.cycle.candidate
+
+
+def _stop(world: World, event: Event, reason: str, message: str) -> Step:
+    status = taken_back(cycles.enter(world.status, event, world.now, reason, message))
+    return Step(status, notes=(Note(reason, message, warning=True),))
+
+
+def taken_back(status: RewriterReleaseStatus) -> RewriterReleaseStatus:
+    """The status with the candidate's share at zero in every stage."""
+    return evolve(status, stages=[evolve(stage, share=0) for stage in status.stages])
+
+
+def _say(world: World, message: str, wait: float = 2.0) -> Step:
+    return Step(evolve(world.status, message=message[:1024]), wait_seconds=wait)
+
+
+def _message(stages: list[StageStatus]) -> str:
+    return "; ".join(f"{stage.name} {stage.share} %: {stage.message}" for stage in stages if stage.message)[:1024]
+
+
+def _share_notes(world: World, stages: list[StageStatus]) -> tuple[Note, ...]:
+    before = {stage.name: stage.share for stage in world.status.stages}
+    return tuple(
+        Note(
+            "ShareSet", f"{stage.name}: {before[stage.name]} % -> {stage.share} % to {serving_name(_candidate(world))}"
+        )
+        for stage in stages
+        if stage.share != before[stage.name]
+    )

@@ -1,0 +1,168 @@
+"""Status for readers: conditions, and the words of `kubectl get rr`. Derived from what is there, never from memory."""
+
+from rewriter_contract.messages import LoadState
+
+from rewriter_operator.api.conditions import ConditionType, Reason, rfc3339, set_condition
+from rewriter_operator.api.model import evolve
+from rewriter_operator.api.states import State
+from rewriter_operator.api.status import Condition, Outcome, RewriterReleaseStatus
+from rewriter_operator.core import schedule
+from rewriter_operator.core.decision import serving_name
+from rewriter_operator.core.states import CYCLE_STATES, TRAFFIC_STATES
+from rewriter_operator.core.world import Role, World
+
+
+def summarised(world: World, status: RewriterReleaseStatus) -> RewriterReleaseStatus:
+    """`status` with everything in it that is only for readers."""
+    status = evolve(
+        status,
+        observed_generation=world.release.generation,
+        serves=_serves(status),
+        shares=_shares(status),
+        next_cycle_at=_next_cycle(world, status),
+        message=_idle_message(world, status) if status.state is State.IDLE else status.message,
+    )
+    conditions = status.conditions
+    for kind, answer in (
+        (ConditionType.READY, _ready(world, status)),
+        (ConditionType.PROGRESSING, _progressing(world, status)),
+        (ConditionType.WEIGHTS_SYNCED, _weights_synced(world, status)),
+        (ConditionType.GATE_PASSED, _gate_passed(status)),
+        (ConditionType.TRAFFIC_VERIFIED, _traffic_verified(world, status)),
+        (ConditionType.STALLED, _stalled(conditions)),
+        (ConditionType.RECONCILING, _reconciling(status, conditions)),
+    ):
+        truth, reason, message = answer
+        conditions = set_condition(conditions, kind, truth, reason, message, world.release.generation, world.now)
+    accepted = next((item for item in conditions if item.type == ConditionType.ACCEPTED), None)
+    if accepted is None:
+        conditions = set_condition(conditions, ConditionType.ACCEPTED, None, Reason.PREPARING, "not checked yet",
+                                   world.release.generation, world.now)  # fmt: skip
+    return evolve(status, conditions=conditions)
+
+
+_Answer = tuple[bool | None, str, str]
+
+
+def _ready(world: World, status: RewriterReleaseStatus) -> _Answer:
+    """Whether every stage's incumbent (or the passthrough) has pods that answer, behind an accepted route."""
+    route = world.route
+    if route is None or route.accepted is None:
+        return None, Reason.PREPARING, "the gateway has not accepted the route yet"
+    if not route.accepted:
+        return False, Reason.GATEWAY_REFUSED, route.message or "the gateway does not accept the route"
+    down = []
+    for stage in status.stages:
+        serving = stage.incumbent if status.state is not State.BOOTSTRAPPING else None
+        deployment = (
+            world.deployment(Role.SERVING, serving.revision) if serving else world.deployment(Role.PASSTHROUGH, -1)
+        )
+        if deployment is None or deployment.ready == 0:
+            down.append(f"{stage.name} ({serving_name(serving)})")
+    if down:
+        return False, Reason.NOT_SERVING, f"no ready pod behind {', '.join(down)}"
+    return True, Reason.SERVING, _serves(status)
+
+
+def _progressing(world: World, status: RewriterReleaseStatus) -> _Answer:
+    if status.state in CYCLE_STATES and status.cycle:
+        return True, Reason.CYCLE_RUNNING, f"cycle {status.cycle.number}: {status.state}: {status.message}"
+    if status.state is State.BOOTSTRAPPING:
+        return True, Reason.PREPARING, status.message or "finding out what serves first"
+    if world.spec.suspend:
+        return False, Reason.SUSPENDED, "spec.suspend is true: no new cycle starts"
+    return False, Reason.IDLE, status.message
+
+
+def _weights_synced(world: World, status: RewriterReleaseStatus) -> _Answer:
+    cycle = status.cycle
+    if status.state is not State.TRAINING or not (cycle and cycle.phase):
+        return None, Reason.IDLE, "no phase runs"
+    wanted = cycle.phase.weights
+    count = world.spec.training.samplers.replicas
+    states = [world.samplers.get(index) for index in range(count)]
+    synced = sum(
+        1 for state in states
+        if state and state.state is LoadState.READY and state.weights
+        and (state.weights.version, state.weights.digest) == (wanted.version, wanted.digest)
+    )  # fmt: skip
+    failed = next((state.message for state in states if state and state.message), "")
+    if synced == count:
+        return True, Reason.SYNCED, f"{count} of {count} samplers run {wanted.version}"
+    reason = Reason.SYNC_FAILED if failed else Reason.SYNCING
+    return False, reason, f"{synced} of {count} samplers run {wanted.version}" + (f": {failed}" if failed else "")
+
+
+def _gate_passed(status: RewriterReleaseStatus) -> _Answer:
+    gate = status.cycle.gate if status.cycle else None
+    if gate is not None:
+        return {"Pass": True, "Fail": False}.get(gate.verdict), f"Gate{gate.verdict}", gate.summary
+    before = next((item for item in status.conditions if item.type == ConditionType.GATE_PASSED), None)
+    if before and before.reason != Reason.NOT_JUDGED and status.state is State.IDLE:
+        return {"True": True, "False": False}.get(before.status), before.reason, before.message
+    return None, Reason.NOT_JUDGED, "the newest candidate has no verdict yet"
+
+
+def _traffic_verified(world: World, status: RewriterReleaseStatus) -> _Answer:
+    shared = [stage for stage in status.stages if stage.share]
+    if status.state not in TRAFFIC_STATES or not shared:
+        return None, Reason.NO_CANDIDATE, "no candidate has a share"
+    shown = ", ".join(
+        f"{stage.name} {stage.share} % set, "
+        + ("unknown" if stage.observed_share is None else f"{stage.observed_share:.1f} %")
+        + f" observed on {stage.requests} requests"
+        for stage in shared
+    )
+    if all(stage.verified for stage in shared):
+        return True, Reason.VERIFIED, shown
+    return None, Reason.VERIFYING, shown
+
+
+def _stalled(conditions: list[Condition]) -> _Answer:
+    accepted = next((item for item in conditions if item.type == ConditionType.ACCEPTED), None)
+    if accepted and accepted.status == "False":
+        return True, accepted.reason, accepted.message
+    return False, Reason.ACCEPTED, "nothing waits for a person"
+
+
+def _reconciling(status: RewriterReleaseStatus, conditions: list[Condition]) -> _Answer:
+    if status.state is State.IDLE:
+        return False, Reason.IDLE, "the newest cycle has ended"
+    return True, Reason.CYCLE_RUNNING, f"{status.state}"
+
+
+def _serves(status: RewriterReleaseStatus) -> str:
+    """`r0007` when all stages agree, else `finerank=r0007,rawrank=r0006`."""
+    if status.state is State.BOOTSTRAPPING:
+        return "passthrough"
+    names = {stage.name: serving_name(stage.incumbent) for stage in status.stages}
+    if len(set(names.values())) == 1:
+        return next(iter(names.values()))
+    return ",".join(f"{stage}={name}" for stage, name in names.items())
+
+
+def _shares(status: RewriterReleaseStatus) -> str:
+    return ",".join(f"{stage.name}={stage.share}%" for stage in status.stages if stage.share)
+
+
+def _idle_message(world: World, status: RewriterReleaseStatus) -> str:
+    refused = next(
+        (item for item in status.conditions if item.type == ConditionType.ACCEPTED and item.status == "False"), None
+    )
+    if refused:
+        return refused.message
+    if not status.history:
+        return "no cycle has run yet"
+    last = status.history[0]
+    verb = "promoted" if last.outcome is Outcome.PROMOTED else last.outcome.value
+    return f"cycle {last.number} {verb}: {last.message}"[:1024]
+
+
+def _next_cycle(world: World, status: RewriterReleaseStatus) -> str | None:
+    if world.spec.schedule is None or world.spec.suspend:
+        return None
+    try:
+        handled = status.last_scheduled_at or world.release.created_at
+        return rfc3339(schedule.due(world.spec.schedule, handled, world.now).next_start)
+    except schedule.ScheduleInvalid:
+        return None

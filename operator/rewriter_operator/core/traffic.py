@@ -1,0 +1,132 @@
+"""What the serving pods' own counters say: was the share real, and do the candidate's answers stay inside the limits?
+
+Three answers, never two: True, False, and None for "cannot tell", which advances nothing.
+"""
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from statistics import NormalDist
+
+from rewriter_contract.messages import ServingStats, StageCounters
+
+from rewriter_operator.api.release import Limits
+from rewriter_operator.api.status import Counters, PodCounters, StageStatus
+
+SLACK = 0.01
+"""One percent point beside the binomial interval: requests that were under way when the route changed."""
+
+
+@dataclass(frozen=True)
+class Look:
+    """One stage's requests since its share was set."""
+
+    candidate: Counters
+    others: Counters
+
+    @property
+    def requests(self) -> int:
+        """Of both sides."""
+        return self.candidate.requests + self.others.requests
+
+    @property
+    def observed_share(self) -> float | None:
+        """Percent that the candidate answered; None without requests."""
+        return 100 * self.candidate.requests / self.requests if self.requests else None
+
+
+def snapshot(stats: Iterable[ServingStats], stage: str) -> list[PodCounters]:
+    """The counters of all serving pods now, to count from."""
+    return [PodCounters(boot_id=pod.boot_id, counters=_counters(pod, stage)) for pod in stats]
+
+
+def look(stats: Iterable[ServingStats], stage: StageStatus, candidate: str) -> Look:
+    """What each side answered in `stage` since its baseline; a pod that restarted since counts from its start."""
+    baseline = {pod.boot_id: pod.counters for pod in stage.baseline}
+    sides: dict[bool, list[Counters]] = {True: [], False: []}
+    for pod in stats:
+        before = baseline.get(pod.boot_id, Counters())
+        sides[pod.revision == candidate].append(_minus(_counters(pod, stage.name), before))
+    return Look(candidate=_total(sides[True]), others=_total(sides[False]))
+
+
+def share_is_real(seen: Look, share: int, min_requests: int, alpha: float) -> bool | None:
+    """Whether the observed share lies in its 1-alpha binomial interval (normal approximation, plus SLACK).
+
+    None: fewer than `min_requests` requests.
+    """
+    if seen.requests < min_requests or seen.observed_share is None:
+        return None
+    expected = share / 100
+    deviation = abs(seen.observed_share / 100 - expected)
+    spread = math.sqrt(expected * (1 - expected) / seen.requests)
+    return deviation <= _z(alpha) * spread + SLACK
+
+
+def crossed_limit(seen: Look, limits: Limits) -> str | None:
+    """The first limit that the candidate's answers cross, as a sentence with the numbers; None while none is."""
+    counters = seen.candidate
+    if counters.requests < limits.min_requests:
+        return None
+    error_rate = counters.errors / counters.requests
+    if error_rate > limits.max_error_rate:
+        return (
+            f"error rate {error_rate:.3f} > {limits.max_error_rate} ({counters.errors} of {counters.requests} requests)"
+        )
+    empty_rate = counters.empty / counters.requests
+    if empty_rate > limits.max_empty_rate:
+        return (
+            f"empty rate {empty_rate:.3f} > {limits.max_empty_rate} ({counters.empty} of {counters.requests} requests)"
+        )
+    p95 = percentile_ms(counters, 0.95)
+    if p95 is not None and p95 > limits.max_p95_latency_ms:
+        shown = "over every bucket" if math.isinf(p95) else f"{p95:.0f} ms"
+        return f"p95 latency {shown} > {limits.max_p95_latency_ms} ms ({counters.requests} requests)"
+    return None
+
+
+def percentile_ms(counters: Counters, quantile: float) -> float | None:
+    """The latency below which `quantile` of the requests were answered, from the cumulative histogram.
+
+    Linear inside a bucket, as Prometheus' histogram_quantile; infinity beyond the last bound; None without requests.
+    """
+    total = counters.latency_ms.get("+Inf", 0)
+    if total <= 0:
+        return None
+    target, lower, below = quantile * total, 0.0, 0
+    for bound, count in sorted((float(key), value) for key, value in counters.latency_ms.items()):
+        if count >= target:
+            if math.isinf(bound):
+                return math.inf
+            return lower + (bound - lower) * (target - below) / max(count - below, 1)
+        lower, below = bound, count
+    return math.inf
+
+
+def _counters(pod: ServingStats, stage: str) -> Counters:
+    found = pod.stages.get(stage, StageCounters())
+    return Counters(requests=found.requests, errors=found.errors, empty=found.empty, latency_ms=dict(found.latency_ms))
+
+
+def _minus(now: Counters, before: Counters) -> Counters:
+    return Counters(
+        requests=now.requests - before.requests,
+        errors=now.errors - before.errors,
+        empty=now.empty - before.empty,
+        latency_ms={key: value - before.latency_ms.get(key, 0) for key, value in now.latency_ms.items()},
+    )
+
+
+def _total(parts: list[Counters]) -> Counters:
+    bounds = {key for part in parts for key in part.latency_ms}
+    return Counters(
+        requests=sum(part.requests for part in parts),
+        errors=sum(part.errors for part in parts),
+        empty=sum(part.empty for part in parts),
+        latency_ms={key: sum(part.latency_ms.get(key, 0) for part in parts) for key in bounds},
+    )
+
+
+def _z(alpha: float) -> float:
+    """Two-sided normal quantile: 3.29 for alpha 0.001."""
+    return NormalDist().inv_cdf(1 - alpha / 2)

@@ -1,0 +1,183 @@
+"""World: one frozen look at everything that a decision may depend on, `now` included.
+
+cluster/observe.py fills it; plan() reads it; a test builds it. What could not be read is None, which is never the same
+as zero, empty or false.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from rewriter_contract.messages import EvidenceRows, FusionTerm, SamplerState, ServingStats, WorkReport
+
+from rewriter_operator.api.release import RewriterReleaseSpec
+from rewriter_operator.api.status import RewriterReleaseStatus
+
+
+class Role(StrEnum):
+    """What a child is for; the value of its label."""
+
+    PREPARE = "prepare"
+    RECORD = "record"
+    TRAINER = "trainer"
+    SAMPLER = "sampler"
+    SERVING = "serving"
+    PASSTHROUGH = "passthrough"
+    AGENT_TOKEN = "agent-token"
+    ROUTE = "route"
+    REVISION = "revision"
+
+
+@dataclass(frozen=True)
+class Release:
+    """The object itself."""
+
+    namespace: str
+    name: str
+    uid: str
+    generation: int
+    created_at: float
+    annotations: Mapping[str, str]
+    spec: RewriterReleaseSpec
+    status: RewriterReleaseStatus
+
+
+@dataclass(frozen=True)
+class Child:
+    """An object that the operator owns, as far as any decision needs it."""
+
+    kind: str
+    name: str
+    uid: str
+    role: Role
+    cycle: int
+    number: int
+    """Sampler index, prepare attempt; 0 otherwise."""
+    spec_hash: str
+    """Digest of the manifest that it was applied from."""
+    deleting: bool = False
+
+
+@dataclass(frozen=True)
+class Pod(Child):
+    """A trainer, sampler, prepare, record or serving pod."""
+
+    phase: str = "Pending"
+    ready: bool = False
+    ip: str = ""
+    message: str = ""
+    """Termination message, or why it waits."""
+    exit_code: int | None = None
+    created_at: float = 0
+
+
+@dataclass(frozen=True)
+class Deployment(Child):
+    """Serving or passthrough pods."""
+
+    replicas: int = 0
+    ready: int = 0
+    """Available replicas of the current template."""
+
+
+@dataclass(frozen=True)
+class Revision(Child):
+    """A RewriterRevision object; `cycle` is its number."""
+
+    outcome: str = ""
+    message: str = ""
+    serving: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Route(Child):
+    """The HTTPRoute, read live."""
+
+    accepted: bool | None = None
+    """By the gateway, at the route's own generation; None while it has not said."""
+    message: str = ""
+    shares: Mapping[str, int] = field(default_factory=dict)
+    """Stage -> percent that the route sends to the candidate."""
+    withdrawn: int | None = None
+    """Revision that an urgent rollback took off the route, before status could say so."""
+
+
+@dataclass(frozen=True)
+class Claim:
+    """The PersistentVolumeClaim of spec.volume."""
+
+    phase: str
+    access_modes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Fusion:
+    """The fusion constants, or why they cannot be used."""
+
+    terms: tuple[FusionTerm, ...] = ()
+    digest: str = ""
+    problem: str = ""
+
+
+@dataclass(frozen=True)
+class World:
+    """All of it."""
+
+    now: float
+    release: Release
+    claim: Claim | None = None
+    fusion: Fusion | None = None
+    """None: the ConfigMap is missing."""
+    children: tuple[Child, ...] = ()
+    samplers: Mapping[int, SamplerState] = field(default_factory=dict)
+    """By index; a sampler that does not answer is absent."""
+    works: Mapping[str, WorkReport] = field(default_factory=dict)
+    """By path of the call; what the pod does not know, or did not answer, is absent."""
+    unknown_works: frozenset[str] = frozenset()
+    """Paths that the pod answered "never ordered": only these may be ordered (again)."""
+    evidence: Mapping[str, tuple[EvidenceRows, ...]] = field(default_factory=dict)
+    """Side -> rows by shard, once all its shards are done."""
+    report_digest: str = ""
+    """sha256 of the report that the volume has for this cycle."""
+    stats: Mapping[str, ServingStats] = field(default_factory=dict)
+    """Serving pod name -> its counters; a pod that does not answer is absent."""
+
+    @property
+    def spec(self) -> RewriterReleaseSpec:
+        """The release's spec."""
+        return self.release.spec
+
+    @property
+    def status(self) -> RewriterReleaseStatus:
+        """The release's status."""
+        return self.release.status
+
+    def pods(self, role: Role) -> list[Pod]:
+        """Pods of a role, by number."""
+        found = [child for child in self.children if isinstance(child, Pod) and child.role is role]
+        return sorted(found, key=lambda pod: (pod.cycle, pod.number))
+
+    def pod(self, role: Role, cycle: int, number: int = 0) -> Pod | None:
+        """One pod, if it is there and not on its way out."""
+        for pod in self.pods(role):
+            if (pod.cycle, pod.number) == (cycle, number) and not pod.deleting:
+                return pod
+        return None
+
+    def deployment(self, role: Role, revision: int = 0) -> Deployment | None:
+        """The serving pods of a revision, or the passthrough's."""
+        for child in self.children:
+            if isinstance(child, Deployment) and (child.role, child.cycle) == (role, revision) and not child.deleting:
+                return child
+        return None
+
+    @property
+    def route(self) -> Route | None:
+        """The HTTPRoute."""
+        return next((child for child in self.children if isinstance(child, Route)), None)
+
+    @property
+    def revisions(self) -> list[Revision]:
+        """RewriterRevision objects, oldest first."""
+        found = [child for child in self.children if isinstance(child, Revision) and not child.deleting]
+        return sorted(found, key=lambda revision: revision.cycle)
