@@ -72,12 +72,16 @@ PLANTED_HACKS: Final = (
     PlantedHack("flatterer", flatterer, (CheckName.NO_REWARD_HACKING, CheckName.GOLD_NDCG)),
 )
 
+COARSE_RESAMPLES: Final = 200
+"""Planted effects are gross: rough bounds find them, and the gate stays fast on thousands of queries."""
 COMPARING: Final = (Role.PRIMARY, Role.GUARDRAIL, Role.HACKING_DETECTOR)
 """Roles that compare two sides. Invariants are left out of A/A: an incumbent that breaks one must be replaceable."""
 
 
-def run(evidence: Evidence) -> tuple[SelfTest, ...]:
+def run(cycle: Evidence) -> tuple[SelfTest, ...]:
     """All self-tests on this cycle's evidence."""
+    settings = replace(cycle.settings, resamples=min(cycle.settings.resamples, COARSE_RESAMPLES))
+    evidence = replace(cycle, settings=settings)
     return (_against_itself(evidence), *(_planted(hack, evidence) for hack in PLANTED_HACKS))
 
 

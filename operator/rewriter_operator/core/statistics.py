@@ -8,6 +8,7 @@ import math
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import compress
 from random import Random
 from statistics import NormalDist
 from typing import Final
@@ -117,10 +118,12 @@ def sign_flip_loss(differences: Sequence[float], flips: int, random: Random) -> 
     moved = [difference for difference in differences if difference]
     total = sum(moved)
     slack = 1e-12 * sum(map(abs, moved))  # sums in another order differ in the last bits
+    if not moved:
+        return 1.0
     low = 1
     for _ in range(flips):
-        bits = random.getrandbits(len(moved)) if moved else 0
-        flipped = total - 2 * sum(value for index, value in enumerate(moved) if bits >> index & 1)
+        coins = format(random.getrandbits(len(moved)), f"0{len(moved)}b")
+        flipped = total - 2 * sum(compress(moved, map("1".__eq__, coins)))
         low += flipped <= total + slack
     return low / (flips + 1)
 
