@@ -1,0 +1,70 @@
+"""Wanted against observed: the one next write that brings the world closer, and what may go.
+
+Order matters: the route that takes traffic back comes first, then what is missing or differs, then removals; and serving
+pods go only when the live route no longer names them and the drain time is over.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from rewriter_operator.core.decision import Removal
+from rewriter_operator.core.world import Child, Role, World
+
+DRAIN_SECONDS = 30
+"""Serving pods that nothing routes to any more are kept this long for requests that are under way."""
+
+
+@dataclass(frozen=True)
+class Want:
+    """What is compared of a manifest."""
+
+    kind: str
+    name: str
+    digest: str
+    update: bool
+    role: Role
+
+
+def first_difference(wants: Iterable[Want], children: Iterable[Child]) -> Want | None:
+    """The first manifest whose object is missing, or differs and may be updated. One on its way out is waited for."""
+    observed = {(child.kind, child.name): child for child in children}
+    for want in wants:
+        child = observed.get((want.kind, want.name))
+        if child is None or (want.update and child.spec_hash != want.digest and not child.deleting):
+            return want
+    return None
+
+
+def outdated(wants: Iterable[Want], children: Iterable[Child]) -> list[Removal]:
+    """Pods that run once whose order has changed since: removed, so that they are made anew with the new order."""
+    observed = {(child.kind, child.name): child for child in children}
+    removals = []
+    for want in wants:
+        child = observed.get((want.kind, want.name))
+        if child and want.role in (Role.PREPARE, Role.RECORD) and child.spec_hash != want.digest and not child.deleting:
+            removals.append(Removal(child.kind, child.name, child.uid, "its order changed"))
+    return removals
+
+
+def surplus(wants: Iterable[Want], world: World, kept_revisions: set[int]) -> list[Removal]:
+    """Children that nothing wants any more and that may go now."""
+    wanted = {(want.kind, want.name) for want in wants}
+    removals = []
+    for child in world.children:
+        if (child.kind, child.name) in wanted or child.deleting:
+            continue
+        if child.role is Role.REVISION and child.cycle in kept_revisions:
+            continue
+        if child.kind in ("Deployment", "Service") and not _drained(world):
+            continue
+        if child.kind == "Pod" and child.role in (Role.SERVING, Role.PASSTHROUGH):
+            continue  # they belong to their Deployment
+        removals.append(Removal(child.kind, child.name, child.uid, "nothing needs it any more"))
+    return removals
+
+
+def _drained(world: World) -> bool:
+    """The route is as it should be, the gateway has taken it over, and requests under way had their time."""
+    since = world.status.draining_since
+    route = world.route
+    return bool(route and route.accepted and since and world.now - since >= DRAIN_SECONDS)

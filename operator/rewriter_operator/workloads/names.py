@@ -1,0 +1,56 @@
+"""Every name, label and annotation of a child, as a function of (release, cycle, role, number).
+
+Creating twice is harmless because the second one has the same name.
+"""
+
+from typing import Final
+
+from rewriter_operator.core.world import Role
+
+LABEL_RELEASE: Final = "rewriter.dev/release"
+LABEL_ROLE: Final = "rewriter.dev/role"
+LABEL_CYCLE: Final = "rewriter.dev/cycle"
+"""Cycle of a cycle's pods, revision of serving pods, -1 for the passthrough."""
+LABEL_NUMBER: Final = "rewriter.dev/number"
+LABEL_MANAGED: Final = "app.kubernetes.io/managed-by"
+MANAGER: Final = "rewriter-operator"
+
+ANNOTATION_HASH: Final = "rewriter.dev/spec-hash"
+ANNOTATION_WITHDRAWN: Final = "rewriter.dev/withdrawn"
+ANNOTATION_SHARES: Final = "rewriter.dev/shares"
+
+
+def cycle_pod(release: str, role: Role, cycle: int, number: int) -> str:
+    """`shop-c0007-sampler-0`"""
+    return f"{release}-c{cycle:04d}-{role}-{number}"
+
+
+def serving(release: str, revision: int) -> str:
+    """`shop-r0007`; `shop-passthrough` for -1. Of the Deployment and of its Service."""
+    return f"{release}-passthrough" if revision < 0 else f"{release}-r{revision:04d}"
+
+
+def token(release: str) -> str:
+    """Secret with the agents' token."""
+    return f"{release}-agent-token"
+
+
+def route(release: str) -> str:
+    """The HTTPRoute."""
+    return f"{release}-rewrites"
+
+
+def revision(release: str, number: int) -> str:
+    """RewriterRevision, `shop-r0007`."""
+    return f"{release}-r{number:04d}"
+
+
+def labels(release: str, role: Role, cycle: int = 0, number: int = 0) -> dict[str, str]:
+    """Labels of a child."""
+    return {
+        LABEL_MANAGED: MANAGER,
+        LABEL_RELEASE: release,
+        LABEL_ROLE: role.value,
+        LABEL_CYCLE: "passthrough" if cycle < 0 else str(cycle),
+        LABEL_NUMBER: str(number),
+    }

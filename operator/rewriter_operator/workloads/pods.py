@@ -1,0 +1,174 @@
+"""Pod templates: restricted in every way that Pod Security's strictest level asks for, whatever the role.
+
+No service account token is mounted (pods never talk to the API server), the root file system is read-only, and the only
+writable places are emptyDirs and, for those that must write it, the release's directory on the volume.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+from rewriter_contract import env, wire
+from rewriter_contract.messages import EngineConfig, PromptConfig
+from rewriter_operator.api.release import Pods, RewriterReleaseSpec
+from rewriter_operator.core.decision import WantedPod
+from rewriter_operator.core.world import Role
+from rewriter_operator.workloads import names
+from rewriter_operator.workloads.installation import Installation
+
+VOLUME_MOUNT = "/volume"
+PORT = 8080
+USER = 10001
+
+
+@dataclass(frozen=True)
+class Program:
+    """What the main container runs."""
+
+    image: str
+    module: str
+    environment: dict[str, str]
+    writes_volume: bool
+    mounts_volume: bool = True
+
+
+def cycle_pod(release: str, spec: RewriterReleaseSpec, wanted: WantedPod, installation: Installation) -> dict[str, Any]:
+    """A trainer, sampler, prepare or record pod. The last two run once; their answer is the termination message."""
+    program = _program(spec, wanted, installation)
+    once = wanted.role in (Role.PREPARE, Role.RECORD)
+    pods: Pods = spec.training.samplers if wanted.role is Role.SAMPLER else spec.training.trainer
+    if once:  # they need no GPU and must run even where none is free
+        pods = pods.model_copy(update={"resources": type(pods.resources)(), "priority_class_name": None})
+    template = pod_template(release, spec, program, pods, installation, once)
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {
+            "name": names.cycle_pod(release, wanted.role, wanted.cycle, wanted.number),
+            "labels": names.labels(release, wanted.role, wanted.cycle, wanted.number),
+        },
+        "spec": template,
+    }
+
+
+def engine_config(spec: RewriterReleaseSpec, tensor_parallel: int) -> EngineConfig:
+    """How vLLM is built, the same for sampling and serving: the gate judges what will serve."""
+    prompt = spec.model.prompt
+    return EngineConfig(
+        prompt=PromptConfig(template=prompt.template, stop=tuple(prompt.stop), chat=prompt.chat),
+        dtype=spec.model.dtype,
+        max_length=spec.model.max_length,
+        tensor_parallel=tensor_parallel,
+        seed=spec.training.seed,
+    )
+
+
+def pod_template(
+    release: str, spec: RewriterReleaseSpec, program: Program, pods: Pods, installation: Installation, once: bool
+) -> dict[str, Any]:
+    """The `spec` of a pod."""
+    volumes: list[dict[str, Any]] = [
+        {"name": "tmp", "emptyDir": {}},
+        {"name": "shm", "emptyDir": {"medium": "Memory"}},
+    ]
+    if program.mounts_volume:
+        volumes.append({"name": "volume", "persistentVolumeClaim": {"claimName": spec.volume.claim_name}})
+    template: dict[str, Any] = {
+        "automountServiceAccountToken": False,
+        "enableServiceLinks": False,
+        "restartPolicy": "Never" if once else "Always",
+        "terminationGracePeriodSeconds": 30,
+        "securityContext": {
+            "runAsNonRoot": True,
+            "runAsUser": USER,
+            "runAsGroup": USER,
+            "fsGroup": USER,
+            "fsGroupChangePolicy": "OnRootMismatch",
+            "seccompProfile": {"type": "RuntimeDefault"},
+        },
+        "containers": [_container(release, spec, program, pods, installation, once)],
+        "volumes": volumes,
+    }
+    if pods.node_selector:
+        template["nodeSelector"] = dict(pods.node_selector)
+    if pods.tolerations:
+        template["tolerations"] = [toleration.to_api() for toleration in pods.tolerations]
+    if pods.priority_class_name:
+        template["priorityClassName"] = pods.priority_class_name
+    if pods.runtime_class_name:
+        template["runtimeClassName"] = pods.runtime_class_name
+    if installation.pull_secrets:
+        template["imagePullSecrets"] = [{"name": name} for name in installation.pull_secrets]
+    return template
+
+
+def _program(spec: RewriterReleaseSpec, wanted: WantedPod, installation: Installation) -> Program:
+    trainer = spec.training.trainer.image or installation.trainer_image
+    sampler = spec.training.samplers.image or installation.sampler_image
+    match wanted.role:
+        case Role.PREPARE:
+            return Program(trainer, "rewriter_trainer.prepare", {env.PREPARE: wire.dumps(wanted.prepare)}, True)
+        case Role.RECORD:
+            return Program(trainer, "rewriter_trainer.record", {env.RECORD: wire.dumps(wanted.record)}, True)
+        case Role.TRAINER:
+            return Program(trainer, "rewriter_trainer", {env.TRAINER_DTYPE: spec.model.dtype}, True)
+        case Role.SAMPLER:
+            engine = engine_config(spec, spec.training.samplers.tensor_parallel)
+            return Program(sampler, "rewriter_sampler.sample_server", {env.ENGINE: wire.dumps(engine)}, True)
+        case _:
+            raise ValueError(f"{wanted.role} is no cycle pod")
+
+
+def _container(
+    release: str, spec: RewriterReleaseSpec, program: Program, pods: Pods, installation: Installation, once: bool
+) -> dict[str, Any]:
+    mounts: list[dict[str, Any]] = [{"name": "tmp", "mountPath": "/tmp"}, {"name": "shm", "mountPath": "/dev/shm"}]
+    if program.mounts_volume:
+        mount: dict[str, Any] = {"name": "volume", "mountPath": VOLUME_MOUNT, "subPath": spec.volume.sub_path}
+        mounts.append(mount if program.writes_volume else mount | {"readOnly": True})
+    container: dict[str, Any] = {
+        "name": "main",
+        "image": program.image,
+        "imagePullPolicy": installation.pull_policy,
+        "command": ["python3", "-m", program.module],
+        "env": [*_environment(release, program), *_references(release)],
+        "resources": pods.resources.to_api(),
+        "volumeMounts": mounts,
+        "terminationMessagePolicy": "FallbackToLogsOnError",
+        "securityContext": {
+            "allowPrivilegeEscalation": False,
+            "readOnlyRootFilesystem": True,
+            "capabilities": {"drop": ["ALL"]},
+        },
+    }
+    if not once:
+        container["ports"] = [{"name": "http", "containerPort": PORT}]
+        container["readinessProbe"] = _probe("/readyz", period=2)
+        container["livenessProbe"] = _probe("/healthz", period=10, failures=12)
+    return container
+
+
+def _environment(release: str, program: Program) -> list[dict[str, Any]]:
+    values = {
+        env.RELEASE: release,
+        env.VOLUME_ROOT: VOLUME_MOUNT,
+        env.AGENT_PORT: str(PORT),
+        **program.environment,
+    }
+    return [{"name": name, "value": value} for name, value in sorted(values.items())]
+
+
+def _references(release: str) -> list[dict[str, Any]]:
+    secret = {"secretKeyRef": {"name": names.token(release), "key": "token"}}
+    return [
+        {"name": env.AGENT_TOKEN, "valueFrom": secret},
+        {"name": env.POD_UID, "valueFrom": {"fieldRef": {"fieldPath": "metadata.uid"}}},
+    ]
+
+
+def _probe(path: str, period: int, failures: int = 3) -> dict[str, Any]:
+    return {
+        "httpGet": {"path": path, "port": PORT},
+        "periodSeconds": period,
+        "timeoutSeconds": 5,
+        "failureThreshold": failures,
+    }

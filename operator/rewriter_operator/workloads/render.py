@@ -1,0 +1,118 @@
+"""Turns wanted children into manifests that the cluster can be compared with.
+
+Each manifest carries the digest of itself in an annotation, so that drift is one string comparison, and its owner, so
+that deleting the release deletes it.
+"""
+
+import hashlib
+from dataclasses import dataclass
+from typing import Any, assert_never
+
+from rewriter_contract import wire
+from rewriter_operator.api.model import API_VERSION
+from rewriter_operator.core.decision import (
+    Wanted,
+    WantedPod,
+    WantedRevision,
+    WantedRoute,
+    WantedServing,
+    WantedToken,
+)
+from rewriter_operator.core.world import Release, Role
+from rewriter_operator.workloads import names
+from rewriter_operator.workloads.installation import Installation
+from rewriter_operator.workloads.pods import cycle_pod
+from rewriter_operator.workloads.routes import http_route
+from rewriter_operator.workloads.serving import deployment, service
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """One object to apply."""
+
+    body: dict[str, Any]
+    update: bool
+    """False: an object that exists is left as it is, whatever it says (pods and revisions never change)."""
+
+    @property
+    def kind(self) -> str:
+        """E.g. Deployment."""
+        return str(self.body["kind"])
+
+    @property
+    def name(self) -> str:
+        """metadata.name"""
+        return str(self.body["metadata"]["name"])
+
+    @property
+    def digest(self) -> str:
+        """What the annotation says."""
+        return str(self.body["metadata"]["annotations"][names.ANNOTATION_HASH])
+
+
+def render(release: Release, wanted: tuple[Wanted, ...], installation: Installation) -> list[Manifest]:
+    """All manifests, in order."""
+    return [
+        Manifest(_finished(release, body), update)
+        for item in wanted
+        for body, update in _bodies(release, item, installation)
+    ]
+
+
+def _bodies(release: Release, item: Wanted, installation: Installation) -> list[tuple[dict[str, Any], bool]]:
+    match item:
+        case WantedPod():
+            return [(cycle_pod(release.name, release.spec, item, installation), False)]
+        case WantedServing():
+            return [
+                (deployment(release.name, release.spec, item, installation), True),
+                (service(release.name, item), True),
+            ]
+        case WantedRoute():
+            return [(http_route(release.name, release.namespace, release.spec.traffic, item), True)]
+        case WantedRevision():
+            return [(_revision(release.name, item), False)]
+        case WantedToken():
+            return [(_token(release.name), False)]
+        case _:
+            assert_never(item)
+
+
+def _revision(release: str, wanted: WantedRevision) -> dict[str, Any]:
+    number = wanted.spec.revision
+    return {
+        "apiVersion": API_VERSION,
+        "kind": "RewriterRevision",
+        "metadata": {
+            "name": names.revision(release, number),
+            "labels": names.labels(release, Role.REVISION, number),
+        },
+        "spec": wanted.spec.to_api(),
+    }
+
+
+def _token(release: str) -> dict[str, Any]:
+    """Without its value: cluster/act.py draws that when the Secret is created, so that no plan ever holds it."""
+    return {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "type": "Opaque",
+        "metadata": {"name": names.token(release), "labels": names.labels(release, Role.AGENT_TOKEN)},
+    }
+
+
+def _finished(release: Release, body: dict[str, Any]) -> dict[str, Any]:
+    digest = hashlib.sha256(wire.dumps(body).encode()).hexdigest()[:16]
+    owner = {
+        "apiVersion": API_VERSION,
+        "kind": "RewriterRelease",
+        "name": release.name,
+        "uid": release.uid,
+        "controller": True,
+        "blockOwnerDeletion": True,
+    }
+    metadata = dict(body["metadata"])
+    metadata["namespace"] = release.namespace
+    metadata["ownerReferences"] = [owner]
+    metadata["annotations"] = {**metadata.get("annotations", {}), names.ANNOTATION_HASH: digest}
+    return {**body, "metadata": metadata}

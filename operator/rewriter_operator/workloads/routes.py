@@ -1,0 +1,70 @@
+"""The HTTPRoute: one rule per stage by request header, and a catch-all that comes last.
+
+All defaults are written out, so that what is read back equals what was written. One object for all stages: taking a
+candidate back everywhere is one write.
+"""
+
+import json
+from typing import Any
+
+from rewriter_contract.messages import STAGE_HEADER
+from rewriter_operator.api.release import Traffic
+from rewriter_operator.core.decision import WantedRoute
+from rewriter_operator.core.world import Role
+from rewriter_operator.workloads import names
+from rewriter_operator.workloads.pods import PORT
+
+REWRITE_PATH = "/v1/rewrite"
+
+
+def http_route(release: str, namespace: str, traffic: Traffic, wanted: WantedRoute) -> dict[str, Any]:
+    """The route that gives each stage's requests to its incumbent, but for the candidate's share."""
+    shares = dict(wanted.shares)
+    rules = [
+        _rule(stage, _backends(release, incumbent, wanted.candidate, shares.get(stage, 0)))
+        for stage, incumbent in wanted.incumbents
+    ]
+    last = wanted.incumbents[-1][1] if wanted.incumbents else None
+    rules.append(_rule(None, _backends(release, last, None, 0)))
+    parent: dict[str, Any] = {
+        "group": "gateway.networking.k8s.io",
+        "kind": "Gateway",
+        "name": traffic.gateway.name,
+        "namespace": traffic.gateway.namespace or namespace,
+    }
+    if traffic.gateway.section_name:
+        parent["sectionName"] = traffic.gateway.section_name
+    spec: dict[str, Any] = {"parentRefs": [parent], "rules": rules}
+    if traffic.hostnames:
+        spec["hostnames"] = list(traffic.hostnames)
+    annotations = {names.ANNOTATION_SHARES: json.dumps(shares, sort_keys=True)}
+    if wanted.withdrawn is not None:
+        annotations[names.ANNOTATION_WITHDRAWN] = str(wanted.withdrawn)
+    return {
+        "apiVersion": "gateway.networking.k8s.io/v1",
+        "kind": "HTTPRoute",
+        "metadata": {
+            "name": names.route(release),
+            "labels": names.labels(release, Role.ROUTE),
+            "annotations": annotations,
+        },
+        "spec": spec,
+    }
+
+
+def _rule(stage: str | None, backends: list[dict[str, Any]]) -> dict[str, Any]:
+    match: dict[str, Any] = {"path": {"type": "PathPrefix", "value": REWRITE_PATH}, "method": "POST"}
+    if stage is not None:
+        match["headers"] = [{"type": "Exact", "name": STAGE_HEADER, "value": stage}]
+    return {"matches": [match], "backendRefs": backends}
+
+
+def _backends(release: str, incumbent: int | None, candidate: int | None, share: int) -> list[dict[str, Any]]:
+    backends = [_backend(names.serving(release, -1 if incumbent is None else incumbent), 100 - share)]
+    if candidate is not None and share:
+        backends.append(_backend(names.serving(release, candidate), share))
+    return [backend for backend in backends if backend["weight"]]
+
+
+def _backend(service: str, weight: int) -> dict[str, Any]:
+    return {"group": "", "kind": "Service", "name": service, "port": PORT, "weight": weight}

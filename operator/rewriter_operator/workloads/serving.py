@@ -1,0 +1,59 @@
+"""The Deployment and Service of a revision, and of the passthrough."""
+
+from typing import Any
+
+from rewriter_contract import env, wire
+from rewriter_operator.api.release import RewriterReleaseSpec
+from rewriter_operator.core.decision import WantedServing
+from rewriter_operator.core.world import Role
+from rewriter_operator.workloads import names
+from rewriter_operator.workloads.installation import Installation
+from rewriter_operator.workloads.pods import PORT, Program, engine_config, pod_template
+
+
+def deployment(
+    release: str, spec: RewriterReleaseSpec, wanted: WantedServing, installation: Installation
+) -> dict[str, Any]:
+    """Serving pods: ready only when the wanted weights are verified, loaded, and the canary agrees."""
+    passthrough = wanted.config.weights is None
+    role = Role.PASSTHROUGH if passthrough else Role.SERVING
+    environment = {env.SERVING: wire.dumps(wanted.config)}
+    if not passthrough:
+        environment[env.ENGINE] = wire.dumps(engine_config(spec, spec.serving.tensor_parallel))
+    program = Program(
+        image=spec.serving.image or installation.sampler_image,
+        module="rewriter_sampler.passthrough" if passthrough else "rewriter_sampler.serve",
+        environment=environment,
+        writes_volume=False,
+        mounts_volume=not passthrough,
+    )
+    pods = spec.serving
+    if passthrough:  # a few lines of Python: no GPU, no node of its own
+        pods = pods.model_copy(update={"resources": type(pods.resources)(), "node_selector": {}, "tolerations": []})
+    labels = names.labels(release, role, wanted.revision)
+    template = pod_template(release, spec, program, pods, installation, once=False)
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {"name": names.serving(release, wanted.revision), "labels": labels},
+        "spec": {
+            "replicas": 1 if passthrough else spec.serving.replicas,
+            "revisionHistoryLimit": 1,
+            "selector": {"matchLabels": labels},
+            # A pod is taken away only after its successor is ready: the gateway never sees an empty Service.
+            "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 0, "maxSurge": 1}},
+            "template": {"metadata": {"labels": labels}, "spec": template},
+        },
+    }
+
+
+def service(release: str, wanted: WantedServing) -> dict[str, Any]:
+    """What the route's backends point at."""
+    role = Role.PASSTHROUGH if wanted.config.weights is None else Role.SERVING
+    labels = names.labels(release, role, wanted.revision)
+    return {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": {"name": names.serving(release, wanted.revision), "labels": labels},
+        "spec": {"selector": labels, "ports": [{"name": "http", "port": PORT, "targetPort": PORT, "protocol": "TCP"}]},
+    }
