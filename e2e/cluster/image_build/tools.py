@@ -18,7 +18,9 @@ from e2e.cluster.image_build.definitions import DEBIAN
 from e2e.cluster.paths import cache_root
 
 PACKAGES = ("buildah", "mmdebstrap")
-CERTIFICATES = Path("/etc/ssl/certs")
+# One of the places where pip looks for settings; nothing else in a Debian image has files there.
+PIP_SETTINGS = "/etc/xdg/pip"
+CERTIFICATES = Path("/etc/ssl/certs/ca-certificates.crt")
 # A registry that does not answer (a machine without internet) must not hold up a build for minutes.
 PULL_SECONDS = 20
 
@@ -60,7 +62,7 @@ class Buildah:
             raise ClusterError(f"{base} cannot be pulled here: build this variant where its registry answers")
         archive = self.store / "debian-base.tar"
         make_debian_base(archive, log)
-        container = self._output("from", "scratch")
+        container = self.output("from", "scratch")
         self._run(log, "add", "--quiet", container, str(archive), "/")
         self._run(log, "commit", "--quiet", "--rm", container, base)
         archive.unlink()
@@ -68,23 +70,29 @@ class Buildah:
     def build(self, build: Build, log: Path) -> None:
         command = ["build", "--layers", "--pull-never", f"--tag={build.reference}", f"--file={build.dockerfile}"]
         command += [f"--build-arg={name}={value}" for name, value in build.arguments.items()]
-        command += [f"--volume={self._pip_configuration()}:/etc/pip.conf:ro"]
-        # Builds talk to package registries through whatever proxy this machine has, so they trust what it trusts.
-        command += [f"--volume={CERTIFICATES}:{CERTIFICATES}:ro"] if CERTIFICATES.is_dir() else []
+        command += [f"--volume={self._pip_settings()}:{PIP_SETTINGS}:ro"]
         self._run(log, *command, str(build.context))
 
     def push(self, reference: str, destination: str, log: Path) -> None:
         # Uncompressed: the registry is on this machine, and compressing 3 GB would cost more than writing it.
         self._run(log, "push", "--quiet", "--tls-verify=false", "--disable-compression", reference, destination)
 
-    def _pip_configuration(self) -> Path:
-        """pip's settings inside builds: this machine's index and certificates, given as a file that leaves no trace."""
+    def _pip_settings(self) -> Path:
+        """This machine's index, proxy and certificates for pip inside builds, as a mounted directory.
+
+        A build reaches package registries the way this machine does, and nothing of it stays in the image.
+        """
+        directory = self.store / "pip"
+        directory.mkdir(exist_ok=True)
         lines = ["[global]", "default-timeout = 180", "disable-pip-version-check = true", "root-user-action = ignore"]
-        for option, variable in (("index-url", "PIP_INDEX_URL"), ("proxy", "HTTPS_PROXY"), ("cert", "PIP_CERT")):
+        for option, variable in (("index-url", "PIP_INDEX_URL"), ("proxy", "HTTPS_PROXY")):
             lines += [f"{option} = {os.environ[variable]}"] if variable in os.environ else []
-        path = self.store / "pip.conf"
-        path.write_text("\n".join(lines) + "\n")
-        return path
+        certificates = Path(os.environ.get("PIP_CERT", CERTIFICATES))
+        if certificates.is_file():
+            shutil.copyfile(certificates, directory / "certificates.pem")
+            lines.append(f"cert = {PIP_SETTINGS}/certificates.pem")
+        (directory / "pip.conf").write_text("\n".join(lines) + "\n")
+        return directory
 
     def _command(self, *arguments: str) -> list[str]:
         roots = [f"--root={self.store / 'storage'}", f"--runroot={self.store / 'run'}", "--storage-driver=overlay"]
@@ -105,7 +113,7 @@ class Buildah:
             return False
         return done.returncode == 0
 
-    def _output(self, *arguments: str) -> str:
+    def output(self, *arguments: str) -> str:
         command = self._command(*arguments)
         return subprocess.run(
             command, env=self._environment(), check=True, stdout=subprocess.PIPE, text=True
