@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from rewriter_contract.messages import EngineConfig
+
 from rewriter_sampler.drawing import Completion, Draw, Drawn, EngineError, PromptTooLong
 
 
@@ -151,7 +152,7 @@ def _build(config: EngineConfig, directory: Path, sequences: int) -> Any:
     from vllm import EngineArgs
     from vllm.v1.engine.llm_engine import LLMEngine
 
-    arguments = EngineArgs(
+    options: dict[str, Any] = dict(
         model=str(directory),
         tokenizer=str(directory),
         load_format="safetensors",
@@ -166,7 +167,7 @@ def _build(config: EngineConfig, directory: Path, sequences: int) -> Any:
         enable_prefix_caching=True,  # all prompts share the template's beginning
         disable_log_stats=True,
     )
-    return LLMEngine.from_engine_args(arguments)
+    return LLMEngine.from_engine_args(EngineArgs(**options))
 
 
 def _start_faster_on_cpu(directory: Path) -> None:

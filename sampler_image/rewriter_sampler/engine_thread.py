@@ -28,8 +28,6 @@ class DrawingEngine(Protocol):
     def abort(self, keys: list[str]) -> None: ...
 
 
-
-
 @dataclass(frozen=True)
 class _Submit:
     draw: Draw

@@ -18,10 +18,11 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import Protocol
 
-from rewriter_contract.agent import Refused, boot_id
+from rewriter_contract.agent import Refused, WorkFailed, boot_id
 from rewriter_contract.messages import LoadState, SamplerState, WeightsOrder, WeightsRef
 from rewriter_contract.volume import OutsideVolume, resolve, weights_dir
 from rewriter_contract.weights import Manifest, WeightsRefused, verify
+
 from rewriter_sampler import canary
 from rewriter_sampler.drawing import EngineError
 from rewriter_sampler.engine_thread import DrawingEngine, EngineThread
@@ -71,8 +72,7 @@ class SamplerWeights:
         self._loaded: WeightSet | None = None
         self._built_from: Path | None = None
         self._state = SamplerState(boot_id=boot_id(), state=LoadState.EMPTY, weights=None)
-        self.must_yield = threading.Event()
-        """Set when a reload has waited its time: running work stops drawing and fails."""
+        self._must_yield = threading.Event()  # a reload has waited its time: running work has to stop drawing
 
     def state(self) -> SamplerState:
         """What GET /v1/state answers."""
@@ -107,6 +107,15 @@ class SamplerWeights:
             has = "loading" if self._state.state is LoadState.LOADING else (loaded.version if loaded else "nothing")
             message = f"the order is for weights {ref.version}, this sampler has {has}; order the weights first"
             raise Refused(HTTPStatus.PRECONDITION_FAILED, "OtherWeights", message)
+
+    def check_may_draw(self) -> None:
+        """For running work, often: whether it may go on drawing.
+
+        Raises:
+            WorkFailed: when other weights were ordered and have waited long enough.
+        """
+        if self._must_yield.is_set():
+            raise WorkFailed("stopped, because the operator ordered other weights")
 
     @contextmanager
     def drawing(self, ref: WeightsRef) -> Iterator[EngineThread]:
@@ -145,11 +154,11 @@ class SamplerWeights:
     def _paused(self, timeout: float) -> Iterator[None]:
         """Hold the engine: waits for running work, then tells it to stop, then gives up."""
         if not self._engine_use.acquire(timeout=timeout):
-            self.must_yield.set()
+            self._must_yield.set()
             if not self._engine_use.acquire(timeout=timeout):
-                self.must_yield.clear()
+                self._must_yield.clear()
                 raise LoadFailed(f"running work did not stop within {2 * timeout:g} s; the old weights stay")
-        self.must_yield.clear()
+        self._must_yield.clear()
         since = time.monotonic()
         try:
             yield

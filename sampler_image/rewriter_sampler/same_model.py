@@ -36,7 +36,9 @@ def _check_config(built_from: Path, candidate: Path) -> None:
     differ = sorted(key for key in old.keys() | new.keys() if old.get(key) != new.get(key))
     if differ:
         key = differ[0]
-        raise WeightsRefused(f"{candidate.name}: config.json {key} is {new.get(key)!r}, the engine has {old.get(key)!r}")
+        raise WeightsRefused(
+            f"{candidate.name}: config.json {key} is {new.get(key)!r}, the engine has {old.get(key)!r}"
+        )
 
 
 def _config(directory: Path) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from rewriter_contract.agent import Progress, Refused, WorkFailed
+from rewriter_contract.agent import Progress, WorkFailed
 from rewriter_contract.messages import (
     DataRow,
     PromptConfig,
@@ -25,12 +25,13 @@ from rewriter_contract.messages import (
     WorkState,
 )
 from rewriter_contract.selection import read_requests, select
-from rewriter_contract.shards import ShardError, write_shard
+from rewriter_contract.shards import write_shard
 from rewriter_contract.text import is_copy, normalise
-from rewriter_contract.volume import OutsideVolume, resolve
-from rewriter_sampler.corpus import CorpusRefused, read_documents
+from rewriter_contract.volume import resolve
+
+from rewriter_sampler.corpus import read_documents
 from rewriter_sampler.draw_rows import DrawnRow, draw_rows
-from rewriter_sampler.prompts import BadTemplate, Prompts, rewrite_of
+from rewriter_sampler.prompts import Prompts, rewrite_of
 from rewriter_sampler.reload import SamplerWeights
 from rewriter_sampler.reward import Scorer
 
@@ -55,16 +56,15 @@ def sample_shard(pod: SamplerPod, order: SamplesOrder, progress: Progress) -> Wo
     """Do one order.
 
     Raises:
-        WorkFailed: with a sentence for the operator; Cancelled when it was told to stop.
+        WorkFailed: with a sentence for the operator.
+        ShardError, CorpusRefused, OutsideVolume, Refused: the order's files or weights are not what it says.
+        Cancelled: when it was told to stop.
     """
-    try:
-        rows = select(read_requests(resolve(pod.root, order.requests_file), order.requests_sha256), order.selection)
-        documents = read_documents(resolve(pod.root, order.corpus_file), rows)
-        out = resolve(pod.root, order.out)
-        progress.update(total=len(rows))
-        sampled, seconds = _draw_and_score(pod, order, rows, _scorer(order.reward, documents), progress)
-    except (ShardError, CorpusRefused, OutsideVolume, BadTemplate, Refused) as error:
-        raise WorkFailed(str(error)) from error
+    rows = select(read_requests(resolve(pod.root, order.requests_file), order.requests_sha256), order.selection)
+    documents = read_documents(resolve(pod.root, order.corpus_file), rows)
+    out = resolve(pod.root, order.out)
+    progress.update(total=len(rows))
+    sampled, seconds = _draw_and_score(pod, order, rows, _scorer(order.reward, documents), progress)
     _check_missing(sampled, order.reward)
     done = write_shard(out, sampled, order.weights.version, order.reward.revision, pod.writer)
     return WorkReport(
@@ -103,8 +103,7 @@ def _draw_and_score(
 
     def may_go_on() -> None:
         progress.update(done=sum(len(future.result()) for future in scored if future.done()))
-        if pod.weights.must_yield.is_set():
-            raise WorkFailed("stopped, because the operator ordered other weights")
+        pod.weights.check_may_draw()
 
     with ThreadPoolExecutor(max_workers=1, thread_name_prefix="scoring") as scoring:
         try:

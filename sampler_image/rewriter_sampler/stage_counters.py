@@ -1,0 +1,105 @@
+"""Counts the answers of a serving pod by stage; GET /v1/stats and /metrics are two views of the same numbers.
+
+Used from one asyncio loop only. The stage label is bounded: whatever a consumer sends that is no stage is `unknown`.
+"""
+
+from bisect import bisect_left
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from itertools import accumulate
+
+from prometheus_client import CollectorRegistry
+from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.registry import Collector
+from rewriter_contract.messages import LATENCY_BUCKETS_MS, STAGES, StageCounters
+
+UNKNOWN_STAGE = "unknown"
+
+
+@dataclass(frozen=True)
+class Answer:
+    """How one request ended."""
+
+    seconds: float
+    ok: bool
+    """It was answered with 200."""
+    empty: bool = False
+    """... and had no rewrite."""
+    timeout: bool = False
+    """The deadline passed, or the consumer hung up first (its own deadline passed)."""
+    copies: int = 0
+    """Rewrites that were dropped because they equal the query."""
+
+
+@dataclass
+class _Totals:
+    requests: int = 0
+    errors: int = 0
+    empty: int = 0
+    timeouts: int = 0
+    copies: int = 0
+    seconds: float = 0.0
+    buckets: list[int] = field(default_factory=lambda: [0] * (len(LATENCY_BUCKETS_MS) + 1))
+
+    def add(self, answer: Answer) -> None:
+        self.requests += 1
+        self.errors += not answer.ok
+        self.empty += answer.empty
+        self.timeouts += answer.timeout
+        self.copies += answer.copies
+        self.seconds += answer.seconds
+        self.buckets[bisect_left(LATENCY_BUCKETS_MS, answer.seconds * 1000)] += 1
+
+
+class Counters(Collector):
+    """Totals since the pod's start."""
+
+    def __init__(self, revision: str) -> None:
+        self._revision = revision
+        self._stages: dict[str, _Totals] = {}
+        self.registry = CollectorRegistry()
+        self.registry.register(self)
+
+    def add(self, stage: str, answer: Answer) -> None:
+        """Count one answer."""
+        self._stages.setdefault(stage if stage in STAGES else UNKNOWN_STAGE, _Totals()).add(answer)
+
+    def by_stage(self) -> dict[str, StageCounters]:
+        """What GET /v1/stats answers; stages that were never asked for are left out."""
+        return {
+            stage: StageCounters(
+                requests=totals.requests,
+                errors=totals.errors,
+                empty=totals.empty,
+                timeouts=totals.timeouts,
+                latency_ms=dict(zip(_bounds_ms(), accumulate(totals.buckets), strict=True)),
+            )
+            for stage, totals in self._stages.items()
+        }
+
+    def collect(self) -> Iterator[Metric]:
+        """Called by prometheus_client on a scrape."""
+        for name, text in (
+            ("requests", "Rewrite requests."),
+            ("errors", "Requests that were not answered with 200."),
+            ("empty", "Answers without a rewrite."),
+            ("timeouts", "Requests that ran into a deadline, the pod's or the consumer's."),
+            ("copies", "Rewrites dropped because they equal the query."),
+        ):
+            family = CounterMetricFamily(f"rewriter_{name}", text, labels=["stage", "revision"])
+            for stage, totals in self._stages.items():
+                family.add_metric([stage, self._revision], getattr(totals, name))
+            yield family
+        yield self._latency()
+
+    def _latency(self) -> Metric:
+        family = HistogramMetricFamily("rewriter_latency_seconds", "Time to answer.", labels=["stage", "revision"])
+        bounds = [*(str(bound / 1000) for bound in LATENCY_BUCKETS_MS), "+Inf"]
+        for stage, totals in self._stages.items():
+            buckets = list(zip(bounds, accumulate(totals.buckets), strict=True))
+            family.add_metric([stage, self._revision], buckets, totals.seconds)
+        return family
+
+
+def _bounds_ms() -> list[str]:
+    return [*(str(bound) for bound in LATENCY_BUCKETS_MS), "+Inf"]
