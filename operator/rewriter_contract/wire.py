@@ -91,6 +91,10 @@ def _read_optional(kind: Any, data: Any, path: str) -> Any:
     return _read(inner, data, path)
 
 
+def _is_optional(kind: Any) -> bool:
+    return get_origin(kind) in (Union, types.UnionType) and types.NoneType in get_args(kind)
+
+
 def _read_dataclass(kind: type, data: dict[str, Any], path: str) -> Any:
     known = {camel(field.name): field for field in dataclasses.fields(kind)}
     for key in data:
@@ -100,6 +104,8 @@ def _read_dataclass(kind: type, data: dict[str, Any], path: str) -> Any:
     for key, field in known.items():
         if key in data:
             values[field.name] = _read(_hints(kind)[field.name], data[key], f"{path}.{key}")
+        elif field.default is dataclasses.MISSING and _is_optional(_hints(kind)[field.name]):
+            values[field.name] = None  # to_wire leaves None out, so absence is how None travels
         elif field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
             raise WireError(f"{path}.{key}: required field is missing")
     return kind(**values)
