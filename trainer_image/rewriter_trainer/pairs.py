@@ -82,11 +82,15 @@ def pair_row(row: SampleRow, config: PairsConfig, reject_failures: bool = True) 
     """
     ranked = sorted(distinct(row.samples), key=lambda sample: (-_score(sample), sample.text))
     well_formed = [sample for sample in ranked if not is_format_failure(sample)]
-    candidates = ranked if reject_failures else well_formed
+    if not well_formed:
+        return []
+    # A format failure that scores as high as the best rewrite can be rejected against nothing: it takes no part.
+    failures = [sample for sample in ranked if is_format_failure(sample) and _score(sample) < _score(well_formed[0])]
+    candidates = [s for s in ranked if s in well_formed or (reject_failures and s in failures)]
     # At most half of the samples may be chosen, so that no sample is an example in one pair and a warning in another.
     best = well_formed[: min(config.top_k, len(candidates) // 2)]
     rejectable = [sample for sample in reversed(candidates) if sample not in best]
-    if config.rejected_at == "mu-2sigma" and ranked:
+    if config.rejected_at == "mu-2sigma":
         scores = [_score(sample) for sample in ranked]
         target = fmean(scores) - 2 * pstdev(scores)
         rejectable.sort(key=lambda sample: abs(_score(sample) - target))
