@@ -82,7 +82,7 @@ PARTS: tuple[Part, ...] = (
         ),
         ldflags=f"-s -w {_VERSION_FLAGS}",
     ),
-    GoPart("registry", ("github.com/distribution/distribution/v3/cmd/registry",)),
+    GoPart("registry", ("./registry",)),
     GoPart("dns", ("./coredns",)),
     GoPart("node", ("./pause", "./probe")),
     GoPart(
