@@ -152,21 +152,21 @@ def _build(config: EngineConfig, directory: Path, sequences: int) -> Any:
     from vllm import EngineArgs
     from vllm.v1.engine.llm_engine import LLMEngine
 
-    options: dict[str, Any] = dict(
-        model=str(directory),
-        tokenizer=str(directory),
-        load_format="safetensors",
-        trust_remote_code=False,
-        dtype=config.dtype,
-        seed=config.seed,
-        max_model_len=config.max_length,
-        max_num_seqs=sequences,
-        tensor_parallel_size=config.tensor_parallel,
-        gpu_memory_utilization=config.gpu_memory_utilization,
-        enforce_eager=on_cpu,  # on a CPU, compiling costs minutes and gains little
-        enable_prefix_caching=True,  # all prompts share the template's beginning
-        disable_log_stats=True,
-    )
+    options: dict[str, Any] = {
+        "model": str(directory),
+        "tokenizer": str(directory),
+        "load_format": "safetensors",
+        "trust_remote_code": False,
+        "dtype": config.dtype,
+        "seed": config.seed,
+        "max_model_len": config.max_length,
+        "max_num_seqs": sequences,
+        "tensor_parallel_size": config.tensor_parallel,
+        "gpu_memory_utilization": config.gpu_memory_utilization,
+        "enforce_eager": on_cpu,  # on a CPU, compiling costs minutes and gains little
+        "enable_prefix_caching": True,  # all prompts share the template's beginning
+        "disable_log_stats": True,
+    }
     return LLMEngine.from_engine_args(EngineArgs(**options))
 
 
