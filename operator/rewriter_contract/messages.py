@@ -101,7 +101,7 @@ class Problem:
     """Something that a person has to mend before the cycle can start."""
 
     reason: str
-    """CamelCase, a condition reason: ModelMissing, DataFileMissing, DataFileInvalid, RelevanceServiceUnreachable, ..."""
+    """CamelCase, a condition reason: ModelMissing, DataFileMissing, DataFileInvalid, ServiceUnreachable"""
     message: str
 
 
@@ -130,7 +130,7 @@ class PromotionRecord:
     history: tuple[WeightsRef, ...] = ()
 
 
-# --- sampler: weights --------------------------------------------------------------------------------------------------
+# --- sampler: weights -------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -168,7 +168,7 @@ class SamplerState:
     """Largest absolute log-probability difference of the last canary."""
 
 
-# --- sampler: samples and scores ---------------------------------------------------------------------------------------
+# --- sampler: samples and scores --------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -310,7 +310,7 @@ class ShardRef:
     sha256: str
 
 
-# --- sampler: gate evidence --------------------------------------------------------------------------------------------
+# --- sampler: gate evidence -------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -363,7 +363,7 @@ class EvidenceRows:
     relevance_model: str
 
 
-# --- trainer -----------------------------------------------------------------------------------------------------------
+# --- trainer ----------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -436,7 +436,7 @@ class TrainerState:
     of: int = 0
 
 
-# --- serving -----------------------------------------------------------------------------------------------------------
+# --- serving ----------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,8 @@ from enum import StrEnum
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, StringConstraints
-from rewriter_contract.reports import CheckName
 
+from rewriter_contract.reports import CheckName
 from rewriter_operator.api.model import (
     ApiModel,
     Duration,
@@ -181,7 +181,7 @@ class Pairs(ApiModel):
 
 
 class Mpo(ApiModel):
-    """Mixed Preference Optimization (arXiv 2411.10442): w_p*DPO + w_q*BCO with running delta + w_g*NLL of the chosen."""
+    """Mixed Preference Optimization (arXiv 2411.10442): w_p*DPO + w_q*BCO (running delta) + w_g*NLL of the chosen."""
 
     preference: Annotated[float, Field(ge=0, le=10)] = 0.8
     quality: Annotated[float, Field(ge=0, le=10)] = 0.2

@@ -1,4 +1,4 @@
-"""The states of a release, as the word that `status.state` may hold. What leads from one to another is core/states.py."""
+"""The states of a release, as the word that `status.state` may hold. The transitions are core/states.py."""
 
 from enum import StrEnum
 

@@ -4,7 +4,6 @@ Level-triggered: whatever is missing is made, whatever is too many is removed, w
 """
 
 from rewriter_contract.messages import PASSTHROUGH, PromotionRecord, ServingConfig, WeightsRef
-
 from rewriter_operator.api.model import seconds
 from rewriter_operator.api.revision import RevisionPhase, RewriterRevisionSpec, RewriterRevisionStatus
 from rewriter_operator.api.states import State
@@ -137,7 +136,7 @@ def _record(world: World, cycle: Cycle) -> PromotionRecord:
 
 
 def _revisions(world: World) -> list[Wanted]:
-    """The running cycle's revision, once it has a candidate and a verdict; older ones exist already and never change."""
+    """The running cycle's revision, once it has a verdict; older ones exist already and never change."""
     cycle = world.status.cycle
     if not (cycle and cycle.candidate and cycle.gate):
         return []

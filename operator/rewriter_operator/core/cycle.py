@@ -6,7 +6,6 @@ Which event leads where is core/states.py; what a state does is in the file of t
 import hashlib
 
 from rewriter_contract import wire
-
 from rewriter_operator.api.conditions import rfc3339
 from rewriter_operator.api.model import evolve
 from rewriter_operator.api.release import RewriterReleaseSpec

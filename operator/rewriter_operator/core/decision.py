@@ -16,7 +16,6 @@ from rewriter_contract.messages import (
     WeightsOrder,
 )
 from rewriter_contract.reports import GateReport
-
 from rewriter_operator.api.revision import RewriterRevisionSpec, RewriterRevisionStatus
 from rewriter_operator.api.status import RewriterReleaseStatus, Serving
 from rewriter_operator.core.world import Role

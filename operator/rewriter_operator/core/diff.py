@@ -1,6 +1,6 @@
 """Wanted against observed: the one next write that brings the world closer, and what may go.
 
-Order matters: the route that takes traffic back comes first, then what is missing or differs, then removals; and serving
+Order matters: the route that takes traffic back comes first, then what is missing or differs, then removals; serving
 pods go only when the live route no longer names them and the drain time is over.
 """
 

@@ -18,7 +18,6 @@ from rewriter_contract.reports import (
     Verdict,
     evidence_digest,
 )
-
 from rewriter_operator.core import gate_self_test
 from rewriter_operator.core.gate_checks import CHECKS
 from rewriter_operator.core.gate_evidence import gather

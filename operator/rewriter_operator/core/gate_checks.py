@@ -10,7 +10,6 @@ from types import MappingProxyType
 from typing import Final
 
 from rewriter_contract.reports import CheckName, Finding, Role, Verdict
-
 from rewriter_operator.core import gate_ranking, gate_texts
 from rewriter_operator.core.gate_evidence import Evidence
 from rewriter_operator.core.gate_measured import Limits, Measured

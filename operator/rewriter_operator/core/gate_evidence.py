@@ -9,11 +9,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from random import Random
+from typing import Final
 
 from rewriter_contract.messages import EvidenceRow, EvidenceRows
 from rewriter_contract.reports import GateSettings
-
 from rewriter_operator.core.statistics import Interval, bootstrap_mean, mean
+
+DRAWS: Final = 2_000_000
+"""Values that one bootstrap draws at most, unless that leaves fewer than FEWEST_RESAMPLES."""
+FEWEST_RESAMPLES: Final = 1000
 
 Measure = Callable[[EvidenceRow], float | None]
 
@@ -91,7 +95,7 @@ class Evidence:
         if not both or len(both) < self.settings.minimum_queries:
             return None
         differences = tuple(of_candidate - of_incumbent for of_candidate, of_incumbent in both)
-        interval = bootstrap_mean(differences, self.settings.alpha, self.settings.resamples, self.random(name))
+        interval = bootstrap_mean(differences, self.settings.alpha, self.resamples, self.random(name))
         return Comparison(
             candidate=mean([of_candidate for of_candidate, _ in both]),
             incumbent=mean([of_incumbent for _, of_incumbent in both]),
@@ -108,6 +112,12 @@ class Evidence:
             number(measure(pair.candidate)) is None or number(measure(pair.incumbent)) is None for pair in self.pairs
         )
         return lacking / len(self.pairs)
+
+    @property
+    def resamples(self) -> int:
+        """How often to resample: less for many queries, whose bounds are tight, so that a gate takes seconds."""
+        affordable = max(DRAWS // max(len(self.pairs), 1), FEWEST_RESAMPLES)
+        return min(self.settings.resamples, affordable)
 
     def random(self, purpose: str) -> Random:
         """The random stream of one purpose: the same for the same seed, whatever else was drawn."""

@@ -8,7 +8,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from rewriter_contract.reports import CheckSettings, Verdict
-
 from rewriter_operator.core.gate_evidence import Pair, number
 
 

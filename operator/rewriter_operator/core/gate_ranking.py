@@ -10,7 +10,6 @@ from dataclasses import replace
 from typing import Final
 
 from rewriter_contract.reports import Verdict
-
 from rewriter_operator.core.gate_evidence import Comparison, Evidence, Pair, number
 from rewriter_operator.core.gate_measured import Limits, Measured, numbers_of, unknown
 from rewriter_operator.core.statistics import bootstrap, holm, mean, sign_flip_loss, spearman, tail_mean
@@ -104,7 +103,7 @@ def tail_loss_is_bounded(evidence: Evidence, limits: Limits) -> Measured:
         return unknown("tail", "too few rewards")
     of_incumbent = _tail(theirs)
     threshold = min(limits.min, of_incumbent) if evidence.rewards_are_comparable else limits.min
-    found = bootstrap(rewards, _tail, settings.alpha, settings.resamples, evidence.random("tail"))
+    found = bootstrap(rewards, _tail, settings.alpha, evidence.resamples, evidence.random("tail"))
     if found.estimate >= threshold:
         verdict, relation = Verdict.PASS, f">= {threshold:+.3f}"
     else:
@@ -136,7 +135,7 @@ def no_slice_regresses(evidence: Evidence, limits: Limits) -> Measured:
     if not tested:
         return Measured(Verdict.PASS, f"no slice has {SMALLEST_SLICE} queries{untested}", threshold=-limits.margin)
     names = sorted(tested)
-    flips = evidence.settings.resamples
+    flips = evidence.resamples
     p_values = holm([sign_flip_loss(tested[name], flips, evidence.random(f"slice:{name}")) for name in names])
     judged = {name: (mean(tested[name]), p_value) for name, p_value in zip(names, p_values, strict=True)}
     harmed = [name for name in names if judged[name][0] < -limits.margin and judged[name][1] < evidence.settings.alpha]

@@ -14,7 +14,6 @@ from typing import Final
 from rewriter_contract.messages import EvidenceRow, EvidenceRows
 from rewriter_contract.reports import CheckName, Finding, GateSettings, Role, SelfTest, Verdict
 from rewriter_contract.text import words
-
 from rewriter_operator.core.gate_checks import CHECKS
 from rewriter_operator.core.gate_evidence import Evidence, Pair, gather, number
 

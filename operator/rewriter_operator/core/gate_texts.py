@@ -13,7 +13,6 @@ from typing import Final
 from rewriter_contract.messages import EvidenceRow
 from rewriter_contract.reports import Verdict
 from rewriter_contract.text import normalise, words
-
 from rewriter_operator.core.gate_evidence import Evidence
 from rewriter_operator.core.gate_measured import Limits, Measured, numbers_of, unknown, worst_of
 from rewriter_operator.core.statistics import binomial_at_least, bootstrap_mean, mcnemar, mean, quantile
@@ -30,7 +29,7 @@ def mean_length_stays_in_bounds(evidence: Evidence, limits: Limits) -> Measured:
     ratios, settings = numbers_of(evidence.pairs, lambda pair: pair.candidate.length_ratio), evidence.settings
     if len(ratios) < settings.minimum_queries:
         return unknown("length ratio", "too few rewrites with a length")
-    found = bootstrap_mean(ratios, settings.alpha, settings.resamples, evidence.random("length"))
+    found = bootstrap_mean(ratios, settings.alpha, evidence.resamples, evidence.random("length"))
     bounds = f"{limits.min:.2f} to {limits.max:.2f}"
     theirs = numbers_of(evidence.pairs, lambda pair: pair.incumbent.length_ratio)
     if limits.min <= found.estimate <= limits.max:

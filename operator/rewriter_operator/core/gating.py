@@ -9,7 +9,6 @@ import hashlib
 from rewriter_contract import volume, wire
 from rewriter_contract.messages import EvidenceOrder, EvidenceRows, GenerationConfig, Selection, WeightsRef, WorkState
 from rewriter_contract.reports import CheckSettings, GateReport, GateSettings, Verdict, evidence_digest
-
 from rewriter_operator.api.model import evolve, seconds
 from rewriter_operator.api.status import GateResult, Weights
 from rewriter_operator.core import cycle as cycles

@@ -1,6 +1,6 @@
 """plan(world) -> Decision: the whole of what the operator thinks, without a client, a clock or a coin.
 
-One function per state; around it what holds in every state: a person's abort, a changed spec, the children, the summary.
+One function per state; around it what holds in every state: an abort, a changed spec, the children, the summary.
 """
 
 from collections.abc import Callable, Mapping

@@ -1,14 +1,13 @@
 """BOOTSTRAPPING and PREPARING: is everything there that the release needs? Ask the API server first, then a pod.
 
-Nothing is half-created: no GPU pod exists before the prepare pod found no problem. The prepare pod runs once per attempt
-and answers through its termination message, because the operator never mounts the volume.
+Nothing is half-created: no GPU pod exists before the prepare pod found no problem. The prepare pod runs once per
+attempt and answers through its termination message, because the operator never mounts the volume.
 """
 
 from dataclasses import dataclass
 
 from rewriter_contract import wire
 from rewriter_contract.messages import PrepareOrder, PrepareResult
-
 from rewriter_operator.api.conditions import ConditionType, Reason, set_condition
 from rewriter_operator.api.model import evolve
 from rewriter_operator.api.status import Cycle, RewriterReleaseStatus, Serving, StageStatus, Weights
@@ -40,7 +39,7 @@ def refusal(world: World) -> Refusal | None:
         except schedule.ScheduleInvalid as error:
             return Refusal(Reason.INVALID_SCHEDULE, str(error))
     if world.claim is None:
-        message = f"spec.volume.claimName: PersistentVolumeClaim {volume.claim_name!r} does not exist in this namespace; create it"
+        message = f"spec.volume.claimName: PersistentVolumeClaim {volume.claim_name!r} does not exist; create it"
         return Refusal(Reason.CLAIM_MISSING, message)
     if "ReadWriteMany" not in world.claim.access_modes:
         modes = ", ".join(world.claim.access_modes)
@@ -50,7 +49,7 @@ def refusal(world: World) -> Refusal | None:
         return Refusal(Reason.CLAIM_NOT_SHARED, message)
     fusion = world.spec.reward.fusion
     if world.fusion is None:
-        message = f"spec.reward.fusion: ConfigMap {fusion.config_map_name!r} with key {fusion.key!r} does not exist; create it"
+        message = f"spec.reward.fusion: no ConfigMap {fusion.config_map_name!r} with key {fusion.key!r}; create it"
         return Refusal(Reason.FUSION_MISSING, message)
     if world.fusion.problem:
         return Refusal(Reason.FUSION_INVALID, f"spec.reward.fusion: {world.fusion.problem}")
@@ -61,8 +60,14 @@ def bootstrap(world: World) -> Step:
     """A new release: find out what serves first. Promoted weights on the volume win over everything in the spec."""
     status = world.status
     if status.cycle is None:
-        started = Cycle(number=0, trigger="Created", started_at=world.now, spec_digest=cycles.spec_digest(world.spec),
-                        since=world.now, attempt_at=world.now)  # fmt: skip
+        started = Cycle(
+            number=0,
+            trigger="Created",
+            started_at=world.now,
+            spec_digest=cycles.spec_digest(world.spec),
+            since=world.now,
+            attempt_at=world.now,
+        )
         stages = [StageStatus(name=stage.name) for stage in world.spec.rollout.stages]
         return Step(evolve(status, cycle=started, stages=stages))
     incumbents = status.stages and all(stage.incumbent for stage in status.stages)
@@ -99,8 +104,11 @@ def prepare(world: World) -> Step:
         start=from_incumbent.weights if from_incumbent else base,
         compared_with=incumbent,
     )
-    note = Note("Prepared", f"cycle {cycle.number}: {answer.train_queries} training and {answer.gate_queries} gate queries, "
-                            f"relevance model {answer.relevance_model}")  # fmt: skip
+    note = Note(
+        "Prepared",
+        f"cycle {cycle.number}: {answer.train_queries} training queries, {answer.gate_queries} gate queries, "
+        f"relevance model {answer.relevance_model}",
+    )
     return Step(cycles.enter(evolve(status, cycle=prepared), Event.PREPARED, world.now), notes=(note,))
 
 
@@ -159,14 +167,28 @@ def _result(message: str, exit_code: int | None) -> PrepareResult | Refusal:
 
 def refused(world: World, status: RewriterReleaseStatus, refusal: Refusal) -> RewriterReleaseStatus:
     """The status that says why the release cannot go on."""
-    conditions = set_condition(status.conditions, ConditionType.ACCEPTED, False, refusal.reason, refusal.message,
-                               world.release.generation, world.now)  # fmt: skip
+    conditions = set_condition(
+        status.conditions,
+        ConditionType.ACCEPTED,
+        False,
+        refusal.reason,
+        refusal.message,
+        world.release.generation,
+        world.now,
+    )
     return evolve(status, conditions=conditions, message=refusal.message)
 
 
 def _accepted(world: World, status: RewriterReleaseStatus) -> RewriterReleaseStatus:
-    conditions = set_condition(status.conditions, ConditionType.ACCEPTED, True, Reason.ACCEPTED,
-                               "everything that the spec names is there", world.release.generation, world.now)  # fmt: skip
+    conditions = set_condition(
+        status.conditions,
+        ConditionType.ACCEPTED,
+        True,
+        Reason.ACCEPTED,
+        "everything that the spec names is there",
+        world.release.generation,
+        world.now,
+    )
     return evolve(status, conditions=conditions)
 
 

@@ -8,7 +8,6 @@ import hashlib
 
 from rewriter_contract import wire
 from rewriter_contract.messages import FusionTerm, RewardConfig
-
 from rewriter_operator.api.model import seconds
 from rewriter_operator.api.release import Reward, ServiceEndpoint
 

@@ -1,11 +1,10 @@
 """DEPLOYING to WITHDRAWING: the candidate's way to traffic, stage by stage, and back.
 
-A step is left only on evidence: the route accepted at its generation, the observed share inside its interval, the limits
-not crossed, enough requests. What cannot be told stops the clock of promotion, never that of the deadlines.
+A step is left only on evidence: the route accepted at its generation, the observed share inside its interval, the
+limits not crossed, enough requests. What cannot be told stops the clock of promotion, never that of the deadlines.
 """
 
 from rewriter_contract.messages import ServingStats
-
 from rewriter_operator.api.model import evolve, seconds
 from rewriter_operator.api.release import AnalysisStep, Pause
 from rewriter_operator.api.release import Stage as StagePlan
@@ -140,8 +139,18 @@ def _advance(world: World, plan: StagePlan, stage: StageStatus) -> StageStatus |
 def _set_share(world: World, stage: StageStatus, share: int) -> StageStatus | str:
     route = world.route
     if stage.share != share:
-        return evolve(stage, share=share, share_at=world.now, counting_since=0, baseline=[], verified=False, requests=0,
-                      observed_share=None, step_at=world.now, message=f"setting share {share} %")  # fmt: skip
+        return evolve(
+            stage,
+            share=share,
+            share_at=world.now,
+            counting_since=0,
+            baseline=[],
+            verified=False,
+            requests=0,
+            observed_share=None,
+            step_at=world.now,
+            message=f"setting share {share} %",
+        )
     overdue = world.now - stage.share_at > seconds(world.spec.rollout.verification.timeout)
     if not (route and route.accepted and route.shares.get(stage.name, 0) == share):
         why = f"{stage.name}: the route with share {share} % is not accepted by the gateway"

@@ -53,7 +53,7 @@ def check(schedule: Schedule, now: float) -> None:
     second = due(schedule, first, first).next_start
     if second - first < timedelta(hours=1).total_seconds():
         raise ScheduleInvalid(
-            f"spec.schedule.cron: {schedule.cron!r} fires twice within an hour; a cycle needs at least one hour between starts"
+            f"spec.schedule.cron: {schedule.cron!r} fires twice within an hour; leave an hour between starts"
         )
 
 

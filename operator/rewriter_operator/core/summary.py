@@ -1,7 +1,6 @@
 """Status for readers: conditions, and the words of `kubectl get rr`. Derived from what is there, never from memory."""
 
-from rewriter_contract.messages import LoadState
-
+from rewriter_contract.messages import LoadState, WeightsRef
 from rewriter_operator.api.conditions import ConditionType, Reason, rfc3339, set_condition
 from rewriter_operator.api.model import evolve
 from rewriter_operator.api.states import State
@@ -36,8 +35,15 @@ def summarised(world: World, status: RewriterReleaseStatus) -> RewriterReleaseSt
         conditions = set_condition(conditions, kind, truth, reason, message, world.release.generation, world.now)
     accepted = next((item for item in conditions if item.type == ConditionType.ACCEPTED), None)
     if accepted is None:
-        conditions = set_condition(conditions, ConditionType.ACCEPTED, None, Reason.PREPARING, "not checked yet",
-                                   world.release.generation, world.now)  # fmt: skip
+        conditions = set_condition(
+            conditions,
+            ConditionType.ACCEPTED,
+            None,
+            Reason.PREPARING,
+            "not checked yet",
+            world.release.generation,
+            world.now,
+        )
     return evolve(status, conditions=conditions)
 
 
@@ -82,10 +88,13 @@ def _weights_synced(world: World, status: RewriterReleaseStatus) -> _Answer:
     count = world.spec.training.samplers.replicas
     states = [world.samplers.get(index) for index in range(count)]
     synced = sum(
-        1 for state in states
-        if state and state.state is LoadState.READY and state.weights
-        and (state.weights.version, state.weights.digest) == (wanted.version, wanted.digest)
-    )  # fmt: skip
+        1
+        for state in states
+        if state
+        and state.state is LoadState.READY
+        and state.weights
+        and state.weights == WeightsRef(wanted.version, wanted.digest)
+    )
     failed = next((state.message for state in states if state and state.message), "")
     if synced == count:
         return True, Reason.SYNCED, f"{count} of {count} samplers run {wanted.version}"

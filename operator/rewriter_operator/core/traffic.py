@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from statistics import NormalDist
 
 from rewriter_contract.messages import ServingStats, StageCounters
-
 from rewriter_operator.api.release import Limits
 from rewriter_operator.api.status import Counters, PodCounters, StageStatus
 

@@ -21,7 +21,6 @@ from rewriter_contract.messages import (
     WorkReport,
     WorkState,
 )
-
 from rewriter_operator.api.model import evolve, seconds
 from rewriter_operator.api.status import Cycle, Phase, PhaseResult, PhaseStep, Serving, Shard, Weights
 from rewriter_operator.core import cycle as cycles
@@ -70,9 +69,8 @@ def sync(world: World, weights: Weights, since: float) -> Step | None:
         if state is None:
             pod = _sampler(world, index)
             return waiting(world, f"waiting for sampler {index}" + (f": {pod.message}" if pod and pod.message else ""))
-        if state.weights and (state.weights.version, state.weights.digest) == (weights.version, weights.digest):
-            if state.state is LoadState.READY:
-                continue
+        if state.state is LoadState.READY and state.weights == WeightsRef(weights.version, weights.digest):
+            continue
         if state.state is LoadState.LOADING:
             return waiting(world, f"sampler {index} loads {weights.version}")
         refused = bool(state.message)

@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from rewriter_contract.messages import EvidenceRows, FusionTerm, SamplerState, ServingStats, WorkReport
-
 from rewriter_operator.api.release import RewriterReleaseSpec
 from rewriter_operator.api.status import RewriterReleaseStatus
 

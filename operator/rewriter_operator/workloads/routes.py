@@ -60,10 +60,11 @@ def _rule(stage: str | None, backends: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def _backends(release: str, incumbent: int | None, candidate: int | None, share: int) -> list[dict[str, Any]]:
+    """The incumbent first, even at weight 0: the candidate's share is always that of the second backend."""
     backends = [_backend(names.serving(release, -1 if incumbent is None else incumbent), 100 - share)]
     if candidate is not None and share:
         backends.append(_backend(names.serving(release, candidate), share))
-    return [backend for backend in backends if backend["weight"]]
+    return backends
 
 
 def _backend(service: str, weight: int) -> dict[str, Any]:

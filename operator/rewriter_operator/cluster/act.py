@@ -1,0 +1,101 @@
+"""One function per kind of write. Each is harmless when it is done twice."""
+
+import base64
+import logging
+import secrets
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from rewriter_operator import metrics
+from rewriter_operator.api.model import API_VERSION
+from rewriter_operator.cluster.agents import Agents
+from rewriter_operator.cluster.kube import Kube
+from rewriter_operator.core.decision import Note, OrderToPod, Removal, RevisionOutcome
+from rewriter_operator.core.world import World
+from rewriter_operator.errors import Retry
+from rewriter_operator.workloads import names
+from rewriter_operator.workloads.render import Manifest
+
+log = logging.getLogger(__name__)
+
+
+@dataclass
+class Hands:
+    """Everything that writes."""
+
+    kube: Kube
+    agents: Agents
+
+    async def apply(self, manifest: Manifest) -> None:
+        """Create or update one child."""
+        log.info("apply %s %s", manifest.kind, manifest.name)
+        metrics.WRITES.labels("apply", manifest.kind).inc()
+        if manifest.kind == "Secret":
+            await self.kube.create(_with_token(manifest.body))
+        elif manifest.update:
+            await self.kube.apply(manifest.body)
+        else:
+            await self.kube.create(manifest.body)
+
+    async def remove(self, removal: Removal) -> None:
+        """Delete one child, by uid."""
+        log.info("delete %s %s: %s", removal.kind, removal.name, removal.why)
+        metrics.WRITES.labels("delete", removal.kind).inc()
+        await self.kube.delete(removal.kind, removal.name, removal.uid)
+
+    async def order(self, world: World, token: str, order: OrderToPod) -> None:
+        """PUT an order to a cycle's pod. What became of it is read in the next reconcile."""
+        cycle = world.status.cycle
+        pod = world.pod(order.role, cycle.number if cycle else 0, order.number)
+        if pod is None or not pod.ip:
+            raise Retry(f"{order.role} {order.number} is not there to be given {order.path}")
+        metrics.WRITES.labels("order", order.role.value).inc()
+        answer = await self.agents.put(pod.ip, token, order.path, order.body)
+        if answer is None:
+            raise Retry(f"{pod.name} did not answer {order.path}")
+        log.info("PUT %s %s: %s", pod.name, order.path, answer.status)
+        if answer.status >= 400:
+            raise Retry(
+                f"{pod.name} refused {order.path}: {answer.status} {answer.body[:600].decode(errors='replace')}"
+            )
+
+    async def revision_status(self, release: str, outcome: RevisionOutcome) -> None:
+        """Write what became of a revision."""
+        name = names.revision(release, outcome.revision)
+        live = await self.kube.get("RewriterRevision", name)
+        if live is not None:
+            metrics.WRITES.labels("status", "RewriterRevision").inc()
+            await self.kube.put_status({**live, "kind": "RewriterRevision", "status": outcome.status.to_api()})
+
+    async def tell(self, world: World, note: Note) -> None:
+        """Post a Kubernetes Event about the release."""
+        release = world.release
+        now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+        reference = {
+            "apiVersion": API_VERSION,
+            "kind": "RewriterRelease",
+            "name": release.name,
+            "namespace": release.namespace,
+            "uid": release.uid,
+        }
+        await self.kube.event(
+            {
+                "apiVersion": "events.k8s.io/v1",
+                "kind": "Event",
+                "metadata": {"name": f"{release.name}.{secrets.token_hex(8)}", "namespace": release.namespace},
+                "eventTime": now,
+                "reportingController": "rewriter.dev/operator",
+                "reportingInstance": names.MANAGER,
+                "action": note.reason[:128],
+                "reason": note.reason[:128],
+                "note": note.message[:1024],
+                "type": "Warning" if note.warning else "Normal",
+                "regarding": reference,
+            }
+        )
+
+
+def _with_token(body: dict[str, Any]) -> dict[str, Any]:
+    token = base64.b64encode(secrets.token_urlsafe(32).encode()).decode()
+    return {**body, "data": {"token": token}}

@@ -1,0 +1,144 @@
+"""The few verbs of the Kubernetes API that the operator uses, as plain dictionaries, every call with a deadline.
+
+`kubernetes.aio` provides configuration, authentication and the connection; its models and its dynamic client are not
+used: they cost memory and discovery calls, and hide what is on the wire.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from kubernetes.aio import client, config
+
+from rewriter_operator.errors import Retry
+
+FIELD_MANAGER: Final = "rewriter-operator"
+TIMEOUT_SECONDS: Final = 15.0
+
+_CORE = "/api/v1"
+_PATHS: Final = {
+    "Pod": (_CORE, "pods"),
+    "Service": (_CORE, "services"),
+    "Secret": (_CORE, "secrets"),
+    "ConfigMap": (_CORE, "configmaps"),
+    "PersistentVolumeClaim": (_CORE, "persistentvolumeclaims"),
+    "Deployment": ("/apis/apps/v1", "deployments"),
+    "HTTPRoute": ("/apis/gateway.networking.k8s.io/v1", "httproutes"),
+    "Event": ("/apis/events.k8s.io/v1", "events"),
+    "RewriterRelease": ("/apis/rewriter.dev/v1alpha1", "rewriterreleases"),
+    "RewriterRevision": ("/apis/rewriter.dev/v1alpha1", "rewriterrevisions"),
+}
+
+
+class Conflict(Retry):
+    """409: somebody wrote in between; read again."""
+
+
+class Forbidden(Retry):
+    """403: the operator's Role lacks a verb; the message names it."""
+
+
+class Invalid(Retry):
+    """422: the API server refuses the object; the message is its own."""
+
+
+@dataclass
+class Kube:
+    """One namespace of one cluster."""
+
+    api: client.ApiClient
+    namespace: str
+
+    async def get(self, kind: str, name: str) -> dict[str, Any] | None:
+        """The object, read from etcd (no resourceVersion: never a stale cache); None where there is none."""
+        return await self._call("GET", self._path(kind, name), missing_is_none=True)
+
+    async def list(self, kind: str, selector: str = "") -> "list[dict[str, Any]]":
+        """All objects of a kind with these labels."""
+        found = await self._call("GET", self._path(kind), query=[("labelSelector", selector)] if selector else [])
+        assert found is not None
+        items: list[dict[str, Any]] = found["items"]
+        return [{"kind": kind, **item} for item in items]
+
+    async def apply(self, body: dict[str, Any]) -> None:
+        """Server-side apply: create, or own exactly the fields that are given."""
+        query = [("fieldManager", FIELD_MANAGER), ("force", "true")]
+        path = self._path(body["kind"], body["metadata"]["name"])
+        await self._call("PATCH", path, body=body, query=query, content_type="application/apply-patch+yaml")
+
+    async def create(self, body: dict[str, Any]) -> None:
+        """Create; an object that is there already is fine, because names say what they are."""
+        try:
+            await self._call("POST", self._path(body["kind"]), body=body, query=[("fieldManager", FIELD_MANAGER)])
+        except Conflict:
+            return
+
+    async def delete(self, kind: str, name: str, uid: str) -> None:
+        """Delete the object with this uid, and no other that took its name since."""
+        options = {"preconditions": {"uid": uid}, "propagationPolicy": "Background"}
+        await self._call("DELETE", self._path(kind, name), body=options, missing_is_none=True)
+
+    async def put_status(self, body: dict[str, Any]) -> dict[str, Any]:
+        """Write the status of exactly the version that was read (resourceVersion inside).
+
+        Raises:
+            Conflict: when the object changed since.
+        """
+        path = self._path(body["kind"], body["metadata"]["name"]) + "/status"
+        written = await self._call("PUT", path, body=body)
+        assert written is not None
+        return written
+
+    async def event(self, body: dict[str, Any]) -> None:
+        """Post an Event."""
+        await self._call("POST", self._path("Event"), body=body)
+
+    def _path(self, kind: str, name: str = "") -> str:
+        group, plural = _PATHS[kind]
+        path = f"{group}/namespaces/{self.namespace}/{plural}"
+        return f"{path}/{name}" if name else path
+
+    async def _call(
+        self,
+        method: str,
+        path: str,
+        body: Any = None,
+        query: Sequence[tuple[str, str]] = (),
+        content_type: str = "application/json",
+        missing_is_none: bool = False,
+    ) -> dict[str, Any] | None:
+        headers = {"Accept": "application/json", "Content-Type": content_type}
+        request = await self.api.param_serialize(
+            method, path, query_params=list(query), header_params=headers, body=body, auth_settings=["BearerToken"]
+        )
+        try:
+            response = await self.api.call_api(*request, _request_timeout=TIMEOUT_SECONDS)
+            data: bytes = await response.read()  # type: ignore[no-untyped-call]
+        except (OSError, TimeoutError) as error:
+            raise Retry(f"{method} {path}: {type(error).__name__}: {error}") from error
+        if response.status == 404 and missing_is_none:
+            return None
+        if response.status >= 400:
+            raise _error(method, path, response.status, data)
+        found: dict[str, Any] = json.loads(data)
+        return found
+
+
+async def connect(namespace: str) -> Kube:
+    """A client with the pod's service account, or with KUBECONFIG outside of a cluster."""
+    configuration = client.Configuration()
+    try:
+        config.load_incluster_config(client_configuration=configuration)  # type: ignore[no-untyped-call]
+    except config.ConfigException:
+        await config.load_kube_config(client_configuration=configuration)  # type: ignore[no-untyped-call]
+    return Kube(client.ApiClient(configuration), namespace)
+
+
+def _error(method: str, path: str, status: int, data: bytes) -> Retry:
+    try:
+        message = str(json.loads(data).get("message", ""))
+    except ValueError:
+        message = data[:300].decode(errors="replace")
+    text = f"{method} {path}: {status} {message[:800]}"
+    return {403: Forbidden, 409: Conflict, 422: Invalid}.get(status, Retry)(text)

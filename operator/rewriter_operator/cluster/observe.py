@@ -1,0 +1,314 @@
+"""Reads everything that a decision may depend on into one World. Reads only; what cannot be read is left out."""
+
+import asyncio
+import base64
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any
+
+from rewriter_contract import wire
+from rewriter_contract.messages import EvidenceRows, FusionTerm, SamplerState, ServingStats, WorkReport, WorkState
+from rewriter_operator.api.states import State
+from rewriter_operator.api.status import PhaseStep
+from rewriter_operator.cluster.agents import ROWS_SECONDS, Agents
+from rewriter_operator.cluster.kube import Kube
+from rewriter_operator.core.gating import SIDES, evidence_paths
+from rewriter_operator.core.states import TRAFFIC_STATES
+from rewriter_operator.core.world import (
+    Child,
+    Claim,
+    Deployment,
+    Fusion,
+    Pod,
+    Release,
+    Revision,
+    Role,
+    Route,
+    World,
+)
+from rewriter_operator.workloads import names
+
+_CHILD_KINDS = ("Pod", "Deployment", "Service", "Secret", "HTTPRoute", "RewriterRevision")
+
+
+@dataclass(frozen=True)
+class Observation:
+    """The world, and the agents' token beside it, so that the token is in no value that is logged."""
+
+    world: World
+    token: str
+
+
+async def observe(kube: Kube, agents: Agents, release: Release, now: float) -> Observation:
+    """Look at the release's children, its inputs, and, where its state asks for it, its pods."""
+    selector = f"{names.LABEL_RELEASE}={release.name}"
+    lists = await asyncio.gather(*(kube.list(kind, selector) for kind in _CHILD_KINDS))
+    claim, fusion = await asyncio.gather(_claim(kube, release), _fusion(kube, release))
+    objects = [item for items in lists for item in items]
+    children = tuple(child for item in objects if (child := _child(item, release.uid)) is not None)
+    world = World(now=now, release=release, claim=claim, fusion=fusion, children=children)
+    token = _token(objects)
+    return Observation(await _asked(world, agents, token), token)
+
+
+async def _asked(world: World, agents: Agents, token: str) -> World:
+    """The world with what the pods say."""
+    state = world.status.state
+    if state is State.TRAINING:
+        world = await _with_samplers(world, agents, token)
+        return await _with_works(world, agents, token, _training_paths(world))
+    if state is State.GATING:
+        world = await _with_samplers(world, agents, token)
+        paths = [
+            (Role.SAMPLER, index, path) for side in SIDES for index, path in enumerate(evidence_paths(world, side))
+        ]
+        world = await _with_works(world, agents, token, paths)
+        return await _with_evidence(world, agents, token)
+    if state in TRAFFIC_STATES:
+        return await _with_stats(world, agents, token)
+    return world
+
+
+def _training_paths(world: World) -> list[tuple[Role, int, str]]:
+    cycle = world.status.cycle
+    if not (cycle and cycle.phase):
+        return []
+    if cycle.phase.step is PhaseStep.SAMPLING:
+        replicas = world.spec.training.samplers.replicas
+        base = f"/v1/samples/{cycle.number}/{cycle.phase.number}"
+        return [(Role.SAMPLER, index, f"{base}/{index}") for index in range(replicas)]
+    if cycle.phase.step is PhaseStep.TRAINING:
+        return [(Role.TRAINER, 0, f"/v1/phases/{cycle.number}/{cycle.phase.number}")]
+    return []
+
+
+async def _with_samplers(world: World, agents: Agents, token: str) -> World:
+    pods = [pod for pod in world.pods(Role.SAMPLER) if pod.ip and not pod.deleting]
+    answers = await asyncio.gather(*(agents.get(SamplerState, pod.ip, token, "/v1/state") for pod in pods))
+    states = {pod.number: answer for pod, answer in zip(pods, answers, strict=True) if isinstance(answer, SamplerState)}
+    return replace(world, samplers=states)
+
+
+async def _with_works(world: World, agents: Agents, token: str, paths: Iterable[tuple[Role, int, str]]) -> World:
+    cycle = world.status.cycle
+    asked = [
+        (pod, path)
+        for role, index, path in paths
+        if cycle and (pod := world.pod(role, cycle.number, index)) is not None and pod.ip
+    ]
+    answers = await asyncio.gather(*(agents.get(WorkReport, pod.ip, token, path) for pod, path in asked))
+    works = {path: answer for (_, path), answer in zip(asked, answers, strict=True) if isinstance(answer, WorkReport)}
+    unknown = {path for (_, path), answer in zip(asked, answers, strict=True) if answer == 404}
+    return replace(world, works=works, unknown_works=frozenset(unknown))
+
+
+async def _with_evidence(world: World, agents: Agents, token: str) -> World:
+    """Rows of each side whose shards are all done, and the digest of the report that the volume has."""
+    cycle = world.status.cycle
+    assert cycle is not None
+    evidence: dict[str, tuple[EvidenceRows, ...]] = {}
+    for side in SIDES:
+        paths = evidence_paths(world, side)
+        if all(path in world.works and world.works[path].state is WorkState.DONE for path in paths):
+            rows = await asyncio.gather(*(_rows(world, agents, token, index, path) for index, path in enumerate(paths)))
+            if all(rows):
+                evidence[side] = tuple(item for item in rows if item)
+    first = world.pod(Role.SAMPLER, cycle.number, 0)
+    digest = ""
+    if len(evidence) == len(SIDES) and first and first.ip:
+        digest = await agents.digest(first.ip, token, f"/v1/report/{cycle.number}")
+    return replace(world, evidence=evidence, report_digest=digest)
+
+
+async def _rows(world: World, agents: Agents, token: str, index: int, path: str) -> EvidenceRows | None:
+    assert world.status.cycle is not None
+    pod = world.pod(Role.SAMPLER, world.status.cycle.number, index)
+    if pod is None:
+        return None
+    answer = await agents.get(EvidenceRows, pod.ip, token, f"{path}/rows", ROWS_SECONDS)
+    return answer if isinstance(answer, EvidenceRows) else None
+
+
+async def _with_stats(world: World, agents: Agents, token: str) -> World:
+    pods = [pod for role in (Role.SERVING, Role.PASSTHROUGH) for pod in world.pods(role) if pod.ip and not pod.deleting]
+    answers = await asyncio.gather(*(agents.get(ServingStats, pod.ip, token, "/v1/stats") for pod in pods))
+    stats = {pod.name: answer for pod, answer in zip(pods, answers, strict=True) if isinstance(answer, ServingStats)}
+    return replace(world, stats=stats)
+
+
+async def _claim(kube: Kube, release: Release) -> Claim | None:
+    found = await kube.get("PersistentVolumeClaim", release.spec.volume.claim_name)
+    if found is None or "deletionTimestamp" in found["metadata"]:
+        return None
+    return Claim(
+        phase=found.get("status", {}).get("phase", "Pending"),
+        access_modes=tuple(found["spec"].get("accessModes", ())),
+    )
+
+
+async def _fusion(kube: Kube, release: Release) -> Fusion | None:
+    reference = release.spec.reward.fusion
+    found = await kube.get("ConfigMap", reference.config_map_name)
+    text = (found or {}).get("data", {}).get(reference.key)
+    return None if text is None else read_fusion(text, reference.key)
+
+
+def read_fusion(text: str, key: str) -> Fusion:
+    """The constants in the serving config, or what is wrong with them."""
+    try:
+        stages = json.loads(text)["stages"]
+        terms = tuple(
+            wire.from_wire(FusionTerm, {"stage": name, **stages[name]}, f"{key}.stages.{name}")
+            for name in sorted(stages)
+        )
+    except (ValueError, KeyError, TypeError) as error:
+        return Fusion(
+            problem=f'{key} must be JSON {{"stages": {{"finerank": {{"a": 1.0, "b": 0.3, "gamma": 1.0}}}}}}: {error}'
+        )
+    for term in terms:
+        if not (term.b > 0 and term.a >= 0 and term.gamma >= 0):
+            return Fusion(problem=f"{key}.stages.{term.stage}: b must be above 0, a and gamma not below 0")
+    if not terms:
+        return Fusion(problem=f"{key}.stages: must name at least one stage")
+    return Fusion(terms=terms, digest=wire.dumps(terms))
+
+
+def _token(objects: Iterable[dict[str, Any]]) -> str:
+    for item in objects:
+        if item["kind"] == "Secret" and item["metadata"]["labels"].get(names.LABEL_ROLE) == Role.AGENT_TOKEN:
+            return base64.b64decode(item.get("data", {}).get("token", "")).decode()
+    return ""
+
+
+def _child(item: dict[str, Any], owner_uid: str) -> Child | None:
+    """What is needed of an object; None for one that another owner made (a re-created release adopts nothing)."""
+    metadata = item["metadata"]
+    labels = metadata.get("labels", {})
+    of_deployment = item["kind"] == "Pod" and labels.get(names.LABEL_ROLE) in (Role.SERVING, Role.PASSTHROUGH)
+    if not of_deployment and all(owner["uid"] != owner_uid for owner in metadata.get("ownerReferences", [])):
+        return None
+    cycle = labels.get(names.LABEL_CYCLE, "0")
+    common: dict[str, Any] = {
+        "kind": item["kind"],
+        "name": metadata["name"],
+        "uid": metadata["uid"],
+        "role": Role(labels[names.LABEL_ROLE]),
+        "cycle": -1 if cycle == "passthrough" else int(cycle),
+        "number": int(labels.get(names.LABEL_NUMBER, "0")),
+        "spec_hash": metadata.get("annotations", {}).get(names.ANNOTATION_HASH, ""),
+        "deleting": "deletionTimestamp" in metadata,
+    }
+    match item["kind"]:
+        case "Pod":
+            return Pod(**common, **_pod(item))
+        case "Deployment":
+            return Deployment(**common, **_deployment(item))
+        case "HTTPRoute":
+            route = _route(item)
+            if route["shares"] != _intended_shares(item):
+                common["spec_hash"] = "edited by hand"
+            return Route(**common, **route)
+        case "RewriterRevision":
+            status = item.get("status", {})
+            return Revision(
+                **common,
+                outcome=status.get("outcome", ""),
+                message=status.get("message", ""),
+                serving=tuple(status.get("serving", ())),
+            )
+        case _:
+            return Child(**common)
+
+
+def _pod(item: dict[str, Any]) -> dict[str, Any]:
+    status = item.get("status", {})
+    containers = status.get("containerStatuses", [])
+    state = containers[0]["state"] if containers else {}
+    ended, waits = state.get("terminated"), state.get("waiting")
+    message = ""
+    if ended:
+        message = ended.get("message") or ended.get("reason", "")
+    elif waits and waits.get("reason") not in ("ContainerCreating", "PodInitializing"):
+        message = f"{waits.get('reason', '')}: {waits.get('message', '')}".strip(": ")
+    elif status.get("phase") == "Pending":
+        message = _unschedulable(status)
+    ready = any(item["type"] == "Ready" and item["status"] == "True" for item in status.get("conditions", []))
+    return {
+        "phase": status.get("phase", "Pending"),
+        "ready": ready,
+        "ip": status.get("podIP", ""),
+        "message": message,
+        "exit_code": ended.get("exitCode") if ended else None,
+        "created_at": _seconds(item["metadata"]["creationTimestamp"]),
+    }
+
+
+def _unschedulable(status: dict[str, Any]) -> str:
+    for condition in status.get("conditions", []):
+        if condition["type"] == "PodScheduled" and condition["status"] == "False":
+            return f"{condition.get('reason', '')}: {condition.get('message', '')}"
+    return ""
+
+
+def _deployment(item: dict[str, Any]) -> dict[str, Any]:
+    status = item.get("status", {})
+    current = status.get("observedGeneration") == item["metadata"]["generation"]
+    updated = status.get("updatedReplicas", 0)
+    available = status.get("availableReplicas", 0)
+    return {"replicas": item["spec"]["replicas"], "ready": min(updated, available) if current else 0}
+
+
+def _route(item: dict[str, Any]) -> dict[str, Any]:
+    annotations = item["metadata"].get("annotations", {})
+    withdrawn = annotations.get(names.ANNOTATION_WITHDRAWN)
+    accepted, message = _accepted(item)
+    return {
+        "accepted": accepted,
+        "message": message,
+        "shares": _live_shares(item),
+        "withdrawn": int(withdrawn) if withdrawn and withdrawn.isdigit() else None,
+    }
+
+
+def _live_shares(item: dict[str, Any]) -> dict[str, int]:
+    """Stage -> weight of its second backend, read from the rules themselves: a hand edit shows here."""
+    shares = {}
+    for rule in item["spec"].get("rules", []):
+        headers = [header for match in rule.get("matches", []) for header in match.get("headers", [])]
+        backends = rule.get("backendRefs", [])
+        if headers and len(backends) == 2:
+            shares[headers[0]["value"]] = int(backends[1].get("weight", 1))
+        elif headers:
+            shares[headers[0]["value"]] = 0
+    return shares
+
+
+def _intended_shares(item: dict[str, Any]) -> dict[str, int]:
+    """The shares that the operator wrote, zeros included, to compare with what the rules say now."""
+    try:
+        written: dict[str, int] = json.loads(item["metadata"]["annotations"][names.ANNOTATION_SHARES])
+    except (KeyError, ValueError):
+        return {}
+    return dict.fromkeys(_live_shares(item), 0) | written
+
+
+def _accepted(item: dict[str, Any]) -> tuple[bool | None, str]:
+    """Accepted and ResolvedRefs at the route's own generation, by every parent that has said anything."""
+    generation = item["metadata"]["generation"]
+    answers: list[bool] = []
+    for parent in item.get("status", {}).get("parents", []):
+        conditions = {condition["type"]: condition for condition in parent.get("conditions", [])}
+        for kind in ("Accepted", "ResolvedRefs"):
+            condition = conditions.get(kind)
+            if condition is None or condition.get("observedGeneration") != generation:
+                return None, ""
+            if condition["status"] != "True":
+                return False, f"{condition.get('reason', '')}: {condition.get('message', '')}"
+            answers.append(True)
+    return (True, "") if answers else (None, "")
+
+
+def _seconds(timestamp: str) -> float:
+    return datetime.fromisoformat(timestamp.replace("Z", "+00:00")).timestamp()

@@ -1,0 +1,21 @@
+"""Every Prometheus metric of the operator. Labels are bounded sets; names of objects go to logs and events."""
+
+from typing import Final
+
+from prometheus_client import Counter, Gauge, Histogram
+
+DEPTH: Final = Gauge("workqueue_depth", "Keys that wait for a worker")
+RECONCILE_SECONDS: Final = Histogram(
+    "reconcile_time_seconds",
+    "Time of one reconcile",
+    buckets=(0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
+)
+QUEUE_SECONDS: Final = Histogram(
+    "workqueue_queue_duration_seconds",
+    "From the event that woke a key to the start of its reconcile",
+    buckets=(0.001, 0.005, 0.01, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
+)
+RECONCILE_ERRORS: Final = Counter("reconcile_errors_total", "Reconciles that raised", ["kind"])
+WRITES: Final = Counter("rewriter_writes_total", "Writes to the API server and to pods", ["verb", "kind"])
+RELEASES: Final = Gauge("rewriter_releases", "Releases by state", ["state"])
+CYCLES: Final = Counter("rewriter_cycles_total", "Cycles that ended", ["outcome"])

@@ -1,0 +1,127 @@
+"""The work queue: keys in, one worker per key at a time, events coalesced, errors retried with backoff.
+
+kopf's own timers, daemons and change handlers are not used because they die or freeze silently when one status patch
+fails; its watches only put keys in here. A resync puts all known keys in again, so a lost event costs at most a minute.
+"""
+
+import asyncio
+import logging
+import math
+import random
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Final
+
+from rewriter_operator import metrics
+from rewriter_operator.errors import Retry, Stalled, Waiting
+
+BACKOFF_SECONDS: Final = (0.5, 60.0)
+RESYNC_SECONDS: Final = 60.0
+
+log = logging.getLogger(__name__)
+
+Reconcile = Callable[[str], Awaitable[float]]
+"""Name of a release -> seconds until it wants to be looked at again; infinity for one that is gone."""
+
+
+@dataclass
+class WorkQueue:
+    """Keys that want a reconcile."""
+
+    reconcile: Reconcile
+    workers: int = 8
+    _ready: "asyncio.Queue[str]" = field(default_factory=asyncio.Queue)
+    _dirty: dict[str, float] = field(default_factory=dict)
+    """Key -> when it was woken; keys that wait, or that were woken while being worked on."""
+    _busy: set[str] = field(default_factory=set)
+    _timers: "dict[str, asyncio.TimerHandle]" = field(default_factory=dict)
+    _failures: dict[str, int] = field(default_factory=dict)
+    last_pass: float = field(default_factory=time.monotonic)
+    """Monotonic time of the last finished reconcile or idle look: what the liveness probe judges."""
+
+    def wake(self, key: str) -> None:
+        """Reconcile `key` soon; many wakes before it starts are one."""
+        timer = self._timers.pop(key, None)
+        if timer:
+            timer.cancel()
+        if key in self._dirty:
+            return
+        self._dirty[key] = time.monotonic()
+        if key not in self._busy:
+            self._ready.put_nowait(key)
+            metrics.DEPTH.set(self._ready.qsize())
+
+    def wake_after(self, key: str, seconds: float) -> None:
+        """Reconcile `key` after a while, unless something wakes it before."""
+        timer = self._timers.pop(key, None)
+        if timer:
+            timer.cancel()
+        self._timers[key] = asyncio.get_running_loop().call_later(seconds, self.wake, key)
+
+    def forget(self, key: str) -> None:
+        """The object is gone."""
+        timer = self._timers.pop(key, None)
+        if timer:
+            timer.cancel()
+        self._failures.pop(key, None)
+
+    async def run(self) -> None:
+        """Work until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            for _ in range(self.workers):
+                group.create_task(self._work())
+            group.create_task(self._beat())
+
+    async def _beat(self) -> None:
+        """An idle queue is alive too, as long as its loop turns."""
+        while True:
+            if not self._busy:
+                self.last_pass = time.monotonic()
+            await asyncio.sleep(5)
+
+    async def _work(self) -> None:
+        while True:
+            key = await self._ready.get()
+            metrics.DEPTH.set(self._ready.qsize())
+            woken = self._dirty.pop(key, time.monotonic())
+            metrics.QUEUE_SECONDS.observe(time.monotonic() - woken)
+            self._busy.add(key)
+            try:
+                await self._one(key)
+            finally:
+                self._busy.discard(key)
+                self.last_pass = time.monotonic()
+            if key in self._dirty:
+                self._ready.put_nowait(key)
+
+    async def _one(self, key: str) -> None:
+        """One reconcile, and the one place where an error becomes a time to look again."""
+        try:
+            with metrics.RECONCILE_SECONDS.time():
+                seconds = await self.reconcile(key)
+            self._failures.pop(key, None)
+        except Waiting as waiting:
+            seconds = waiting.seconds
+        except Stalled as stalled:
+            metrics.RECONCILE_ERRORS.labels("Stalled").inc()
+            log.warning("%s: stalled: %s", key, stalled)
+            seconds = RESYNC_SECONDS
+        except Retry as error:
+            metrics.RECONCILE_ERRORS.labels(type(error).__name__).inc()
+            seconds = self._backoff(key)
+            log.warning("%s: %s; again in %.1f s", key, error, seconds)
+        except Exception:  # the boundary: one poison object must not stop the others
+            metrics.RECONCILE_ERRORS.labels("Bug").inc()
+            seconds = self._backoff(key)
+            log.exception("%s: reconcile failed; again in %.1f s", key, seconds)
+        if seconds == math.inf:
+            self.forget(key)
+        elif key not in self._dirty:
+            self.wake_after(key, seconds)
+
+    def _backoff(self, key: str) -> float:
+        failures = self._failures.get(key, 0)
+        self._failures[key] = failures + 1
+        low, high = BACKOFF_SECONDS
+        return min(high, low * 2.0 ** min(failures, 10)) * random.uniform(0.8, 1.2)

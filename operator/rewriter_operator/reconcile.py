@@ -1,0 +1,161 @@
+"""Observe, plan, write one thing. The only place where reading, thinking and writing meet.
+
+The order of writes is the promise of this operator: traffic is taken back before anything else happens; what is decided
+is in status before it is carried out; and a crash between any two writes re-enters the same step.
+"""
+
+import asyncio
+import logging
+import math
+import time
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import Any
+
+from pydantic import ValidationError
+
+from rewriter_operator import metrics
+from rewriter_operator.api.conditions import ConditionType, Reason, set_condition
+from rewriter_operator.api.release import RewriterReleaseSpec
+from rewriter_operator.api.status import Condition, RewriterReleaseStatus
+from rewriter_operator.cluster.act import Hands
+from rewriter_operator.cluster.observe import Observation, observe
+from rewriter_operator.core.children import kept_revisions
+from rewriter_operator.core.decision import Decision
+from rewriter_operator.core.diff import Want, first_difference, outdated, surplus
+from rewriter_operator.core.plan import plan
+from rewriter_operator.core.world import Release, Role, World
+from rewriter_operator.errors import Retry, Stalled
+from rewriter_operator.workloads import names
+from rewriter_operator.workloads.installation import Installation
+from rewriter_operator.workloads.render import Manifest, render
+
+SOON = 0.05
+"""After a write, the next one follows at once."""
+
+GONE = math.inf
+
+log = logging.getLogger(__name__)
+
+
+@dataclass
+class Reconciler:
+    """Reconciles the releases of one namespace."""
+
+    hands: Hands
+    installation: Installation
+    states: dict[str, str] = field(default_factory=dict)
+    """Release -> state, for the gauge only."""
+
+    async def __call__(self, name: str) -> float:
+        """One pass over one release; returns the seconds until the next look."""
+        live = await self.hands.kube.get("RewriterRelease", name)
+        if live is None or "deletionTimestamp" in live["metadata"]:
+            self._count(name, None)
+            return GONE
+        release = await self._read(live)
+        observation = await observe(self.hands.kube, self.hands.agents, release, time.time())
+        decision = await asyncio.to_thread(plan, observation.world)
+        self._count(name, decision.status.state.value)
+        return await self._write_one(live, observation, decision)
+
+    async def _write_one(self, live: dict[str, Any], observation: Observation, decision: Decision) -> float:
+        """The one write of this pass (two, when traffic is being taken back: the route, then the status)."""
+        world, status = observation.world, decision.status
+        after = replace(world, release=replace(world.release, status=status))
+        manifests = render(after.release, decision.wanted, self.installation)
+        if decision.urgent_route:
+            await self.hands.apply(next(item for item in manifests if item.kind == "HTTPRoute"))
+        if status.to_api() != world.status.to_api() or "status" not in live:
+            await self._write_status(live, world, decision)
+            return SOON
+        if await self._repair(after, manifests, decision):
+            return SOON
+        if decision.order is not None:
+            await self.hands.order(world, observation.token, decision.order)
+            return SOON
+        return decision.wait_seconds
+
+    async def _repair(self, world: World, manifests: list[Manifest], decision: Decision) -> bool:
+        """Make the next child that is missing, or remove the next one too many; False when all is as it should be."""
+        wants = [_want(manifest) for manifest in manifests]
+        difference = first_difference(wants, world.children)
+        if difference is not None:
+            wanted = next(item for item in manifests if (item.kind, item.name) == (difference.kind, difference.name))
+            await self.hands.apply(wanted)
+            return True
+        removals = [
+            *decision.replace,
+            *outdated(wants, world.children),
+            *surplus(wants, world, kept_revisions(world)),
+        ]
+        if removals:
+            await self.hands.remove(removals[0])
+            return True
+        if decision.outcomes:
+            await self.hands.revision_status(world.release.name, decision.outcomes[0])
+            return True
+        return False
+
+    async def _write_status(self, live: dict[str, Any], world: World, decision: Decision) -> None:
+        """Status by PUT with the resourceVersion that was read; events and counters only after it landed."""
+        body = {**live, "kind": "RewriterRelease", "status": decision.status.to_api()}
+        metrics.WRITES.labels("status", "RewriterRelease").inc()
+        await self.hands.kube.put_status(body)
+        if len(decision.status.history) and decision.status.history[:1] != world.status.history[:1]:
+            metrics.CYCLES.labels(decision.status.history[0].outcome.value).inc()
+        for note in decision.notes:
+            log.info("%s: %s: %s", world.release.name, note.reason, note.message)
+            try:
+                await self.hands.tell(world, note)
+            except Retry as error:  # an Event is for people; a release never waits for one
+                log.warning("%s: event %s not written: %s", world.release.name, note.reason, error)
+
+    async def _read(self, live: dict[str, Any]) -> Release:
+        metadata = live["metadata"]
+        try:
+            spec = RewriterReleaseSpec.model_validate(live["spec"])
+            status = RewriterReleaseStatus.model_validate(live.get("status", {}))
+        except ValidationError as error:
+            await self._refuse(live, error)
+            raise Stalled(f"the object cannot be read: {_first_error(error)}") from error
+        return Release(
+            namespace=metadata["namespace"],
+            name=metadata["name"],
+            uid=metadata["uid"],
+            generation=metadata["generation"],
+            created_at=datetime.fromisoformat(metadata["creationTimestamp"].replace("Z", "+00:00")).timestamp(),
+            annotations=metadata.get("annotations", {}),
+            spec=spec,
+            status=status,
+        )
+
+    async def _refuse(self, live: dict[str, Any], error: ValidationError) -> None:
+        """Say in the conditions that the object cannot be read, touching nothing else of its status."""
+        status = dict(live.get("status", {}))
+        conditions = [Condition.model_validate(item) for item in status.get("conditions", [])]
+        generation, message = live["metadata"]["generation"], _first_error(error)
+        for kind, truth in ((ConditionType.ACCEPTED, False), (ConditionType.STALLED, True)):
+            conditions = set_condition(conditions, kind, truth, Reason.INVALID_SPEC, message, generation, time.time())
+        changed = {**status, "conditions": [item.to_api() for item in conditions]}
+        if changed != status:
+            await self.hands.kube.put_status({**live, "kind": "RewriterRelease", "status": changed})
+
+    def _count(self, name: str, state: str | None) -> None:
+        before = self.states.pop(name, None)
+        if before is not None:
+            metrics.RELEASES.labels(before).dec()
+        if state is not None:
+            self.states[name] = state
+            metrics.RELEASES.labels(state).inc()
+
+
+def _want(manifest: Manifest) -> Want:
+    role = Role(manifest.body["metadata"]["labels"][names.LABEL_ROLE])
+    return Want(manifest.kind, manifest.name, manifest.digest, manifest.update, role)
+
+
+def _first_error(error: ValidationError) -> str:
+    first = error.errors()[0]
+    place = ".".join(str(part) for part in first["loc"])
+    return f"{place}: got {str(first.get('input'))[:80]!r}: {first['msg']}"

@@ -1,0 +1,61 @@
+"""The operator's own settings: environment variables into one frozen value, checked once at start."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from rewriter_operator.workloads.installation import Installation
+
+
+class SettingsInvalid(ValueError):
+    """A variable is missing or makes no sense; the message names it and the remedy."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How this operator runs."""
+
+    namespace: str
+    """The one namespace that it watches."""
+    installation: Installation
+    workers: int = 8
+    metrics_port: int = 9090
+    probe_port: int = 8081
+    log_format: str = "json"
+
+
+def from_environment(environment: Mapping[str, str] = os.environ) -> Settings:
+    """Read the settings.
+
+    Raises:
+        SettingsInvalid: naming the variable.
+    """
+    secrets = tuple(name for name in environment.get("PULL_SECRETS", "").split(",") if name)
+    installation = Installation(
+        trainer_image=_required(environment, "TRAINER_IMAGE"),
+        sampler_image=_required(environment, "SAMPLER_IMAGE"),
+        pull_policy=environment.get("PULL_POLICY", "IfNotPresent"),
+        pull_secrets=secrets,
+    )
+    return Settings(
+        namespace=_required(environment, "WATCH_NAMESPACE"),
+        installation=installation,
+        workers=_integer(environment, "WORKERS", 8, 1, 64),
+        metrics_port=_integer(environment, "METRICS_PORT", 9090, 1, 65535),
+        probe_port=_integer(environment, "PROBE_PORT", 8081, 1, 65535),
+        log_format=environment.get("LOG_FORMAT", "json"),
+    )
+
+
+def _required(environment: Mapping[str, str], name: str) -> str:
+    value = environment.get(name, "").strip()
+    if not value:
+        raise SettingsInvalid(f"{name} is not set; set it in the operator's Deployment (manifests/base/operator.yaml)")
+    return value
+
+
+def _integer(environment: Mapping[str, str], name: str, default: int, low: int, high: int) -> int:
+    text = environment.get(name, str(default))
+    if not text.isdigit() or not low <= int(text) <= high:
+        raise SettingsInvalid(f"{name}: got {text!r}; must be a whole number from {low} to {high}")
+    return int(text)
