@@ -118,6 +118,9 @@ class PrepareResult:
     relevance_model: str = ""
     promoted: "PromotionRecord | None" = None
     """promoted.json as it stands on the volume, for a release that was re-created over it."""
+    last_cycle: int = 0
+    """Highest cycle number on the volume: a re-created release numbers on from there, because the directories and
+    weight sets of its earlier cycles are never overwritten."""
 
 
 @dataclass(frozen=True)
