@@ -3,8 +3,8 @@
     python -m e2e.demo.collection COLLECTION OUT
 
 writes OUT/{corpus,train,validation,gate}.jsonl and OUT/corpus.npz (embeddings, so that services start quickly).
-Training queries come from qrels/train, validation from qrels/dev or from every sixth training query, the gate's from
-qrels/test. No judgement of a gate query ever enters a training file, and no text of a gate query either.
+Training queries come from qrels/train, validation from qrels/validation or dev (or from every sixth training query), the
+gate's from qrels/test. No judgement of a gate query ever enters a training file, and no text of a gate query either.
 """
 
 import argparse
@@ -41,7 +41,7 @@ class Splits:
 
 
 def split(directory: Path) -> Splits:
-    """The collection's own splits; validation is taken from train where there is no dev split.
+    """The collection's own splits; validation is taken from train where there is no such split.
 
     Raises:
         CollectionError: when train or test is missing.
@@ -49,7 +49,7 @@ def split(directory: Path) -> Splits:
     train, test = read_judgements(directory, "train"), read_judgements(directory, "test")
     if not train or not test:
         raise CollectionError("qrels/train.tsv and qrels/test.tsv are required: the gate never sees a training query")
-    validation = read_judgements(directory, "dev")
+    validation = read_judgements(directory, "validation") or read_judgements(directory, "dev")
     if validation is None:
         held_out = set(list(train)[::VALIDATION_EVERY])
         validation = {query: grades for query, grades in train.items() if query in held_out}

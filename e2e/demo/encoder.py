@@ -42,8 +42,8 @@ def canonical(text: str) -> str:
 
 
 def document_text(title: str, text: str) -> str:
-    """What of a document is embedded and indexed."""
-    return canonical(f"{title} {text}")
+    """What of a document is embedded and indexed: the text that the sampler sends to the relevance model."""
+    return canonical(f"{title}. {text}" if title else text)
 
 
 class Encoder:
