@@ -8,11 +8,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from rewriter_contract import weights
-from rewriter_contract.messages import WeightsRef
 from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+from rewriter_contract import weights
+from rewriter_contract.messages import WeightsRef
 
 CANARY = tuple(range(10, 42))
 LINES = [
