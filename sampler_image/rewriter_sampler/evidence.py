@@ -30,7 +30,6 @@ from rewriter_contract.selection import read_requests, select
 from rewriter_contract.shards import ShardDone, ShardError, read_done, read_shard, replace_file, write_shard
 from rewriter_contract.text import is_copy, words
 from rewriter_contract.volume import resolve
-
 from rewriter_sampler.corpus import read_documents
 from rewriter_sampler.gold import Gold, SearchClient
 from rewriter_sampler.reward import Score, Scorer

@@ -11,7 +11,6 @@ from typing import Any, Final
 
 from rewriter_contract.agent import WorkFailed
 from rewriter_contract.messages import DataRow
-
 from rewriter_sampler.service_call import CallFailed, Service
 
 DEPTH: Final = 100

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from rewriter_contract.agent import WorkFailed
-
 from rewriter_sampler.service_call import CallFailed, Service
 
 DOCUMENTS_PER_CALL: Final = 256

@@ -17,7 +17,6 @@ from typing import Final
 
 from rewriter_contract.messages import DataRow, FusionTerm, RewardConfig
 from rewriter_contract.text import is_copy, normalise
-
 from rewriter_sampler.relevance import RelevanceClient, RelevanceRequest, Score
 
 __all__ = ["Score", "Scorer", "log_reward", "lowest_reward"]

@@ -1,0 +1,66 @@
+"""Puts the gate's report on the volume: report.json as the operator sent it, and a page that a person can read.
+
+The operator has no volume, so it sends the report here. This module must never change a verdict: the page shows what
+report.json says, and adds only the rows of evidence that the report's digests name.
+"""
+
+from pathlib import Path
+
+from rewriter_contract import wire
+from rewriter_contract.messages import EvidenceRow
+from rewriter_contract.reports import GateReport, evidence_digest
+from rewriter_contract.selection import read_requests
+from rewriter_contract.shards import ShardError, read_done, read_shard, replace_file
+from rewriter_contract.volume import cycle_dir, report_file, resolve
+from rewriter_sampler.evidence import read_about
+from rewriter_sampler.report_page import Answered, page
+
+
+def write(root: Path, cycle: int, body: bytes, writer: str) -> None:
+    """Check `body` and write cycles/NNNN/gate/report.{json,html}. Writing the same report again is harmless.
+
+    Raises:
+        WireError: when `body` is not a GateReport.
+    """
+    report = wire.loads(GateReport, body, "gate report")
+    answered = _answered(root, cycle, report)
+    replace_file(resolve(root, report_file(cycle, "html")), page(cycle, report, answered).encode(), writer)
+    replace_file(resolve(root, report_file(cycle, "json")), wire.dumps(report).encode(), writer)
+
+
+def _answered(root: Path, cycle: int, report: GateReport) -> list[Answered]:
+    """What both sides answered, query by query; nothing when the volume no longer has the evidence that was judged."""
+    candidate = _side(root, cycle, "candidate", report.candidate_sha256)
+    incumbent = _side(root, cycle, "incumbent", report.incumbent_sha256)
+    queries = _queries(root, cycle)
+    return [
+        Answered(queries.get(key, key), candidate[key], incumbent[key]) for key in sorted(candidate.keys() & incumbent)
+    ]
+
+
+def _side(root: Path, cycle: int, side: str, digest: str) -> dict[str, EvidenceRow]:
+    announced = [(shard, done.sha256) for shard in _shards(root, cycle, side) if (done := read_done(shard)) is not None]
+    if not announced or evidence_digest(sha256 for _, sha256 in announced) != digest:
+        return {}
+    try:
+        rows = [raw for shard, sha256 in announced for raw in read_shard(shard, sha256)]
+    except ShardError:
+        return {}
+    return {row.id: row for row in (wire.from_wire(EvidenceRow, raw, "evidence row") for raw in rows)}
+
+
+def _queries(root: Path, cycle: int) -> dict[str, str]:
+    """Query texts by id: evidence has ids only; the page falls back to them."""
+    for shard in _shards(root, cycle, "candidate"):
+        about = read_about(shard)
+        if about is not None:
+            try:
+                rows = read_requests(resolve(root, about.order.requests_file), about.order.requests_sha256)
+            except ShardError:
+                return {}
+            return {row.id: row.query for row in rows}
+    return {}
+
+
+def _shards(root: Path, cycle: int, side: str) -> list[Path]:
+    return sorted(resolve(root, f"{cycle_dir(cycle)}/gate").glob(f"{side}-*.jsonl"))
