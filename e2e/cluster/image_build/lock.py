@@ -4,6 +4,7 @@ All images are resolved together first, so that a package which two images share
 Needs `uv` on PATH. Never runs during a build: builds install exactly what the committed locks say, hashes included.
 """
 
+import re
 import subprocess
 import tempfile
 from collections.abc import Sequence
@@ -14,6 +15,7 @@ from e2e.cluster.paths import REPOSITORY
 OVERRIDES = REPOSITORY / "e2e/cluster/image_build/overrides.txt"
 TORCH = "trainer_image/torch.in"
 ML_INPUTS = ("trainer_image/requirements.in", "sampler_image/requirements.in", "e2e/demo/requirements.in")
+ENTRY = re.compile(r"^\S+==.*\n(?:    .*\n)*", re.MULTILINE)
 OPERATOR_INPUT = "pyproject.toml"
 OPERATOR_LOCK = "operator/requirements.lock"
 
@@ -28,13 +30,22 @@ def resolve(inputs: Sequence[str], output: Path, constraints: Path | None = None
     subprocess.run([*command, *inputs], check=True, cwd=REPOSITORY)
 
 
+def without(lock: str, shared: str) -> str:
+    """`lock` less the entries of the layer below, so that each package is written in one lock and one layer only."""
+    below = set(ENTRY.findall(shared))
+    return ENTRY.sub(lambda entry: "" if entry.group() in below else entry.group(), lock)
+
+
 def main() -> None:
+    torch_lock = REPOSITORY / "trainer_image/torch.lock"
     with tempfile.TemporaryDirectory() as scratch:
         shared = Path(scratch) / "shared.txt"
         resolve([TORCH, *ML_INPUTS], shared, hashes=False)
-        resolve([TORCH], REPOSITORY / "trainer_image/torch.lock", shared)
+        resolve([TORCH], torch_lock, shared)
         for source in ML_INPUTS:
-            resolve([TORCH, source], REPOSITORY / Path(source).with_suffix(".lock"), shared)
+            lock = REPOSITORY / Path(source).with_suffix(".lock")
+            resolve([TORCH, source], lock, shared)
+            lock.write_text(without(lock.read_text(), torch_lock.read_text()))
     resolve([OPERATOR_INPUT], REPOSITORY / OPERATOR_LOCK)
 
 
