@@ -35,8 +35,8 @@ def make_model(directory: Path, seed: int) -> Path:
     fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="</s>")
     config = LlamaConfig(
         vocab_size=len(fast),
-        hidden_size=64,
-        intermediate_size=128,
+        hidden_size=128,  # 32 for each head: vLLM's attention on CPUs has no smaller
+        intermediate_size=256,
         num_hidden_layers=2,
         num_attention_heads=4,
         num_key_value_heads=2,
