@@ -1,0 +1,263 @@
+"""The prepare pod over good and bad inputs. Only the import of the model needs torch."""
+
+import json
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+from rewriter_contract import env, volume, wire
+from rewriter_contract.messages import PrepareOrder, PrepareResult, Problem, PromotionRecord, WeightsRef
+from rewriter_contract.weights import verify
+from rewriter_trainer import prepare as prepare_pod
+from rewriter_trainer import termination
+
+DOCUMENTS = [{"_id": f"d{i}", "title": f"title {i}", "text": f"text {i}"} for i in range(4)]
+TRAIN = [{"id": f"t{i}", "query": f"train query {i}", "positives": ["d0"], "negatives": ["d1", "d2"]} for i in range(3)]
+GATE = [{"id": f"g{i}", "query": f"gate query {i}", "positives": ["d0"], "labels": {"d3": 2}} for i in range(2)]
+
+
+class _Health(BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        status = {"/ok/healthz": 200, "/moved/healthz": 302}.get(self.path, 503)
+        self.send_response(status)
+        if status == 302:
+            self.send_header("Location", "/ok/healthz")
+        self.end_headers()
+        if status == 200:
+            self.wfile.write(b'{"status": "ok", "model": "relevance-7"}')
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
+@pytest.fixture(scope="module")
+def services() -> Iterator[str]:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), _Health)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """A volume on which everything is there (the model's tensors are only good enough for the first checks)."""
+    jsonl(tmp_path / "data/corpus.jsonl", DOCUMENTS)
+    jsonl(tmp_path / "data/train.jsonl", TRAIN)
+    jsonl(tmp_path / "data/gate.jsonl", GATE)
+    model = tmp_path / "base/model"
+    model.mkdir(parents=True)
+    (model / "config.json").write_text('{"model_type": "llama"}')
+    (model / "model.safetensors").write_bytes(b"\2\0\0\0\0\0\0\0{}")
+    (model / "tokenizer.json").write_text("{}")
+    return tmp_path
+
+
+def jsonl(path: Path, rows: list[dict[str, object]]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+def order(services: str, **changes: object) -> PrepareOrder:
+    made = PrepareOrder(
+        cycle=3,
+        model_path="base/model",
+        dtype="float32",
+        data_files={"corpus": "data/corpus.jsonl", "train": "data/train.jsonl", "gate": "data/gate.jsonl"},
+        services={"relevance": f"{services}/ok", "search": f"{services}/ok"},
+        health_path="/healthz",
+        resolved_spec='{"seed":1}',
+        seed=1,
+    )
+    return replace(made, **changes)  # type: ignore[arg-type]
+
+
+def checked(root: Path, order: PrepareOrder, monkeypatch: pytest.MonkeyPatch) -> PrepareResult:
+    """The result of everything but the import, which is left out so that torch is not loaded."""
+    monkeypatch.setattr(prepare_pod, "_import", lambda *_: (WeightsRef("base-x", "0"), []))
+    return prepare_pod.prepare(root, order, "pod")
+
+
+def append(path: str, line: str | bytes) -> Callable[[Path], None]:
+    def change(root: Path) -> None:
+        with (root / path).open("ab") as file:
+            file.write((line.encode() if isinstance(line, str) else line) + b"\n")
+
+    return change
+
+
+def write(path: str, text: str = "") -> Callable[[Path], None]:
+    return lambda root: (root / path).write_text(text) and None
+
+
+def remove(path: str) -> Callable[[Path], None]:
+    return lambda root: (root / path).unlink()
+
+
+def link(path: str, target: str) -> Callable[[Path], None]:
+    return lambda root: (root / path).symlink_to(target)
+
+
+BAD = [
+    (remove("base/model/config.json"), "ModelIncomplete", "config.json is missing"),
+    (remove("base/model/model.safetensors"), "ModelIncomplete", "no *.safetensors file"),
+    (remove("base/model/tokenizer.json"), "ModelIncomplete", "no tokenizer"),
+    (write("base/model/config.json", "{"), "ModelIncomplete", "config.json is not JSON"),
+    (write("base/model/config.json", '{"auto_map": {}}'), "ModelUnsafe", "auto_map"),
+    (write("base/model/pytorch_model.bin", "x"), "ModelUnsafe", "pytorch_model.bin may hold code"),
+    (link("base/model/chat_template.jinja", "/etc/hostname"), "ModelUnsafe", "leaves the volume"),
+    (remove("data/train.jsonl"), "DataFileMissing", "data file train: data/train.jsonl is not on the volume"),
+    (write("data/gate.jsonl", "\n"), "DataFileInvalid", "data/gate.jsonl: line 1: the file has no rows"),
+    (append("data/train.jsonl", "{oops"), "DataFileInvalid", "data/train.jsonl: line 4: not JSON"),
+    (append("data/train.jsonl", b'{"id": "\xff"}'), "DataFileInvalid", "line 4: not UTF-8 at byte 8"),
+    (append("data/train.jsonl", '{"id": "x"}'), "DataFileInvalid", "line 4: row.query: required field is missing"),
+    (append("data/train.jsonl", '{"id": "x", "query": "q", "pos": []}'), "DataFileInvalid", "row.pos: unknown field"),
+    (append("data/train.jsonl", '{"id": "t0", "query": "q"}'), "DataFileInvalid", "id 't0' is there twice"),
+    (append("data/train.jsonl", '{"id": "x", "query": "  "}'), "DataFileInvalid", "query of 'x' is empty"),
+    (append("data/train.jsonl", json.dumps({"id": "x", "query": "q" * 2049})), "DataFileInvalid", "2049 characters"),
+    (
+        append("data/train.jsonl", '{"id": "x", "query": "q", "negatives": ["d9"]}'),
+        "UnknownDocuments",
+        "line 4: d9 not in the corpus",
+    ),
+    (
+        append("data/gate.jsonl", '{"id": "x", "query": "q", "labels": {"d8": 1}}'),
+        "UnknownDocuments",
+        "line 3: d8 not in the corpus",
+    ),
+    (append("data/corpus.jsonl", '{"_id": "d0", "title": "", "text": ""}'), "DataFileInvalid", "'d0' is there twice"),
+    (append("data/corpus.jsonl", '{"_id": 7, "title": ""}'), "DataFileInvalid", "line 5: _id, text must be text"),
+    (
+        append("data/train.jsonl", '{"id": "x", "query": "GATE  query\\u200b 1"}'),
+        "TrainGateOverlap",
+        "1 queries are in both train and gate (train id = gate id): x = g1",
+    ),
+    (write("promoted.json", "{}"), "PromotionRecordInvalid", "required field is missing"),
+]
+
+
+def test_sound_inputs_are_prepared_and_the_spec_is_written(
+    root: Path, services: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    result = checked(root, order(services), monkeypatch)
+    assert result.problems == ()
+    assert (result.train_queries, result.gate_queries, result.relevance_model) == (3, 2, "relevance-7")
+    assert set(result.data_digests) == {"corpus", "train", "gate"}
+    assert (root / volume.spec_file(3)).read_text() == '{"seed":1}'
+    assert result.last_cycle == 3
+    assert checked(root, order(services), monkeypatch) == result
+
+
+@pytest.mark.parametrize(("damage", "reason", "words"), BAD, ids=[f"{case[1]}: {case[2][:40]}" for case in BAD])
+def test_a_bad_input_is_a_problem_with_reason_place_and_remedy(
+    root: Path,
+    services: str,
+    monkeypatch: pytest.MonkeyPatch,
+    damage: Callable[[Path], None],
+    reason: str,
+    words: str,
+) -> None:
+    damage(root)
+    result = checked(root, order(services), monkeypatch)
+    assert [problem.reason for problem in result.problems] == [reason]
+    assert words in result.problems[0].message
+    assert result.base is None and not (root / volume.spec_file(3)).exists()
+
+
+def test_all_problems_are_told_at_once(root: Path, services: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    (root / "data/train.jsonl").unlink()
+    (root / "base/model/config.json").unlink()
+    bad = order(services, services={"relevance": f"{services}/ill", "search": "http://127.0.0.1:9"})
+    reasons = [problem.reason for problem in checked(root, bad, monkeypatch).problems]
+    assert reasons == ["ModelIncomplete", "DataFileMissing", "RelevanceServiceUnreachable", "SearchServiceUnreachable"]
+
+
+@pytest.mark.parametrize(
+    ("url", "words"),
+    [("{services}/ill", "status 503"), ("{services}/moved", "status 302"), ("ftp://x", "not an http or https URL")],
+)
+def test_a_service_must_answer_200_itself(
+    root: Path, services: str, monkeypatch: pytest.MonkeyPatch, url: str, words: str
+) -> None:
+    bad = order(services, services={"relevance": url.format(services=services)})
+    (problem,) = checked(root, bad, monkeypatch).problems
+    assert problem.reason == "RelevanceServiceUnreachable" and words in problem.message
+
+
+@pytest.mark.parametrize("changes", [{"model_path": "../other"}, {"data_files": {"corpus": "/etc/passwd"}}])
+def test_a_path_that_leaves_the_volume_is_a_problem(
+    root: Path, services: str, monkeypatch: pytest.MonkeyPatch, changes: dict[str, object]
+) -> None:
+    (problem,) = checked(root, order(services, **changes), monkeypatch).problems
+    assert "leaves the volume root" in problem.message
+
+
+def test_a_spec_never_changes_once_its_cycle_has_it(
+    root: Path, services: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checked(root, order(services), monkeypatch)
+    (problem,) = checked(root, order(services, resolved_spec='{"seed":2}'), monkeypatch).problems
+    assert problem.reason == "SpecChanged"
+    assert (root / volume.spec_file(3)).read_text() == '{"seed":1}'
+
+
+def test_a_release_created_again_over_its_volume_finds_what_was_promoted(
+    root: Path, services: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    promoted = PromotionRecord("shop", 7, {"recall": WeightsRef("r0007-p02", "ab")})
+    (root / volume.PROMOTED).write_text(wire.dumps(promoted))
+    (root / "cycles/0009").mkdir(parents=True)
+    result = checked(root, order(services, cycle=0), monkeypatch)
+    assert (result.promoted, result.last_cycle) == (promoted, 9)
+
+
+def test_the_answer_always_fits_the_termination_message() -> None:
+    many = PrepareResult(problems=tuple(Problem(f"Reason{i}", "ü" * 2000) for i in range(30)))
+    fitted = termination.fit(many)
+    assert len(wire.dumps(fitted).encode()) <= termination.MAX_BYTES
+    assert fitted.problems[0].reason == "Reason0" and fitted.problems[-1].reason == "MoreProblems"
+    history = tuple(WeightsRef(f"r{i:04d}-p01", "0" * 64) for i in range(100))
+    long = PrepareResult(promoted=PromotionRecord("shop", 7, {}, history))
+    fitted = termination.fit(long)
+    assert len(wire.dumps(fitted).encode()) <= termination.MAX_BYTES
+    assert fitted.promoted and fitted.promoted.history == history[: len(fitted.promoted.history)]
+
+
+@pytest.mark.ml
+def test_the_base_model_is_imported_once_as_a_weight_set_that_verifies(
+    root: Path, services: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    pytest.importorskip("torch")
+    from .tiny_model import make_model
+
+    make_model(root / "base/model")
+    (root / "base/model/README.md").write_text("not part of a weight set")
+    log = tmp_path / "termination-log"
+    for name, value in {
+        env.PREPARE: wire.dumps(order(services)),
+        env.VOLUME_ROOT: str(root),
+        env.POD_UID: "pod",
+        termination.LOG_VARIABLE: str(log),
+    }.items():
+        monkeypatch.setenv(name, value)
+    answers = []
+    for _ in range(2):
+        assert prepare_pod.main() == 0
+        answers.append(wire.loads(PrepareResult, log.read_bytes()))
+    assert answers[0] == answers[1] and answers[0].problems == ()
+    base = answers[0].base
+    assert base is not None and base.version.startswith("base-")
+    manifest = verify(root / volume.weights_dir(base.version), base.digest)
+    assert "README.md" not in {entry.name for entry in manifest.files}
+    assert len(manifest.canary.logprobs) == len(manifest.canary.token_ids) - 1 > 10
+
+
+@pytest.mark.ml
+def test_a_model_that_cannot_be_loaded_is_a_problem(root: Path, services: str) -> None:
+    pytest.importorskip("torch")
+    (problem,) = prepare_pod.prepare(root, order(services), "pod").problems
+    assert problem.reason == "ModelInvalid"
+    assert not list((root / "weights").glob("*"))

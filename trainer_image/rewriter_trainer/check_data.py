@@ -1,0 +1,182 @@
+"""Checks the data files of a cycle: every row can be used, and training never sees a gate query.
+
+Standard library only. All problems are collected, because a person who mends files wants to do it once; each names
+file, line and remedy. Rows are read one by one, and of the corpus only the ids are kept.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from rewriter_contract import volume, wire
+from rewriter_contract.messages import DataRow, Problem
+from rewriter_contract.text import normalise
+
+MAX_QUERY_CHARS: Final = 2048
+MAX_EXAMPLES: Final = 5
+"""How many offenders a message names."""
+
+CORPUS_FIELDS: Final = ("_id", "title", "text")
+
+
+@dataclass
+class FileProblems:
+    """Problems of one file: the first few in words, all of them in number."""
+
+    name: str
+    reason: str = "DataFileInvalid"
+    examples: list[str] = field(default_factory=list)
+    count: int = 0
+
+    def add(self, line: int, text: str) -> None:
+        """Note a bad line."""
+        self.count += 1
+        if len(self.examples) < MAX_EXAMPLES:
+            self.examples.append(f"line {line}: {text}")
+
+    def problems(self) -> list[Problem]:
+        """None, or one problem for the file."""
+        if not self.count:
+            return []
+        more = f"; and {self.count - len(self.examples)} more lines" if self.count > len(self.examples) else ""
+        return [Problem(self.reason, f"{self.name}: {'; '.join(self.examples)}{more}")]
+
+
+@dataclass(frozen=True)
+class DataReport:
+    """What the data files are."""
+
+    problems: tuple[Problem, ...]
+    digests: dict[str, str]
+    """Role -> sha256 (hex) of the file."""
+    rows: dict[str, int]
+    """Role -> number of rows that can be used."""
+
+
+@dataclass
+class RequestsFile:
+    """What later checks need of a requests file."""
+
+    queries: dict[str, str] = field(default_factory=dict)
+    """Normalised query -> id of the first row that has it."""
+    rows: int = 0
+
+
+def check_data(root: Path, files: dict[str, str]) -> DataReport:
+    """Check the files of all roles (`corpus`, and requests files: `train`, `validation`, `gate`)."""
+    problems, digests, rows = [], {}, {}
+    found: dict[str, Path] = {}
+    for role, relative in files.items():
+        path = _locate(root, role, relative, problems)
+        if path:
+            found[role] = path
+            with path.open("rb") as file:
+                digests[role] = hashlib.file_digest(file, "sha256").hexdigest()
+    corpus: set[str] | None = None
+    if "corpus" in found:
+        corpus = read_corpus(found["corpus"], files["corpus"], problems)
+        rows["corpus"] = len(corpus)
+    requests: dict[str, RequestsFile] = {}
+    for role in [role for role in found if role != "corpus"]:
+        requests[role] = read_requests(found[role], files[role], corpus, problems)
+        rows[role] = requests[role].rows
+    if "train" in requests and "gate" in requests:
+        problems += shared_queries(requests["train"], requests["gate"])
+    return DataReport(tuple(problems), digests, rows)
+
+
+def read_corpus(path: Path, name: str, problems: list[Problem]) -> set[str]:
+    """Ids of all documents; bad lines are added to `problems`."""
+    bad, ids = FileProblems(name), set()
+    for number, row in _json_rows(path, bad):
+        wrong = [key for key in CORPUS_FIELDS if not isinstance(row.get(key), str)] if isinstance(row, dict) else ["_id"]
+        if wrong:
+            bad.add(number, f"{', '.join(wrong)} must be text; a document is {{_id, title, text}}")
+        elif row["_id"] in ids:
+            bad.add(number, f"_id {row['_id']!r} is there twice; keep one of the documents")
+        else:
+            ids.add(row["_id"])
+    _refuse_empty(bad, len(ids))
+    problems += bad.problems()
+    return ids
+
+
+def read_requests(path: Path, name: str, corpus: set[str] | None, problems: list[Problem]) -> RequestsFile:
+    """Rows of a requests file; bad lines, and documents that are not in `corpus`, are added to `problems`."""
+    bad, unknown = FileProblems(name), FileProblems(name, reason="UnknownDocuments")
+    ids: set[str] = set()
+    result = RequestsFile()
+    for number, data in _json_rows(path, bad):
+        try:
+            row = wire.from_wire(DataRow, data, "row")
+        except wire.WireError as error:
+            bad.add(number, f"{error}; see docs/data.md")
+            continue
+        if complaint := _complaint(row, ids):
+            bad.add(number, complaint)
+            continue
+        ids.add(row.id)
+        absent = {*row.positives, *row.negatives, *row.labels} - corpus if corpus is not None else set()
+        if absent:
+            unknown.add(number, f"{', '.join(sorted(absent)[:MAX_EXAMPLES])} not in the corpus; add them or remove them")
+        result.rows += 1
+        result.queries.setdefault(normalise(row.query), row.id)
+    _refuse_empty(bad, result.rows)
+    problems += [*bad.problems(), *unknown.problems()]
+    return result
+
+
+def shared_queries(train: RequestsFile, gate: RequestsFile) -> list[Problem]:
+    """A gate query that training saw makes the gate blind: it would measure memory."""
+    shared = sorted(train.queries.keys() & gate.queries.keys())
+    if not shared:
+        return []
+    named = ", ".join(f"{train.queries[query]} = {gate.queries[query]}" for query in shared[:MAX_EXAMPLES])
+    message = f"{len(shared)} queries are in both train and gate (train id = gate id): {named}; remove them from train"
+    return [Problem("TrainGateOverlap", message)]
+
+
+def _complaint(row: DataRow, ids: set[str]) -> str:
+    if not row.id:
+        return "id is empty; give every row its own"
+    if row.id in ids:
+        return f"id {row.id!r} is there twice; give every row its own"
+    if not row.query.strip():
+        return f"query of {row.id!r} is empty; remove the row"
+    if len(row.query) > MAX_QUERY_CHARS:
+        return f"query of {row.id!r} has {len(row.query)} characters; at most {MAX_QUERY_CHARS}: shorten or remove it"
+    return ""
+
+
+def _json_rows(path: Path, bad: FileProblems) -> Iterator[tuple[int, Any]]:
+    with path.open("rb") as file:
+        for number, line in enumerate(file, 1):
+            if not line.strip():
+                continue
+            try:
+                yield number, json.loads(line.decode("utf-8"))
+            except UnicodeDecodeError as error:
+                bad.add(number, f"not UTF-8 at byte {error.start}; save the file as UTF-8")
+            except ValueError as error:
+                bad.add(number, f"not JSON ({error}); write one JSON object a line")
+
+
+def _refuse_empty(bad: FileProblems, rows: int) -> None:
+    if not rows and not bad.count:
+        bad.add(1, "the file has no rows; put data into it or name another file in spec.data")
+
+
+def _locate(root: Path, role: str, relative: str, problems: list[Problem]) -> Path | None:
+    try:
+        path = volume.resolve(root, relative)
+    except volume.OutsideVolume as error:
+        problems.append(Problem("DataFileMissing", f"data file {role}: {error}"))
+        return None
+    if path.is_file():
+        return path
+    message = f"data file {role}: {relative} is not on the volume; put it there or change spec.data.{role}"
+    problems.append(Problem("DataFileMissing", message))
+    return None

@@ -1,0 +1,76 @@
+"""Asks the services that a cycle needs whether they are healthy. Standard library only; no proxy, no redirect."""
+
+import json
+import urllib.error
+import urllib.request
+from dataclasses import dataclass
+from http.client import HTTPException, HTTPResponse
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+from rewriter_contract.messages import Problem
+
+TIMEOUT_SECONDS: Final = 5.0
+MAX_ANSWER_BYTES: Final = 64 * 1024
+
+REASONS: Final = {"relevance": "RelevanceServiceUnreachable", "search": "SearchServiceUnreachable"}
+
+
+@dataclass(frozen=True)
+class ServicesReport:
+    """Which services answer."""
+
+    problems: tuple[Problem, ...]
+    relevance_model: str
+    """`model` of the relevance service's health answer; empty where it names none."""
+
+
+class _NoRedirect(urllib.request.HTTPRedirectHandler):
+    def redirect_request(self, *_: Any) -> None:
+        return None
+
+
+OPENER: Final = urllib.request.build_opener(urllib.request.ProxyHandler({}), _NoRedirect)
+
+
+def check_services(services: dict[str, str], health_path: str) -> ServicesReport:
+    """GET `url + health_path` of every service; 200 within TIMEOUT_SECONDS is healthy."""
+    problems, relevance_model = [], ""
+    for role, base in services.items():
+        url = base.rstrip("/") + health_path
+        try:
+            answer = _get(url)
+        except (OSError, HTTPException, ValueError) as error:
+            reason = REASONS.get(role, "ServiceUnreachable")
+            problems.append(Problem(reason, f"{role} service: GET {url}: {_words(error)}; start it or change its URL"))
+            continue
+        if role == "relevance":
+            relevance_model = _model(answer)
+    return ServicesReport(tuple(problems), relevance_model)
+
+
+def _get(url: str) -> bytes:
+    if urlsplit(url).scheme not in ("http", "https"):
+        raise ValueError("not an http or https URL")
+    with OPENER.open(url, timeout=TIMEOUT_SECONDS) as response:
+        answer: HTTPResponse = response
+        if answer.status != 200:
+            raise ValueError(f"status {answer.status}, not 200")
+        return answer.read(MAX_ANSWER_BYTES)
+
+
+def _words(error: Exception) -> str:
+    if isinstance(error, urllib.error.HTTPError):
+        return f"status {error.code}, not 200"
+    if isinstance(error, urllib.error.URLError):
+        return str(error.reason)
+    return str(error) or type(error).__name__
+
+
+def _model(answer: bytes) -> str:
+    try:
+        data = json.loads(answer)
+    except ValueError:
+        return ""
+    name = data.get("model") if isinstance(data, dict) else None
+    return name if isinstance(name, str) else ""
