@@ -47,6 +47,10 @@ def register(registry: kopf.OperatorRegistry, settings: Settings) -> None:
 
     own = settings
 
+    @kopf.on.login(registry=registry)
+    def login(**kwargs: Any) -> kopf.ConnectionInfo | None:
+        return kopf.login_with_service_account(**kwargs) or kopf.login_with_kubeconfig(**kwargs)
+
     @kopf.on.cleanup(registry=registry)
     async def stop(**_: Any) -> None:
         for task in tasks:

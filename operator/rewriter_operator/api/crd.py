@@ -49,6 +49,8 @@ def _rewrite(node: dict[str, Any], defs: dict[str, Any], path: str) -> dict[str,
         raise NotStructural(f"{path}: {', '.join(sorted(unknown))} has no structural form")
     out = {key: value for key, value in node.items() if key in _KEPT or key.startswith("x-kubernetes-")}
     out = {key: value for key, value in out.items() if not (key == "default" and value is None)}
+    if "default" in out and node["type"] == "object":
+        out["default"] = {}  # the fields' own defaults fill it; pydantic would write nulls for what has none
     out = _exclusive_bounds(out)
     if "description" in out:
         out["description"] = " ".join(str(out["description"]).split())

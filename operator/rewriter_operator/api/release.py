@@ -68,7 +68,10 @@ class Model(ApiModel):
         Prompt,
         Field(
             json_schema_extra=rules(
-                rule("self.template.split('{query}').size() == 2", "must contain {query} exactly once")
+                rule(
+                    "!has(self.template) || self.template.split('{query}').size() == 2",
+                    "must contain {query} exactly once",
+                )
             )
         ),
     ] = Prompt()
