@@ -265,7 +265,7 @@ def test_a_loss_that_is_not_finite_fails_the_phase_and_publishes_nothing(
     trained: tuple[Pod, PhaseOrder, WorkReport],
 ) -> None:
     pod, order, _ = trained
-    exploding = OptimizerConfig(learning_rate=1e38, pairs_per_step=6, epochs=3)
+    exploding = OptimizerConfig(learning_rate=1e37, pairs_per_step=6, epochs=3)
     assert "not finite at step" in failure(pod, replace(order, optimizer=exploding), phase=26)
 
 

@@ -170,7 +170,7 @@ def test_a_bad_input_is_a_problem_with_reason_place_and_remedy(
 def test_all_problems_are_told_at_once(root: Path, services: str, monkeypatch: pytest.MonkeyPatch) -> None:
     (root / "data/train.jsonl").unlink()
     (root / "base/model/config.json").unlink()
-    bad = order(services, services={"relevance": f"{services}/ill", "search": "http://127.0.0.1:9"})
+    bad = replace(order(services), services={"relevance": f"{services}/ill", "search": "http://127.0.0.1:9"})
     reasons = [problem.reason for problem in checked(root, bad, monkeypatch).problems]
     assert reasons == ["ModelIncomplete", "DataFileMissing", "RelevanceServiceUnreachable", "SearchServiceUnreachable"]
 
@@ -182,7 +182,7 @@ def test_all_problems_are_told_at_once(root: Path, services: str, monkeypatch: p
 def test_a_service_must_answer_200_itself(
     root: Path, services: str, monkeypatch: pytest.MonkeyPatch, url: str, words: str
 ) -> None:
-    bad = order(services, services={"relevance": url.format(services=services)})
+    bad = replace(order(services), services={"relevance": url.format(services=services)})
     (problem,) = checked(root, bad, monkeypatch).problems
     assert problem.reason == "RelevanceServiceUnreachable" and words in problem.message
 
