@@ -1,26 +1,27 @@
 """Only etcd, API server and controller manager, as plain processes on free loopback ports: no root, a few seconds.
 
-For integration tests, which share one. Also the program that runs them (`python -m e2e.cluster.api_only NAME`).
+For integration tests, which share one.
 """
 
-import os
 import shutil
-import signal
 import socket
-import sys
 
 from e2e.cluster.build import Programs, ensure_parts
 from e2e.cluster.cluster import ControlPlane
 from e2e.cluster.configs import kubeconfig
-from e2e.cluster.detach import detached, start_detached
-from e2e.cluster.init import Init
+from e2e.cluster.detach import start_detached
 from e2e.cluster.local import Tell, end, follow_start, healthy, locked
 from e2e.cluster.parts import CONTROL_PLANE_PARTS
 from e2e.cluster.paths import ClusterPaths
 from e2e.cluster.pki import ensure_pki, identities
 from e2e.cluster.plan import Plan
 from e2e.cluster.programs import ControlPlanePorts, control_plane_programs
-from e2e.cluster.state import ClusterState, read_state, start_time, write_state
+from e2e.cluster.state import read_state
+
+
+def paths_of(name: str) -> ClusterPaths:
+    """Its own directory: a control plane and a cluster of the same name do not meet."""
+    return ClusterPaths.of(f"api-{name}")
 
 
 def up(name: str, tell: Tell, until_exit_of: int | None = None) -> ControlPlane:
@@ -28,7 +29,7 @@ def up(name: str, tell: Tell, until_exit_of: int | None = None) -> ControlPlane:
 
     `until_exit_of`: the process (a test run, say) after which it ends by itself, should nobody call `down`.
     """
-    paths = ClusterPaths.of(f"api-{name}")
+    paths = paths_of(name)
     programs = ensure_parts(CONTROL_PLANE_PARTS, tell)
     paths.root.mkdir(parents=True, exist_ok=True)
     with locked(paths):
@@ -36,14 +37,16 @@ def up(name: str, tell: Tell, until_exit_of: int | None = None) -> ControlPlane:
         if not (state and state.alive() and healthy(state)):
             end(paths)
             _prepare(paths, programs)
-            start_detached(("e2e.cluster.api_only", name, str(until_exit_of or 0)), paths.logs / "supervisor.log")
+            start_detached(
+                ("e2e.cluster.api_only_supervisor", name, str(until_exit_of or 0)), paths.logs / "supervisor.log"
+            )
             follow_start(paths, state, tell)
     return ControlPlane(name, paths.kubeconfig, programs.path("kubectl"), lambda: down(name))
 
 
 def down(name: str) -> None:
     """Ends it and waits for its last process; does nothing when there is none."""
-    paths = ClusterPaths.of(f"api-{name}")
+    paths = paths_of(name)
     if paths.root.is_dir():
         with locked(paths):
             end(paths)
@@ -62,7 +65,7 @@ def _prepare(paths: ClusterPaths, programs: Programs) -> None:
     paths.kubeconfig.write_text(kubeconfig(server, pki, "admin"))
     paths.kubeconfig.chmod(0o600)
     wanted = tuple(control_plane_programs(programs, paths, pki, ports))
-    Plan(wanted, paths.logs, paths.progress, isolated=False).write(paths.config / "plan.json")
+    Plan(wanted, paths.logs, paths.progress).write(paths.config / "plan.json")
     (paths.config / "api-port").write_text(str(ports.api))
 
 
@@ -73,22 +76,3 @@ def _free_ports() -> ControlPlanePorts:
             listener.bind(("127.0.0.1", 0))
         etcd, peer, api, manager = (listener.getsockname()[1] for listener in (a, b, c, d))
     return ControlPlanePorts(etcd, peer, api, manager, bind="127.0.0.1", advertise="127.0.0.1")
-
-
-def _run(name: str, until_exit_of: int) -> None:
-    paths = ClusterPaths.of(f"api-{name}")
-    port = int((paths.config / "api-port").read_text())
-    own = start_time(os.getpid()) or 0
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    write_state(paths.state, ClusterState(os.getpid(), own, 0, port, 0, 0))
-    init = Init(Plan.read(paths.config / "plan.json"))
-    owner = (until_exit_of, start_time(until_exit_of)) if until_exit_of else None
-    try:
-        init.run(None, lambda: owner is None or start_time(owner[0]) == owner[1])
-    finally:
-        init.end()
-
-
-if __name__ == "__main__":
-    started_for = ClusterPaths.of(f"api-{sys.argv[1]}")
-    detached(started_for.progress, "supervisor", lambda: _run(sys.argv[1], int(sys.argv[2])))

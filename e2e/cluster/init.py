@@ -1,20 +1,17 @@
 """Runs the programs of a plan: starts each when what it needs is ready, restarts those that die, reaps orphans.
 
-For a local cluster it is the first process of the namespaces, so its end, of whatever kind, is the end of everything
-in them. It must never wait for one program while others could move on.
+It must never wait for one program while others could move on.
 """
 
 import os
 import select
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 
-from e2e.cluster import isolation
-from e2e.cluster.linux import adopt_orphans, die_with_parent
+from e2e.cluster.linux import die_with_parent
 from e2e.cluster.plan import Plan
 from e2e.cluster.probe import is_ready
 from e2e.cluster.programs import Program
@@ -163,21 +160,3 @@ def _signal(pid: int, number: signal.Signals) -> None:
         os.kill(pid, number)
     except ProcessLookupError:
         return
-
-
-def main(plan_file: str, lifeline: int | None) -> None:
-    """`lifeline` is a file descriptor whose end-of-file means that the supervisor is gone."""
-    plan = Plan.read(Path(plan_file))
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    adopt_orphans()
-    if plan.isolated:
-        isolation.set_up_isolation()
-    init = Init(plan)
-    try:
-        init.run(lifeline)
-    finally:
-        init.end()
-
-
-if __name__ == "__main__":
-    main(sys.argv[1], int(sys.argv[2]) if len(sys.argv) > 2 else None)

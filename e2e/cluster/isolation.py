@@ -7,7 +7,7 @@ import os
 import subprocess
 from pathlib import Path
 
-from e2e.cluster.network import NODE_IP
+from e2e.cluster.network import NODE_IP, SERVICE_CIDR
 
 # Directories in which container tools keep run-time state under fixed names; each cluster sees an empty one.
 COVERED = (Path("/run"), Path("/var/lib"), Path("/var/log"))
@@ -34,6 +34,8 @@ def set_up_isolation() -> None:
         _cover_setting(Path("/proc/sys") / name, value)
     _do("ip", "link", "set", "lo", "up")
     _do("ip", "address", "add", f"{NODE_IP}/32", "dev", "lo")
+    # Without any route to Services, processes on the node are refused before kube-proxy translates the address.
+    _do("ip", "route", "add", SERVICE_CIDR, "dev", "lo", "src", NODE_IP)
     Path("/proc/sys/net/ipv4/ip_forward").write_text("1")
     Path("/run/envoy").mkdir()
 

@@ -19,7 +19,7 @@ from e2e.cluster.errors import ClusterError
 from e2e.cluster.host import prepare_host
 from e2e.cluster.image_archive import write_docker_archive
 from e2e.cluster.network import NODE_REGISTRY
-from e2e.cluster.parts import PARTS
+from e2e.cluster.parts import CONTROL_PLANE_PARTS, PARTS
 from e2e.cluster.paths import ClusterPaths
 from e2e.cluster.pki import ensure_pki
 from e2e.cluster.plan import Plan
@@ -46,13 +46,13 @@ def up(name: str, tell: Tell, without: frozenset[str] = frozenset(), keep_data: 
     if unknown := without - OPTIONAL:
         raise ClusterError(f"--without {','.join(sorted(unknown))}: only {', '.join(sorted(OPTIONAL))} can be left out")
     paths = ClusterPaths.of(name)
-    cni_programs = prepare_host()
-    programs = ensure_parts(wanted_parts(without), tell)
     paths.root.mkdir(parents=True, exist_ok=True)
     with locked(paths):
         state = read_state(paths.state)
         if state and state.alive() and healthy(state):
-            return _as_cluster(paths, programs, state)
+            return _as_cluster(paths, ensure_parts(CONTROL_PLANE_PARTS, tell), state)
+        cni_programs = prepare_host()
+        programs = ensure_parts(wanted_parts(without), tell)
         end(paths)
         _prepare(paths, programs, without, keep_data)
         _start(paths, cni_programs)
@@ -117,7 +117,7 @@ def _prepare(paths: ClusterPaths, programs: Programs, without: frozenset[str], k
     wanted += node_programs(programs, paths)
     wanted += [] if "dns" in without else dns_programs(programs, paths)
     wanted += [] if "gateway" in without else gateway_programs(programs, paths)
-    Plan(tuple(wanted), paths.logs, paths.progress, isolated=True).write(paths.config / "plan.json")
+    Plan(tuple(wanted), paths.logs, paths.progress).write(paths.config / "plan.json")
 
 
 def _start(paths: ClusterPaths, cni_programs: Path) -> None:

@@ -68,7 +68,8 @@ def ensure_pki(directory: Path, node: str) -> Pki:
     for identity in identities(node):
         subject = f"/O={identity.group}/CN={identity.user}"
         _sign(pki, identity.name, subject, "extendedKeyUsage=clientAuth\n")
-    _openssl("genrsa", "-out", str(pki.key("service-accounts")), "2048")
+    curve = ("-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:prime256v1")
+    _openssl("genpkey", *curve, "-out", str(pki.key("service-accounts")))
     complete.touch()
     return pki
 

@@ -1,4 +1,4 @@
-"""The file that tells `init.py` what to run: written at each start, read once."""
+"""The file that tells init what to run: written at each start, read once."""
 
 import json
 from dataclasses import dataclass
@@ -9,19 +9,17 @@ from e2e.cluster.programs import Program
 
 @dataclass(frozen=True)
 class Plan:
-    """`isolated`: init is the first process of namespaces of its own and must set these up."""
+    """All programs, the directory of their logs, and the file that progress is reported in."""
 
     programs: tuple[Program, ...]
     logs: Path
     progress: Path
-    isolated: bool
 
     def write(self, path: Path) -> None:
         document = {
             "programs": [program.to_json() for program in self.programs],
             "logs": str(self.logs),
             "progress": str(self.progress),
-            "isolated": self.isolated,
         }
         path.write_text(json.dumps(document, indent=1))
 
@@ -29,4 +27,4 @@ class Plan:
     def read(cls, path: Path) -> "Plan":
         data = json.loads(path.read_text())
         programs = tuple(Program.from_json(program) for program in data["programs"])
-        return cls(programs, Path(data["logs"]), Path(data["progress"]), data["isolated"])
+        return cls(programs, Path(data["logs"]), Path(data["progress"]))

@@ -110,6 +110,8 @@ def kube_controller_manager(programs: Programs, paths: ClusterPaths, pki: Pki, p
         "--use-service-account-credentials=true",
         "--leader-elect=false",
         f"--secure-port={ports.controller_manager}",
+        # Made even when nothing uses it; its default is a directory of the host.
+        f"--flex-volume-plugin-dir={paths.config}/volume-plugins",
         "--bind-address=127.0.0.1",
         f"--cert-dir={paths.config}",
     )

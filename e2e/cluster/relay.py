@@ -60,6 +60,8 @@ class _Relay:
 
 def _break(writer: asyncio.StreamWriter) -> None:
     """Resets the connection: the other side must see an error, not an answer that ends early."""
+    if writer.transport.is_closing():
+        return
     connection: socket.socket = writer.get_extra_info("socket")
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     writer.transport.abort()

@@ -38,7 +38,7 @@ def main(name: str, cni_programs: str) -> None:
     cgroups.create(cgroup_name(name))
     reading, writing = os.pipe()
     init = subprocess.Popen(
-        [*UNSHARE, sys.executable, "-m", "e2e.cluster.init", str(paths.config / "plan.json"), str(reading)],
+        [*UNSHARE, sys.executable, "-m", "e2e.cluster.isolated_init", str(paths.config / "plan.json"), str(reading)],
         pass_fds=(reading,),
         stdin=subprocess.DEVNULL,
         preexec_fn=die_with_parent,

@@ -15,7 +15,7 @@ from e2e.cluster.progress import Event, What, read
 
 def run_until(tmp_path: Path, programs: list[Program], what: What) -> list[Event]:
     """Runs init until it reported this; returns all that it reported."""
-    plan = Plan(tuple(programs), tmp_path, tmp_path / "progress.jsonl", isolated=False)
+    plan = Plan(tuple(programs), tmp_path, tmp_path / "progress.jsonl")
     init = Init(plan)
     timer = threading.Event()
     watchdog = threading.Timer(10.0, timer.set)
@@ -64,7 +64,7 @@ def test_nothing_keeps_running_after_the_end(tmp_path: Path) -> None:
     pid_file = tmp_path / "pid"
     waits = Program("waits", ("sh", "-c", f"echo $$ > {pid_file}; exec sleep 60"), ready=f"unix:{tmp_path}/never")
     job = Program("job", ("sh", "-c", f"while ! test -s {pid_file}; do sleep 0.01; done; exit 1"), once=True)
-    plan = Plan((waits, job), tmp_path, tmp_path / "progress.jsonl", isolated=False)
+    plan = Plan((waits, job), tmp_path, tmp_path / "progress.jsonl")
     init = Init(plan)
     init.run(None, lambda: not (pid_file.exists() and pid_file.read_text()))
     init.end()

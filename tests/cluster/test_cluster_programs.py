@@ -56,6 +56,6 @@ def test_no_two_programs_share_a_name_or_a_readiness_address(programs: list[Prog
 
 
 def test_a_plan_is_read_back_as_it_was_written(programs: list[Program], tmp_path: Path) -> None:
-    plan = Plan(tuple(programs), tmp_path / "logs", tmp_path / "progress.jsonl", isolated=True)
+    plan = Plan(tuple(programs), tmp_path / "logs", tmp_path / "progress.jsonl")
     plan.write(tmp_path / "plan.json")
     assert Plan.read(tmp_path / "plan.json") == plan
