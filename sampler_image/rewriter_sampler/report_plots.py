@@ -11,7 +11,7 @@ from typing import Final
 
 from rewriter_contract.reports import Finding
 
-WIDE, HIGH, EDGE = 520, 320, 46
+WIDE, HIGH, EDGE = 520, 320, 62
 """Size of a plot and the room for its axis labels, in CSS pixels."""
 BAR: Final = 250
 """Width of an interval drawing."""
@@ -27,22 +27,25 @@ class Point:
 
 
 def interval(finding: Finding) -> str:
-    """The difference between its bounds, with zero (thin) and the limit (dashed); empty without bounds."""
-    low, high, middle = finding.low, finding.high, finding.difference
+    """The difference (or, without one, the candidate's value) between its bounds; zero is thin, the limit dashed."""
+    low, high = finding.low, finding.high
+    is_difference = finding.difference is not None
+    middle = finding.difference if is_difference else finding.candidate
     if low is None or high is None or middle is None:
         return ""
-    marks = [0.0, low, high, middle, *([finding.threshold] if finding.threshold is not None else [])]
-    scale = Scale(min(marks), max(marks), 8, BAR - 8)
+    shown = [low, high, middle, *([0.0] if is_difference else [])]
+    shown += [finding.threshold] if finding.threshold is not None else []
+    scale = Scale(min(shown), max(shown), 8, BAR - 8)
     limit = ""
     if finding.threshold is not None:
         x = scale(finding.threshold)
         limit = f'<line x1="{x:.1f}" x2="{x:.1f}" y1="2" y2="24" class="limit"/>'
-    zero = scale(0.0)
+    zero = f'<line x1="{scale(0.0):.1f}" x2="{scale(0.0):.1f}" y1="6" y2="20" class="zero"/>' if is_difference else ""
     return (
         f'<svg class="interval {finding.verdict.lower()}" width="{BAR}" height="26" role="img" '
         f'aria-label="{low:+.3f} to {high:+.3f}">'
         f'<line x1="4" x2="{BAR - 4}" y1="13" y2="13" class="axis"/>'
-        f'<line x1="{zero:.1f}" x2="{zero:.1f}" y1="6" y2="20" class="zero"/>{limit}'
+        f"{zero}{limit}"
         f'<line x1="{scale(low):.1f}" x2="{scale(high):.1f}" y1="13" y2="13" class="span"/>'
         f'<circle cx="{scale(middle):.1f}" cy="13" r="4.5" class="dot"/></svg>'
     )
@@ -52,7 +55,7 @@ def scatter(points: Sequence[Point], x_label: str, y_label: str) -> str:
     """Both differences of every query; the corner where reward rises and gold falls is shaded."""
     reach_x = max((abs(point.x) for point in points), default=0.0) or 1.0
     reach_y = max((abs(point.y) for point in points), default=0.0) or 1.0
-    left, right, top, bottom = EDGE, WIDE - 12, 12, HIGH - EDGE
+    left, right, top, bottom = EDGE, WIDE - 24, 12, HIGH - EDGE
     to_x, to_y = Scale(-reach_x, reach_x, left, right), Scale(-reach_y, reach_y, bottom, top)
     dots = "".join(
         f'<circle cx="{to_x(point.x):.1f}" cy="{to_y(point.y):.1f}" r="4" class="{_quadrant(point)}">'
@@ -75,7 +78,7 @@ def waterfall(values: Sequence[float], y_label: str) -> str:
     """One bar per query, from the greatest loss to the greatest gain."""
     ordered = sorted(values)
     reach = max((abs(value) for value in ordered), default=0.0) or 1.0
-    left, right, top, bottom = EDGE, WIDE - 12, 12, HIGH - EDGE
+    left, right, top, bottom = EDGE, WIDE - 24, 12, HIGH - EDGE
     to_x, to_y = Scale(0, max(len(ordered), 1), left, right), Scale(-reach, reach, bottom, top)
     width = max((right - left) / max(len(ordered), 1) * 0.8, 0.6)
     bars = "".join(
@@ -124,7 +127,7 @@ def _ticks(reach_x: float, to_x: Scale, reach_y: float, to_y: Scale) -> str:
 def _labels(x_label: str, y_label: str) -> str:
     middle = (12 + HIGH - EDGE) / 2
     return (
-        f'<text x="{(EDGE + WIDE - 12) / 2}" y="{HIGH - 6}" class="label" text-anchor="middle">{x_label}</text>'
+        f'<text x="{(EDGE + WIDE - 24) / 2}" y="{HIGH - 6}" class="label" text-anchor="middle">{x_label}</text>'
         f'<text transform="translate(12 {middle}) rotate(-90)" class="label" text-anchor="middle">{y_label}</text>'
     )
 

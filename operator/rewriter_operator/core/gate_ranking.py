@@ -114,7 +114,6 @@ def tail_loss_is_bounded(evidence: Evidence, limits: Limits) -> Measured:
         f"mean log R of the worst {TAIL_SHARE:.0%} of queries {found.estimate:+.3f} {relation}",
         candidate=found.estimate,
         incumbent=of_incumbent,
-        difference=found.estimate - of_incumbent,
         low=found.low,
         high=found.high,
         threshold=threshold,
