@@ -1,0 +1,63 @@
+# `make` lists the targets. Everything that is needed is installed below .venv and the cache (REWRITER_CACHE).
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+.PHONY: help venv check format unit test ml integration e2e demo crds cluster-up cluster-down images clean
+
+VENV := .venv
+PY := $(VENV)/bin/python
+STAMP := $(VENV)/.installed-$(shell sha256sum pyproject.toml | cut -c1-16)
+CODE := operator trainer_image sampler_image e2e tests
+
+help: ## list the targets
+	@awk -F':.*## ' '/^[a-z0-9-]+:.*## / {printf "  \033[1m%-14s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+venv: $(STAMP) ## the Python environment of the operator, the tests and the tools
+$(STAMP): pyproject.toml
+	@test -x $(PY) || python3 -m venv $(VENV)
+	@$(VENV)/bin/pip install --quiet --editable '.[dev]'
+	@rm -f $(VENV)/.installed-* && touch $@
+
+demo: venv ## the whole job on a real cluster: three acts (MODEL=tiny, DATA=a BEIR directory, ACTS=1,2,3)
+	$(PY) -m e2e.demo --model $(or $(MODEL),smollm2) $(if $(DATA),--data $(DATA)) $(if $(ACTS),--acts $(ACTS))
+
+test: venv ## every test that needs no GPU: unit, ml, integration, e2e
+	$(PY) -m e2e.tiers unit ml integration e2e
+
+unit: venv ## pure tests: first result in 2 s, all in 10 s
+	@$(PY) -m e2e.tiers unit
+
+ml: venv ## tests with torch, vLLM and DeepSpeed, inside the images
+	$(PY) -m e2e.tiers ml
+
+integration: venv ## tests against a real API server
+	$(PY) -m e2e.tiers integration
+
+e2e: venv ## the demo's acts with the tiny model, asserted
+	$(PY) -m e2e.tiers e2e
+
+check: venv ## ruff, mypy --strict, import contracts, generated files
+	$(VENV)/bin/ruff format --check $(CODE)
+	$(VENV)/bin/ruff check $(CODE)
+	$(VENV)/bin/mypy operator/rewriter_contract operator/rewriter_operator trainer_image/rewriter_trainer \
+		sampler_image/rewriter_sampler e2e
+	$(VENV)/bin/lint-imports --no-cache
+	@$(MAKE) --no-print-directory crds
+	@git diff --exit-code --stat crds || { echo "crds/ is not what the models say: commit the output of 'make crds'"; exit 1; }
+
+format: venv ## let ruff format and fix
+	$(VENV)/bin/ruff check --fix --quiet $(CODE); $(VENV)/bin/ruff format --quiet $(CODE)
+
+crds: venv ## generate crds/ from the pydantic models
+	@$(PY) -m rewriter_operator.api.crd crds
+
+images: venv ## build the container images (VARIANT=cpu or cuda)
+	$(PY) -m e2e.cluster.images build --variant $(or $(VARIANT),cpu)
+
+cluster-up: venv ## a real Kubernetes on this machine (CLUSTER=local, kind or existing)
+	$(PY) -m e2e.cluster up
+
+cluster-down: venv ## take every local cluster down, without a trace
+	$(PY) -m e2e.cluster down --all
+
+clean: ## remove what builds leave in the checkout (not the cache)
+	rm -rf build $(VENV)

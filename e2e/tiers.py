@@ -1,0 +1,103 @@
+"""Runs the test tiers one after the other and says how many tests ran in each: `python -m e2e.tiers unit ml ...`.
+
+Tiers: `unit` (pure), `ml` (torch, vLLM and DeepSpeed, inside the images that ship), `integration` (a real API server),
+`e2e` (the demo's acts on a real cluster). A tier that fails does not keep the next from running; the exit code tells.
+"""
+
+import os
+import subprocess
+import sys
+import time
+import xml.etree.ElementTree as ElementTree
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from e2e.cluster.paths import REPOSITORY
+
+RESULTS = REPOSITORY / "build" / "tests"
+NOT_UNIT = "not ml and not integration and not e2e"
+
+
+@dataclass(frozen=True)
+class Result:
+    """One tier."""
+
+    tier: str
+    passed: int
+    failed: int
+    skipped: int
+    seconds: float
+    exit_code: int
+
+    @property
+    def is_good(self) -> bool:
+        """Tests ran, and all of them passed."""
+        return self.exit_code == 0 and self.failed == 0 and self.passed > 0
+
+
+def unit() -> int:
+    """Everything without a marker."""
+    return _pytest("unit", ["-m", NOT_UNIT, "-q", "tests"])
+
+
+def ml() -> int:
+    """The trainer's and the sampler's tests, each inside its image as a restricted pod would run them."""
+    from e2e.ml_tests import run_in_images
+
+    return run_in_images(RESULTS)
+
+
+def integration() -> int:
+    """Tests against a real API server."""
+    return _pytest("integration", ["-m", "integration", "-q", "tests/integration"])
+
+
+def e2e() -> int:
+    """Stories on a whole cluster."""
+    return _pytest("e2e", ["-m", "e2e", "-q", "-s", "tests/e2e"])
+
+
+TIERS = {"unit": unit, "ml": ml, "integration": integration, "e2e": e2e}
+
+
+def run(tier: str) -> Result:
+    """Run one tier and count."""
+    for old in RESULTS.glob(f"{tier}*.xml"):
+        old.unlink()
+    print(f"== {tier}", flush=True)
+    started = time.monotonic()
+    exit_code = TIERS[tier]()
+    seconds = time.monotonic() - started
+    passed = failed = skipped = 0
+    for file in RESULTS.glob(f"{tier}*.xml"):
+        for suite in ElementTree.parse(file).iter("testsuite"):
+            bad = int(suite.get("failures", 0)) + int(suite.get("errors", 0))
+            left_out = int(suite.get("skipped", 0))
+            passed += int(suite.get("tests", 0)) - bad - left_out
+            failed, skipped = failed + bad, skipped + left_out
+    return Result(tier, passed, failed, skipped, seconds, exit_code)
+
+
+def main(tiers: Sequence[str]) -> int:
+    """Run the tiers; print a line for each, and a plain total."""
+    RESULTS.mkdir(parents=True, exist_ok=True)
+    results = [run(tier) for tier in tiers]
+    print()
+    for result in results:
+        state = "ok" if result.is_good else f"FAILED (exit code {result.exit_code})"
+        counts = f"{result.passed:5d} passed {result.failed:3d} failed {result.skipped:3d} skipped"
+        print(f"{result.tier:12s} {counts} {result.seconds:7.1f} s  {state}")
+    print(f"{sum(result.passed for result in results)} passed, {sum(result.failed for result in results)} failed")
+    return 0 if all(result.is_good for result in results) else 1
+
+
+def _pytest(tier: str, arguments: Sequence[str]) -> int:
+    command = [sys.executable, "-m", "pytest", f"--junitxml={RESULTS / f'{tier}.xml'}", *arguments]
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
+    return subprocess.run(command, cwd=REPOSITORY, env=environment).returncode
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:] or list(TIERS)))
+
+
