@@ -11,10 +11,10 @@ import tempfile
 from pathlib import Path
 
 from e2e.cluster.image_build.sandbox import run
-from e2e.cluster.paths import CACHE, REPOSITORY
+from e2e.cluster.paths import REPOSITORY, cache_root
 
 SUITES = {"trainer": ("tests/trainer",), "sampler": ("tests/sampler",)}
-TOOLS = ("pytest==9.0.2", "hypothesis==6.148.7")
+TOOLS = ("pytest==9.2.0", "hypothesis==6.170.15")
 
 
 def run_in_images(results: Path) -> int:
@@ -53,7 +53,7 @@ def _copy(source: Path, destination: Path) -> None:
 
 def _tools() -> Path:
     """A directory with the test tools, filled once per set of versions."""
-    directory = CACHE / "test-tools" / "+".join(TOOLS).replace("==", "-")
+    directory = cache_root() / "test-tools" / "+".join(TOOLS).replace("==", "-")
     if not (directory / ".complete").exists():
         shutil.rmtree(directory, ignore_errors=True)
         command = [sys.executable, "-m", "pip", "install", "--quiet", "--target", str(directory), *TOOLS]
