@@ -160,8 +160,8 @@ def contour_config() -> str:
     return _yaml(
         {
             "gateway": {"gatewayRef": {"namespace": "gateway-system", "name": "rewriter"}},
-            # A generation may take a minute on a CPU; a route that wants less says so in its own `timeouts`.
-            "timeouts": {"request-timeout": "300s", "connect-timeout": "2s"},
+            # A pod that is gone must show as an error at once. How long an answer may take is each route's own business.
+            "timeouts": {"connect-timeout": "2s"},
             "accesslog-format": "json",
         }
     )
