@@ -33,7 +33,8 @@ from rewriter_contract.messages import (
     WorkState,
 )
 from rewriter_contract.shards import ShardError
-from rewriter_contract.volume import OutsideVolume, evidence_file
+from rewriter_contract.volume import OutsideVolume, evidence_file, report_file, resolve
+from rewriter_contract.weights import file_sha256
 
 from rewriter_sampler import evidence, report
 from rewriter_sampler.corpus import CorpusRefused
@@ -52,6 +53,8 @@ EXIT_ENGINE_LOST = 70
 
 SAMPLES = r"/v1/samples/(?P<cycle>\d+)/(?P<phase>\d+)/(?P<shard>\d+)"
 EVIDENCE = r"/v1/evidence/(?P<cycle>\d+)/(?P<side>candidate|incumbent)/(?P<shard>\d+)"
+
+REPORT = r"/v1/report/(?P<cycle>\d+)"
 
 log = logging.getLogger(__name__)
 
@@ -75,7 +78,8 @@ class SampleCalls:
             Route("GET", EVIDENCE, self.get_work),
             Route("DELETE", EVIDENCE, self.cancel_work),
             Route("GET", EVIDENCE + "/rows", self.get_rows),
-            Route("PUT", r"/v1/report/(?P<cycle>\d+)", self.put_report),
+            Route("PUT", REPORT, self.put_report),
+            Route("GET", REPORT, self.get_report),
             Route("GET", "/healthz", self.get_ok, open=True),
             Route("GET", "/readyz", self.get_ok, open=True),
             Route("GET", "/metrics", self.get_metrics, open=True),
@@ -116,6 +120,13 @@ class SampleCalls:
         except ValueError as error:
             raise Refused(HTTPStatus.BAD_REQUEST, "BadReport", str(error)) from error
         return {}
+
+    def get_report(self, match: re.Match[str], _: bytes) -> dict[str, str]:
+        """The digest of the report on the volume: how the operator knows that its own has arrived."""
+        try:
+            return {"sha256": file_sha256(resolve(self.pod.root, report_file(int(match["cycle"]), "json")))}
+        except FileNotFoundError as error:
+            raise Refused(HTTPStatus.NOT_FOUND, "NoReport", "this cycle has no report yet") from error
 
     def get_ok(self, _: re.Match[str], __: bytes) -> dict[str, str]:
         return {"status": "ok"}

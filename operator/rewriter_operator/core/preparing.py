@@ -76,7 +76,7 @@ def bootstrap(world: World) -> Step:
     answer = _ask(world)
     if isinstance(answer, Step):
         return answer
-    status = _accepted(world, status)
+    status = evolve(_accepted(world, status), last_cycle_number=max(status.last_cycle_number, answer.last_cycle))
     if answer.promoted:
         return Step(_restored(world, status, answer))
     if world.spec.bootstrap == "BaseModel" and answer.base:
