@@ -62,17 +62,24 @@ class Program:
         except urllib.error.HTTPError as error:
             with error:
                 return HttpAnswer(error.code, error.read().decode(), dict(error.headers))
+        except OSError as error:
+            self.check_alive(error)
+            raise
+
+    def check_alive(self, because: Exception | None = None) -> None:
+        """Fail with the program's log when it has ended."""
+        time.sleep(0.2 if because else 0)  # a connection breaks a moment before the process is gone
+        if self.process.poll() is not None:
+            raise AssertionError(f"the program ended with {self.process.returncode}:\n{self.output()}") from because
 
     def wait_for(self, path: str, status: int = 200, seconds: float = 180.0) -> float:
         """Wait until a GET answers with `status`; returns how long that took."""
         started = time.monotonic()
         while time.monotonic() < started + seconds:
-            if self.process.poll() is not None:
-                raise AssertionError(f"the program ended with {self.process.returncode}:\n{self.output()}")
             try:
                 if self.call("GET", path).status == status:
                     return time.monotonic() - started
-            except (ConnectionError, urllib.error.URLError):
+            except OSError:
                 pass
             time.sleep(0.05)
         raise AssertionError(f"{path} did not answer {status} within {seconds} s:\n{self.output()}")
