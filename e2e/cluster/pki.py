@@ -59,8 +59,8 @@ class Pki:
 def ensure_pki(directory: Path, node: str) -> Pki:
     """Returns the cluster's certificates, made on first use."""
     pki = Pki(directory)
-    complete = directory / "complete"
-    if complete.exists():
+    made = directory / "made"
+    if made.exists():
         return pki
     directory.mkdir(parents=True, exist_ok=True, mode=0o700)
     _openssl("req", "-x509", *_new_key(pki, "ca"), "-subj", "/CN=rewriter-e2e-ca", "-days", DAYS)
@@ -68,9 +68,9 @@ def ensure_pki(directory: Path, node: str) -> Pki:
     for identity in identities(node):
         subject = f"/O={identity.group}/CN={identity.user}"
         _sign(pki, identity.name, subject, "extendedKeyUsage=clientAuth\n")
-    curve = ("-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:prime256v1")
-    _openssl("genpkey", *curve, "-out", str(pki.key("service-accounts")))
-    complete.touch()
+    # `ecparam` writes the one format from which the API server also reads the public half.
+    _openssl("ecparam", "-name", "prime256v1", "-genkey", "-noout", "-out", str(pki.key("service-accounts")))
+    made.touch()
     return pki
 
 

@@ -28,6 +28,11 @@ def test_a_state_whose_pid_now_belongs_to_another_process_is_not_alive(tmp_path:
     assert not ClusterState(os.getpid(), own - 1, 0, 1, 2, 3).alive()
 
 
+def test_the_service_account_key_has_the_format_that_the_api_server_reads(tmp_path: Path) -> None:
+    key = ensure_pki(tmp_path / "pki", "demo").key("service-accounts")
+    assert key.read_text().startswith("-----BEGIN EC PRIVATE KEY-----")
+
+
 def test_no_state_is_read_as_none(tmp_path: Path) -> None:
     assert read_state(tmp_path / "state.json") is None
 
