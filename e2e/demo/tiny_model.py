@@ -28,7 +28,9 @@ END: Final = "<|end|>"
 PAD: Final = "<|pad|>"
 
 _WORD = re.compile(r"[^\W_]+(?:[.-][^\W_]+)*")
-_STOP = frozenset("a an and are as at be by for from has in into is it its of on or that the to was with".split())
+_STOP = frozenset(
+    ("a", "an", "and", "at", "by", "for", "from", "in", "is", "it", "of", "on", "or", "the", "to", "with")
+)
 
 
 @dataclass(frozen=True)
@@ -144,7 +146,9 @@ def _train_tokenizer(texts: list[str]) -> PreTrainedTokenizerFast:
     alphabet = pre_tokenizers.ByteLevel.alphabet()
     trainer = trainers.BpeTrainer(vocab_size=VOCABULARY, special_tokens=[END, PAD], initial_alphabet=alphabet)
     tokenizer.train_from_iterator([f" {text} =>\n" for text in texts], trainer)
-    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token=END, pad_token=PAD, clean_up_tokenization_spaces=False)
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, eos_token=END, pad_token=PAD, clean_up_tokenization_spaces=False
+    )
 
 
 def _config(tokenizer: PreTrainedTokenizerFast) -> LlamaConfig:

@@ -1,0 +1,260 @@
+"""The three acts. Each plays one story on the cluster and claims what must be true of it.
+
+A claim that is false ends the act with a sentence and the demo with exit code 1. The acts order nothing that a person
+could not order by YAML, and read nothing but the API, the client's log and the gate's report.
+"""
+
+import json
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from e2e.demo.install import NAMESPACE, Site, lay_out_release
+from e2e.demo.profiles import Profile
+from e2e.demo.recorder import Recorder, Seen
+from e2e.demo.rewrites import Gateway
+from e2e.demo.slowdown import slow_down
+from e2e.demo.traffic import TIMEOUT_SECONDS, Request, Traffic, read_requests, read_texts
+from rewriter_contract.messages import STAGES
+
+OUTCOME_PROMOTED: Final = "Promoted"
+OUTCOME_REJECTED: Final = "Rejected"
+OUTCOME_ROLLED_BACK: Final = "RolledBack"
+AFTERWARDS_SECONDS: Final = 10
+"""How long the client goes on after a cycle ended, so that what serves then is seen too."""
+
+
+class ClaimFailed(AssertionError):
+    """An act's claim is not true; the message is the sentence to print."""
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A statement about an act that was checked and held."""
+
+    text: str
+
+
+@dataclass
+class Played:
+    """What is known of one act."""
+
+    number: int
+    title: str
+    release: str
+    started_at: float
+    finished_at: float = 0.0
+    claims: list[Claim] = field(default_factory=list)
+    seen: Sequence[Seen] = ()
+    requests: list[Request] = field(default_factory=list)
+    cycle: int = 0
+    record: dict[str, Any] = field(default_factory=dict)
+    phases: list[dict[str, Any]] = field(default_factory=list)
+    gate: dict[str, Any] = field(default_factory=dict)
+    """The gate's report.json; empty when the cycle did not get that far."""
+    failure: str = ""
+
+    def claim(self, holds: bool, text: str, otherwise: str = "") -> None:
+        """Note a claim that holds.
+
+        Raises:
+            ClaimFailed: when it does not.
+        """
+        if not holds:
+            raise ClaimFailed(f"act {self.number}: not so: {text}" + (f" ({otherwise})" if otherwise else ""))
+        self.claims.append(Claim(text))
+
+
+@dataclass(frozen=True)
+class Stage:
+    """What an act plays on: the site, a model, and where to write."""
+
+    site: Site
+    profile: Profile
+    run: str
+    """Names this run's directories on the volume."""
+    out: Path
+    watch: Callable[[Played, Recorder, Traffic], None]
+    """Told of every act's recorder and client, for the live display."""
+
+
+def host_of(release: str) -> str:
+    """The Host header of a release's route."""
+    return f"{release}.example"
+
+
+class Act:
+    """One release under traffic, from creation on; a context manager that always stops the client."""
+
+    def __init__(self, stage: Stage, played: Played, relevance: str) -> None:
+        self._stage, self._played, self._relevance = stage, played, relevance
+
+    def __enter__(self) -> "Act":
+        stage, release = self._stage, self._played.release
+        self._create(release)
+        self.recorder = Recorder(stage.site.cluster, NAMESPACE, release)
+        self._wait(lambda seen: bool(seen.status.get("serves")), 300, "the release serves its bootstrap")
+        queries = read_texts(stage.site.volume / stage.site.collection / "data" / "validation.jsonl")
+        gateway = Gateway(stage.site.cluster.gateway, host_of(release), TIMEOUT_SECONDS)
+        self.log = stage.out / f"requests-act{self._played.number}.jsonl"
+        self.log.unlink(missing_ok=True)
+        self._wait_for_answers(gateway, queries[0])
+        self.traffic = Traffic(gateway, queries, stage.profile.rate, self.log)
+        self.traffic.start()
+        stage.watch(self._played, self.recorder, self.traffic)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.traffic.stop()
+        self.recorder.close()
+        self._played.seen = self.recorder.seen
+        self._played.requests = read_requests(self.log)
+        self._played.finished_at = time.time()
+
+    def finish_cycle(self, number: int) -> None:
+        """Wait for the end of a cycle and note what is known of it."""
+        minutes = self._stage.profile.minutes
+        seen = self._wait(lambda seen: seen.record(number) is not None, 60 * minutes, f"the end of cycle {number}")
+        self.note(number, seen)
+        time.sleep(AFTERWARDS_SECONDS)
+
+    def note(self, number: int, seen: Seen) -> None:
+        """Copy record, phases and gate report of a cycle."""
+        played = self._played
+        played.cycle, played.record = number, seen.record(number) or {}
+        cycles = [past.cycle for past in self.recorder.seen if past.cycle.get("number") == number]
+        played.phases = max((cycle.get("phases", []) for cycle in cycles), key=len, default=[])
+        report = self._stage.site.volume / self.sub_path / f"cycles/{number:04d}/gate/report.json"
+        played.gate = json.loads(report.read_text()) if report.exists() else {}
+
+    def _create(self, release: str) -> None:
+        profile, site = self._stage.profile, self._stage.site
+        self.sub_path = f"demo/runs/{self._stage.run}/{release}"
+        lay_out_release(site, self.sub_path)
+        values = asdict(profile) | {"template": json.dumps(profile.template)}
+        site.apply(
+            "release.yaml",
+            **values,
+            name=release,
+            sub_path=self.sub_path,
+            relevance=self._relevance,
+            host=host_of(release),
+        )
+
+    def _wait_for_answers(self, gateway: Gateway, query: str) -> None:
+        # Envoy learns of a new route a moment after the API server; the client's first request is not a failure of it.
+        deadline = time.monotonic() + 120
+        while any(gateway.rewrites(stage, query).status != 200 for stage in STAGES):
+            if time.monotonic() > deadline:
+                raise ClaimFailed(f"act {self._played.number}: the gateway never answered for {self._played.release}")
+            time.sleep(0.5)
+
+    def _wait(self, until: Callable[[Seen], bool], seconds: float, what: str) -> Seen:
+        return self.recorder.wait(until, seconds, what)
+
+
+def play_promotion(stage: Stage, played: Played) -> None:
+    """Act one: a cycle is trained, passes the gate on its merits, and is promoted stage by stage under traffic."""
+    with Act(stage, played, "relevance") as act:
+        act.finish_cycle(1)
+    claim_promoted(played)
+
+
+def claim_promoted(played: Played) -> None:
+    """What must be true of a promotion."""
+    outcome, verdict = played.record.get("outcome"), played.gate.get("verdict")
+    played.claim(verdict == "Pass", "the gate passed the candidate", f"{verdict}: {played.gate.get('reason')}")
+    played.claim(outcome == OUTCOME_PROMOTED, "the cycle was promoted", f"{outcome}: {played.record.get('message')}")
+    failed = [request for request in played.requests if request.status != 200]
+    text = f"0 of {len(played.requests)} requests failed while the model was replaced"
+    played.claim(not failed, text, f"{len(failed)} failed, the first: {failed[0].problem}" if failed else "")
+    for name in STAGES:
+        shares = sorted({seen.stage(name).get("share", 0) for seen in played.seen} - {0})
+        played.claim(bool(shares) and shares[-1] == 100, f"{name} went through shares {shares}")
+        for share in shares:
+            observed = observed_share(played.seen, name, share)
+            numbers = "nothing" if observed is None else f"{observed:.1f} %"
+            played.claim(observed is not None, f"{name} at {share} % observed {numbers}")
+        last = next((request for request in reversed(played.requests) if request.stage == name), None)
+        answered = last.revision if last else "nobody"
+        played.claim(answered == f"r{played.cycle:04d}", f"{name} is served by r{played.cycle:04d}", answered)
+
+
+def observed_share(seen: Sequence[Seen], stage: str, share: int) -> float | None:
+    """The last share that the operator saw in `stage` while it wanted `share`."""
+    observed = [one.stage(stage).get("observedShare") for one in seen if one.stage(stage).get("share") == share]
+    return next((float(value) for value in reversed(observed) if value is not None), None)
+
+
+def play_rejection(stage: Stage, played: Played) -> None:
+    """Act two: the reward has a flaw; the model learns to exploit it, and the gate lets no request reach it."""
+    with Act(stage, played, "relevance-flawed") as act:
+        act.finish_cycle(1)
+    claim_rejected(played)
+
+
+def claim_rejected(played: Played) -> None:
+    """What must be true of a rejection."""
+    reward = next((found for found in played.gate.get("findings", []) if found["name"] == "RewardGain"), {})
+    gain = reward.get("difference")
+    text = f"by its own flawed reward the candidate is better: log R {gain:+.3f}" if gain is not None else "reward rose"
+    played.claim(gain is not None and gain > 0, text, reward.get("message", "no gate report"))
+    verdict = played.gate.get("verdict")
+    played.claim(verdict == "Fail", f"the gate refused it: {played.gate.get('reason')}", f"verdict {verdict}")
+    outcome = played.record.get("outcome")
+    played.claim(outcome == OUTCOME_REJECTED, "the cycle was rejected", str(outcome))
+    candidate = f"r{played.cycle:04d}"
+    reached = sum(request.revision == candidate for request in played.requests)
+    played.claim(not reached, f"none of {len(played.requests)} requests reached {candidate}", f"{reached} did")
+    shares = {seen.stage(name).get("share", 0) for seen in played.seen for name in STAGES}
+    played.claim(shares <= {0}, "its share was 0 in every stage all the time", f"shares {sorted(shares)}")
+
+
+def play_rollback(stage: Stage, played: Played) -> None:
+    """Act three: a candidate that passed the gate turns slow in finerank, and is taken back by the operator itself."""
+    with Act(stage, played, "relevance") as act:
+        minutes = stage.profile.minutes
+        what = "finerank gives the candidate a share"
+        started = act.recorder.wait(
+            lambda seen: seen.stage("finerank").get("share", 0) > 0 or seen.record(1) is not None, 60 * minutes, what
+        )
+        if started.record(1) is None:
+            slow_down(stage.site, f"{played.release}-r0001")
+        act.finish_cycle(1)
+    claim_rolled_back(played)
+
+
+def claim_rolled_back(played: Played) -> None:
+    """What must be true of a rollback."""
+    verdict, outcome = played.gate.get("verdict"), played.record.get("outcome")
+    played.claim(verdict == "Pass", "the gate passed the candidate", f"{verdict}: {played.gate.get('reason')}")
+    message = played.record.get("message", "")
+    text = f"the operator rolled back by itself: {message}"
+    played.claim(outcome == OUTCOME_ROLLED_BACK, text, f"{outcome}: {message}")
+    finerank = [seen.stage("finerank").get("share", 0) for seen in played.seen]
+    played.claim(max(finerank) > 0 and finerank[-1] == 0, f"finerank went from {max(finerank)} % back to 0 %")
+    others = {seen.stage(name).get("share", 0) for seen in played.seen for name in ("rawrank", "recall")}
+    played.claim(others <= {0}, "rawrank and recall never saw the candidate", f"shares {sorted(others)}")
+    untouched = [request for request in played.requests if request.stage != "finerank"]
+    failed = [request for request in untouched if request.status != 200]
+    text = f"0 of {len(untouched)} requests of the other stages failed"
+    played.claim(not failed, text, f"{len(failed)} failed, the first: {failed[0].problem}" if failed else "")
+    back = max((seen.at for seen in played.seen if seen.stage("finerank").get("share", 0) > 0), default=0.0)
+    after = [request for request in played.requests if request.at > back + TIMEOUT_SECONDS]
+    wrong = [request for request in after if request.status != 200 or request.revision == f"r{played.cycle:04d}"]
+    played.claim(not wrong, f"afterwards the incumbent answered all {len(after)} requests", f"{len(wrong)} it did not")
+
+
+ACTS: Final = {1: play_promotion, 2: play_rejection, 3: play_rollback}
+
+
+def new_act(number: int) -> Played:
+    """An act that is about to begin."""
+    title, release = {
+        1: ("trained, judged, promoted under traffic", "shop"),
+        2: ("a flawed reward is exploited, and refused", "shop-flawed"),
+        3: ("slow in finerank, rolled back", "shop-slow"),
+    }[number]
+    return Played(number, title, release, time.time())

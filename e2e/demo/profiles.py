@@ -1,0 +1,79 @@
+"""What differs between the demo's two models: prompt, size of a phase, load. Data only.
+
+The figures were found by trials on the shop collection; the gate's settings are the defaults for both.
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+
+@dataclass(frozen=True)
+class Profile:
+    """One model and how the demo trains and serves it."""
+
+    model: str
+    bootstrap: str
+    template: str
+    phases: int
+    queries: int
+    samples: int
+    temperature: float
+    max_tokens: int
+    learning_rate: float
+    pairs_per_step: int
+    epochs: int
+    flaw: str
+    """The planted flaw of act two, KIND:STRENGTH."""
+    rate: float
+    """Requests per second and stage that the client sends."""
+    share_requests: int
+    """Requests that verify a share."""
+    analysis_requests: int
+    """Requests that the candidate must have answered before the limits are judged."""
+    max_latency: int
+    """Limit of the candidate's p95, in ms; two cores also train."""
+    minutes: int
+    """Longest that one cycle may take before the demo gives up."""
+
+
+TINY: Final = Profile(
+    model="tiny",
+    bootstrap="BaseModel",
+    template="{query} =>",
+    phases=2,
+    queries=48,
+    samples=8,
+    temperature=1.0,
+    max_tokens=24,
+    learning_rate=5e-4,
+    pairs_per_step=8,
+    epochs=1,
+    flaw="length:0.1",
+    rate=2.0,
+    share_requests=30,
+    analysis_requests=10,
+    max_latency=2000,
+    minutes=15,
+)
+
+SMOLLM2: Final = Profile(
+    model="smollm2",
+    bootstrap="BaseModel",
+    template="{query} =>",
+    phases=2,
+    queries=24,
+    samples=8,
+    temperature=0.9,
+    max_tokens=24,
+    learning_rate=1e-5,
+    pairs_per_step=8,
+    epochs=1,
+    flaw="length:0.1",
+    rate=0.5,
+    share_requests=20,
+    analysis_requests=5,
+    max_latency=4000,
+    minutes=25,
+)
+
+PROFILES: Final = {profile.model: profile for profile in (TINY, SMOLLM2)}
