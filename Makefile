@@ -1,7 +1,7 @@
 # `make` lists the targets. Everything that is needed is installed below .venv and the cache (REWRITER_CACHE).
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help venv check format unit test ml integration e2e demo crds cluster-up cluster-down images clean
+.PHONY: help venv check format unit test ml integration e2e demo crds docs cluster-up cluster-down images clean
 
 VENV := .venv
 PY := $(VENV)/bin/python
@@ -41,14 +41,18 @@ check: venv ## ruff, mypy --strict, import contracts, generated files
 	$(VENV)/bin/mypy operator/rewriter_contract operator/rewriter_operator trainer_image/rewriter_trainer \
 		sampler_image/rewriter_sampler e2e
 	$(VENV)/bin/lint-imports --no-cache
-	@$(MAKE) --no-print-directory crds
-	@git diff --exit-code --stat crds || { echo "crds/ is not what the models say: commit the output of 'make crds'"; exit 1; }
+	@$(MAKE) --no-print-directory crds docs
+	@git diff --exit-code --stat crds docs/architecture.md \
+		|| { echo "generated files are not what the code says: commit the output of 'make crds docs'"; exit 1; }
 
 format: venv ## let ruff format and fix
 	$(VENV)/bin/ruff check --fix --quiet $(CODE); $(VENV)/bin/ruff format --quiet $(CODE)
 
 crds: venv ## generate crds/ from the pydantic models
 	@$(PY) -m rewriter_operator.api.crd crds
+
+docs: venv ## draw the state diagram of docs/architecture.md from the table
+	@$(PY) -m e2e.draw_states
 
 images: venv ## build the container images (VARIANT=cpu or cuda)
 	$(PY) -m e2e.cluster.images build --variant $(or $(VARIANT),cpu)
