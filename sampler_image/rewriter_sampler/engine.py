@@ -17,6 +17,10 @@ from rewriter_contract.messages import EngineConfig
 from rewriter_sampler.drawing import Completion, Draw, Drawn, EngineError, PromptTooLong
 
 
+PREFILL_TOKENS = 2048
+"""Prompt tokens in one step; at least one whole prompt."""
+
+
 class Engine:
     """One model in memory.
 
@@ -165,6 +169,8 @@ def _build(config: EngineConfig, directory: Path, sequences: int) -> Any:
         "gpu_memory_utilization": config.gpu_memory_utilization,
         "enforce_eager": on_cpu,  # on a CPU, compiling costs minutes and gains little
         "enable_prefix_caching": True,  # all prompts share the template's beginning
+        "enable_chunked_prefill": not on_cpu,  # a seeded draw whose prompt is cut in two kills the engine on a CPU
+        "max_num_batched_tokens": max(PREFILL_TOKENS, config.max_length),
         "disable_log_stats": True,
     }
     return LLMEngine.from_engine_args(EngineArgs(**options))
