@@ -54,7 +54,8 @@ TRANSITIONS: Final[Mapping[State, Mapping[Event, State]]] = {
         **_stops_to(State.WITHDRAWING),
     },
     State.BAKING: {Event.BAKED: State.PROMOTING, Event.DEGRADED: State.WITHDRAWING, **_stops_to(State.WITHDRAWING)},
-    State.PROMOTING: {Event.RECORDED: State.IDLE, **_stops_to(State.WITHDRAWING)},
+    # No way back from here: the volume may already name the candidate as what serves.
+    State.PROMOTING: {Event.RECORDED: State.IDLE},
     State.WITHDRAWING: {Event.WITHDRAWN: State.IDLE},
 }
 
