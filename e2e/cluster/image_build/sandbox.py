@@ -48,7 +48,7 @@ def run(name: str, command: Sequence[str], binds: Sequence[str] = ()) -> int:
     if not isinstance(tool, Buildah):
         raise ClusterError("the sandbox opens images of buildah: set CONTAINER_TOOL=buildah (Docker has `docker run`)")
     reference = build([name])[name]
-    environment = json.loads(tool.output("inspect", "--type=image", "--format={{json .OCIv1.Config.Env}}", reference))
+    environment = json.loads(tool.output("inspect", "--type=image", reference))["OCIv1"]["config"]["Env"]
     container = tool.output("from", "--pull-never", reference)
     try:
         root = tool.output("mount", container)
