@@ -6,9 +6,10 @@ host that nobody configured), never read without a limit, and never wait without
 
 import http.client
 import json
+import queue
 import random
-import threading
 import time
+import weakref
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any, Final
@@ -29,7 +30,7 @@ class CallFailed(Exception):
 
 @dataclass
 class Service:
-    """A URL that answers JSON POSTs. Safe to use from several threads: each has a connection of its own."""
+    """A URL that answers JSON POSTs. Safe to use from several threads; idle connections end with this object."""
 
     url: str
     timeout: float
@@ -37,13 +38,14 @@ class Service:
     attempts: int = 4
     backoff: float = 0.25
     """Seconds before the second attempt; doubles, with jitter so that many samplers do not return in step."""
-    _local: threading.local = field(default_factory=threading.local, repr=False)
+    _idle: queue.SimpleQueue[http.client.HTTPConnection] = field(default_factory=queue.SimpleQueue, repr=False)
 
     def __post_init__(self) -> None:
         parts = urlsplit(self.url)
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise ValueError(f"service URL {self.url!r}: must be http://host[:port]/path or https://...")
         self._parts = parts
+        weakref.finalize(self, _close_all, self._idle)
 
     def post(self, body: Any) -> Any:
         """The JSON value that the service answers to `body`. NaN and infinities come back as floats.
@@ -69,12 +71,13 @@ class Service:
             response = connection.getresponse()
             answer = _read(connection, response, deadline)
         except (OSError, http.client.HTTPException) as error:
-            self._drop()
+            connection.close()
             reason = "Timeout" if isinstance(error, TimeoutError) else "Unreachable"
             raise CallFailed(reason, f"{self.url}: {type(error).__name__} {error}", retryable=True) from error
         except CallFailed:
-            self._drop()  # bytes of this answer may be left on the connection
+            connection.close()  # bytes of this answer may be left on the connection
             raise
+        self._idle.put(connection)
         if response.status != HTTPStatus.OK:
             retryable = response.status >= 500 or response.status in RETRYABLE
             text = answer[:200].decode(errors="replace")
@@ -89,20 +92,20 @@ class Service:
         return (self._parts.path or "/") + query
 
     def _connection(self) -> http.client.HTTPConnection:
-        connection: http.client.HTTPConnection | None = getattr(self._local, "connection", None)
-        if connection is None:
+        """An idle connection, or a new one."""
+        try:
+            connection = self._idle.get_nowait()
+        except queue.Empty:
             kind = http.client.HTTPSConnection if self._parts.scheme == "https" else http.client.HTTPConnection
-            connection = kind(self._parts.hostname or "", self._parts.port, timeout=self.timeout)
-            self._local.connection = connection
+            return kind(self._parts.hostname or "", self._parts.port, timeout=self.timeout)
         if connection.sock is not None:
             connection.sock.settimeout(self.timeout)  # the last answer's reading shortened it
         return connection
 
-    def _drop(self) -> None:
-        connection = getattr(self._local, "connection", None)
-        if connection is not None:
-            connection.close()
-            self._local.connection = None
+
+def _close_all(idle: "queue.SimpleQueue[http.client.HTTPConnection]") -> None:
+    while not idle.empty():
+        idle.get_nowait().close()
 
 
 def _read(connection: http.client.HTTPConnection, response: http.client.HTTPResponse, deadline: float) -> bytes:
@@ -123,4 +126,5 @@ def _read(connection: http.client.HTTPConnection, response: http.client.HTTPResp
         pieces.append(piece)
     if response.length:  # closed before Content-Length was reached
         raise http.client.IncompleteRead(b"", response.length)
+    response.close()  # read1 does not at the end of the body; an open response would block the next request
     return b"".join(pieces)
