@@ -123,8 +123,10 @@ def _drained(world: World, status: RewriterReleaseStatus) -> RewriterReleaseStat
     """Remember since when serving pods are superfluous; they are removed only after the drain time."""
     after = _with_status(world, status)
     wanted_revisions = {item.revision for item in wanted(after) if isinstance(item, WantedServing)}
-    surplus = any(
-        child.kind == "Deployment" and child.role is Role.SERVING and child.cycle not in wanted_revisions
+    surplus = any(  # Services too: a Deployment that is gone must not end the drain before its Service went
+        child.kind in ("Deployment", "Service")
+        and child.role is Role.SERVING
+        and child.cycle not in wanted_revisions
         for child in world.children
     )
     if surplus and not status.draining_since:
