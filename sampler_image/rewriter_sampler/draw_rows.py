@@ -11,7 +11,6 @@ from concurrent.futures import Future, wait
 from dataclasses import dataclass
 
 from rewriter_contract.messages import DataRow, GenerationConfig
-
 from rewriter_sampler.drawing import Completion, Draw, Drawn, PromptTooLong
 from rewriter_sampler.engine_thread import EngineThread
 from rewriter_sampler.prompts import Prompts

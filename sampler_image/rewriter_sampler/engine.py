@@ -13,9 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from rewriter_contract.messages import EngineConfig
-
 from rewriter_sampler.drawing import Completion, Draw, Drawn, EngineError, PromptTooLong
-
 
 PREFILL_TOKENS = 2048
 """Prompt tokens in one step; at least one whole prompt."""

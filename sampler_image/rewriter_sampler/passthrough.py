@@ -11,7 +11,6 @@ import sys
 
 from rewriter_contract.agent import boot_id
 from rewriter_contract.messages import PASSTHROUGH, LoadState
-
 from rewriter_sampler.rewrite_api import Condition, RewriteApi, Rewrites
 from rewriter_sampler.serving_process import run_until_stopped
 from rewriter_sampler.settings import BadSettings, pod_settings

@@ -22,7 +22,6 @@ from rewriter_contract.agent import Refused, WorkFailed, boot_id
 from rewriter_contract.messages import LoadState, SamplerState, WeightsOrder, WeightsRef
 from rewriter_contract.volume import OutsideVolume, resolve, weights_dir
 from rewriter_contract.weights import Manifest, WeightsRefused, verify
-
 from rewriter_sampler import canary
 from rewriter_sampler.drawing import EngineError
 from rewriter_sampler.engine_thread import DrawingEngine, EngineThread

@@ -15,6 +15,7 @@ from typing import Any, Protocol
 from aiohttp import web
 from prometheus_client import generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
+
 from rewriter_contract import wire
 from rewriter_contract.messages import (
     STAGE_HEADER,
@@ -25,7 +26,6 @@ from rewriter_contract.messages import (
     ServingStats,
     WeightsRef,
 )
-
 from rewriter_sampler.stage_counters import UNKNOWN_STAGE, Answer, Counters
 
 MAX_QUERY_CHARS = 1024

@@ -28,7 +28,6 @@ from rewriter_contract.selection import read_requests, select
 from rewriter_contract.shards import write_shard
 from rewriter_contract.text import is_copy, normalise
 from rewriter_contract.volume import resolve
-
 from rewriter_sampler.corpus import read_documents
 from rewriter_sampler.draw_rows import DrawnRow, draw_rows
 from rewriter_sampler.prompts import Prompts, rewrite_of

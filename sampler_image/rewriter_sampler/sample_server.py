@@ -18,6 +18,7 @@ from typing import Any
 
 from prometheus_client import generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
+
 from rewriter_contract import agent, wire
 from rewriter_contract.agent import Progress, Refused, Reply, Route, Work, WorkFailed, WorkTable
 from rewriter_contract.messages import (
@@ -35,7 +36,6 @@ from rewriter_contract.messages import (
 from rewriter_contract.shards import ShardError
 from rewriter_contract.volume import OutsideVolume, evidence_file, report_file, resolve
 from rewriter_contract.weights import file_sha256
-
 from rewriter_sampler import evidence, report
 from rewriter_sampler.corpus import CorpusRefused
 from rewriter_sampler.draw_rows import draw_rows

@@ -21,7 +21,6 @@ from rewriter_contract.messages import EngineConfig, LoadState, Rewrite, Serving
 from rewriter_contract.text import is_copy, normalise
 from rewriter_contract.volume import OutsideVolume, resolve, weights_dir
 from rewriter_contract.weights import Manifest, WeightsRefused, verify
-
 from rewriter_sampler import canary
 from rewriter_sampler.drawing import Completion, Draw, Drawn, EngineError, PromptTooLong
 from rewriter_sampler.engine import Engine

@@ -11,6 +11,7 @@ from itertools import accumulate
 from prometheus_client import CollectorRegistry
 from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
+
 from rewriter_contract.messages import LATENCY_BUCKETS_MS, STAGES, StageCounters
 
 UNKNOWN_STAGE = "unknown"
