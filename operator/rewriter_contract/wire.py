@@ -7,6 +7,7 @@ serve something that nobody asked for. Fields are snake_case in Python and camel
 
 import dataclasses
 import json
+import math
 import types
 from enum import StrEnum
 from functools import cache
@@ -114,6 +115,8 @@ def _read_dataclass(kind: type, data: dict[str, Any], path: str) -> Any:
 def _read_scalar(kind: Any, data: Any, path: str) -> Any:
     if kind is float and isinstance(data, int) and not isinstance(data, bool):
         return float(data)
+    if isinstance(data, float) and not math.isfinite(data):  # Python's JSON reads NaN; every comparison with it is False
+        raise WireError(f"{path}: got {data}; must be a finite number")
     if isinstance(kind, type) and issubclass(kind, StrEnum):
         try:
             return kind(data)
