@@ -108,7 +108,8 @@ class Cycle(ApiModel):
     attempt: Annotated[int, Field(ge=1)] = 1
     """Of the prepare pod."""
     attempt_at: float = 0
-    fusion_digest: str = ""
+    fusion: Annotated[str, Field(max_length=4096)] = ""
+    """The fusion's constants as JSON, as they were when the cycle was prepared: its reward stays what it was."""
     reward_revision: str = ""
     relevance_model: Annotated[str, Field(max_length=256)] = ""
     data_digests: Annotated[dict[str, str], Field(max_length=8)] = {}

@@ -172,7 +172,7 @@ def read_fusion(text: str, key: str) -> Fusion:
             return Fusion(problem=f"{key}.stages.{term.stage}: b must be above 0, a and gamma not below 0")
     if not terms:
         return Fusion(problem=f"{key}.stages: must name at least one stage")
-    return Fusion(terms=terms, digest=wire.dumps(terms))
+    return Fusion(terms=terms)
 
 
 def _token(objects: Iterable[dict[str, Any]]) -> str:

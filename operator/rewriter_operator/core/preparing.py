@@ -21,6 +21,9 @@ from rewriter_operator.core.world import Role, World
 RETRY_SECONDS = 20
 """Between two prepare pods: what was missing may have come, and 60 s is what users are promised."""
 
+MAX_FUSION = 4096
+"""Characters of the fusion's constants, which are kept in status for the whole cycle."""
+
 
 @dataclass(frozen=True)
 class Refusal:
@@ -53,6 +56,9 @@ def refusal(world: World) -> Refusal | None:
         return Refusal(Reason.FUSION_MISSING, message)
     if world.fusion.problem:
         return Refusal(Reason.FUSION_INVALID, f"spec.reward.fusion: {world.fusion.problem}")
+    if len(wire.dumps(world.fusion.terms)) > MAX_FUSION:
+        message = f"spec.reward.fusion: the constants take more than {MAX_FUSION} characters; name fewer stages"
+        return Refusal(Reason.FUSION_INVALID, message)
     return None
 
 
@@ -97,7 +103,7 @@ def prepare(world: World) -> Step:
     from_incumbent = world.spec.training.start_from == "Incumbent" and incumbent
     prepared = evolve(
         cycle,
-        fusion_digest=world.fusion.digest,
+        fusion=wire.dumps(world.fusion.terms),
         reward_revision=reward_revision(world.spec.reward, world.fusion.terms, answer.relevance_model),
         relevance_model=answer.relevance_model,
         data_digests=answer.data_digests,
@@ -162,6 +168,8 @@ def _result(message: str, exit_code: int | None) -> PrepareResult | Refusal:
     if result.problems:
         text = "; ".join(problem.message for problem in result.problems)
         return Refusal(result.problems[0].reason, text[:1000])
+    if result.base is None or not {"corpus", "train", "gate"} <= result.data_digests.keys():
+        return Refusal("PrepareFailed", "the prepare pod's answer lacks the base model or a data file's digest")
     return result
 
 
@@ -176,7 +184,7 @@ def refused(world: World, status: RewriterReleaseStatus, refusal: Refusal) -> Re
         world.release.generation,
         world.now,
     )
-    return evolve(status, conditions=conditions, message=refusal.message)
+    return evolve(status, conditions=conditions, message=refusal.message[:1024])
 
 
 def _accepted(world: World, status: RewriterReleaseStatus) -> RewriterReleaseStatus:

@@ -4,8 +4,9 @@ Every question is asked of the pods anew, so a pod that restarted is simply told
 files that are already on the volume are found there. This module never sees a tensor.
 """
 
-from rewriter_contract import volume
+from rewriter_contract import volume, wire
 from rewriter_contract.messages import (
+    FusionTerm,
     GenerationConfig,
     LoadState,
     MpoConfig,
@@ -107,8 +108,9 @@ def failed_pod(world: World, role: Role) -> tuple[Removal, ...]:
 def cycle_reward(world: World) -> RewardConfig:
     """The cycle's reward, exactly as it was when the cycle was prepared."""
     cycle = world.status.cycle
-    assert cycle and world.fusion
-    return reward_config(world.spec.reward, world.fusion.terms, cycle.reward_revision, world.release.namespace)
+    assert cycle is not None
+    terms = wire.loads(tuple[FusionTerm, ...], cycle.fusion, "status.cycle.fusion")
+    return reward_config(world.spec.reward, terms, cycle.reward_revision, world.release.namespace)
 
 
 def _sampler(world: World, index: int) -> Pod | None:

@@ -114,7 +114,6 @@ class Fusion:
     """The fusion constants, or why they cannot be used."""
 
     terms: tuple[FusionTerm, ...] = ()
-    digest: str = ""
     problem: str = ""
 
 
