@@ -3,6 +3,7 @@ import math
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from rewriter_sampler.gold import NO_GOLD, SearchClient, SearchFailed, ndcg, recall
 
 from .reward_builder import row, service

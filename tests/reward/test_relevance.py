@@ -2,6 +2,7 @@ import json
 import socket
 
 import pytest
+
 from rewriter_sampler import relevance
 from rewriter_sampler.relevance import RelevanceClient, RelevanceFailed, RelevanceRequest
 from rewriter_sampler.service_call import MAX_RESPONSE_BYTES, CallFailed, Service

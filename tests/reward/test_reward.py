@@ -4,6 +4,7 @@ from dataclasses import replace
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from rewriter_contract.messages import FusionTerm
 from rewriter_sampler.reward import Relevances, Scorer, log_reward, lowest_reward
 

@@ -71,6 +71,8 @@ PLANTED_HACKS: Final = (
     PlantedHack("flatterer", flatterer, (CheckName.NO_REWARD_HACKING, CheckName.GOLD_NDCG)),
 )
 
+PLAIN_REWRITE: Final = "results for this query"
+"""Stands in where the candidate said nothing: a mute candidate must fail for itself, not blind the self-test."""
 COARSE_RESAMPLES: Final = 200
 """Planted effects are gross: rough bounds find them, and the gate stays fast on thousands of queries."""
 COMPARING: Final = (Role.PRIMARY, Role.GUARDRAIL, Role.HACKING_DETECTOR)
@@ -131,14 +133,14 @@ def _flattered(pair: Pair) -> EvidenceRow:
 
 def _rewritten(pair: Pair, change: Callable[[str], str]) -> EvidenceRow:
     """The row with changed texts and their measures made again."""
-    texts = tuple(change(text) for text in pair.candidate.rewrites)
-    before = sum(len(words(text)) for text in pair.candidate.rewrites)
-    ratio = number(pair.candidate.length_ratio)
+    spoken = tuple(text for text in pair.candidate.rewrites if words(text)) or (PLAIN_REWRITE,)
+    texts = tuple(change(text) for text in spoken)
+    growth = sum(len(words(text)) for text in texts) / sum(len(words(text)) for text in spoken)
     return replace(
         _flattered(pair),
         rewrites=texts,
-        length_ratio=ratio * sum(len(words(text)) for text in texts) / before if ratio is not None and before else None,
-        repetition=max((_repetition(text) for text in texts), default=0.0),
+        length_ratio=(number(pair.candidate.length_ratio) or 1.0) * growth,
+        repetition=max(_repetition(text) for text in texts),
     )
 
 

@@ -1,0 +1,181 @@
+"""Evidence and report against real services on loopback and a real directory."""
+
+import hashlib
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rewriter_contract import wire
+from rewriter_contract.agent import Progress, WorkFailed, WorkTable
+from rewriter_contract.messages import (
+    DataRow,
+    EvidenceOrder,
+    GenerationConfig,
+    Selection,
+    WeightsRef,
+    WorkReport,
+    WorkState,
+)
+from rewriter_contract.reports import GateSettings
+from rewriter_contract.shards import ShardError
+from rewriter_contract.volume import evidence_file
+from rewriter_contract.wire import WireError
+from rewriter_operator.core.gate import judge
+from rewriter_sampler import evidence, report
+from rewriter_sampler.gold import Gold
+from rewriter_sampler.reward import Score
+
+from .reward_builder import CORPUS, RunningService, config, honest, row, service
+
+PERSIAN = "\u0646\u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645"  # spelt with a zero-width non-joiner
+QUERIES = [row(id=f"q{i}", query=f"blue shoes {i}", labels={"d1": 2.0}, slice="head") for i in range(40)]
+
+
+def search(body: Any) -> Any:
+    """Ranks the liked document first for every rewrite that says `running`."""
+    return {
+        "results": [
+            ["d1", "d2"] if any("running" in text for text in each["rewrites"]) else ["d2", "d1"]
+            for each in body["requests"]
+        ]
+    }
+
+
+def progress() -> Progress:
+    table = WorkTable()
+    table._reports["key"] = WorkReport(state=WorkState.RUNNING)
+    return Progress(table, "key")
+
+
+def volume(root: Path) -> EvidenceOrder:
+    """Writes data files below `root`; the order of the candidate side over them."""
+    data = "".join(wire.dumps(each) + "\n" for each in QUERIES).encode()
+    (root / "gate.jsonl").write_bytes(data)
+    (root / "corpus.jsonl").write_text(
+        "".join(f'{{"_id": "{key}", "text": "{text}"}}\n' for key, text in CORPUS.items())
+    )
+    return EvidenceOrder(
+        weights=WeightsRef("r0007-p02", "digest"),
+        requests_file="gate.jsonl",
+        requests_sha256=hashlib.sha256(data).hexdigest(),
+        corpus_file="corpus.jsonl",
+        selection=Selection(seed=0),
+        generation=GenerationConfig(n=1, temperature=0.0),
+        reward=config(),
+        search_url="",
+        out=evidence_file(7, "candidate", 0),
+    )
+
+
+def rewrite(rows: list[DataRow], _: GenerationConfig) -> list[list[str]]:
+    return [[f"{each.query} running"] for each in rows]
+
+
+def aimed(order: EvidenceOrder, relevance: RunningService, gold: RunningService) -> EvidenceOrder:
+    return replace(order, reward=replace(order.reward, relevance_url=relevance.url), search_url=gold.url)
+
+
+def test_evidence_measures_both_sides_and_the_gate_reads_it(tmp_path: Path) -> None:
+    order = volume(tmp_path)
+    with service(honest) as relevance, service(search) as gold:
+        order = aimed(order, relevance, gold)
+        done = evidence.run(order, tmp_path, rewrite, progress(), "pod")
+        other = replace(order, weights=None, out=evidence_file(7, "incumbent", 0))
+        evidence.run(other, tmp_path, rewrite, progress(), "pod")
+    ours, theirs = evidence.read_rows(tmp_path, order.out), evidence.read_rows(tmp_path, other.out)
+    assert done.state is WorkState.DONE and done.shard is not None
+    assert (done.shard.rows, done.shard.sha256) == (40, ours.sha256)
+    assert ours.relevance_model == "overlap@1" and theirs.relevance_model == ""
+    assert {(entry.reward, entry.rewrites, entry.length_ratio) for entry in theirs.rows} == {(0.0, (), None)}
+    assert {entry.ndcg10 for entry in ours.rows} == {1.0}
+    assert all((entry.reward or 0) > 0 and (entry.length_ratio or 0) == pytest.approx(4 / 3) for entry in ours.rows)
+    verdict = judge(ours, theirs, GateSettings(resamples=100))
+    assert verdict.verdict == "Pass"
+    report.write(tmp_path, 7, wire.dumps(verdict).encode(), "pod")
+    page = (tmp_path / "cycles/0007/gate/report.html").read_text()
+    assert "blue shoes 0 running" in page and "blue shoes 0</td>" in page
+    assert (tmp_path / "cycles/0007/gate/report.json").read_bytes() == wire.dumps(verdict).encode()
+
+
+def test_finished_evidence_is_kept_and_another_order_replaces_it(tmp_path: Path) -> None:
+    order = volume(tmp_path)
+    with service(honest) as relevance, service(search) as gold:
+        order = aimed(order, relevance, gold)
+        first = evidence.run(order, tmp_path, rewrite, progress(), "pod")
+        calls = len(relevance.bodies)
+        assert evidence.run(order, tmp_path, rewrite, progress(), "pod") == first
+        assert len(relevance.bodies) == calls
+        evidence.run(replace(order, weights=WeightsRef("r0007-p03", "x")), tmp_path, rewrite, progress(), "pod")
+        assert len(relevance.bodies) > calls
+
+
+def test_evidence_without_rewards_fails_instead_of_being_judged(tmp_path: Path) -> None:
+    order = volume(tmp_path)
+    with (
+        service(lambda body: {"model": "m@1", "scores": []}) as relevance,
+        service(search) as gold,
+        pytest.raises(WorkFailed, match="40 of 40 queries"),
+    ):
+        evidence.run(aimed(order, relevance, gold), tmp_path, rewrite, progress(), "pod")
+    with pytest.raises(ShardError, match="order it again"):
+        evidence.read_rows(tmp_path, order.out)
+
+
+@pytest.mark.parametrize(
+    ("query", "text", "clean"),
+    [
+        ("tv", "flat tv", True),
+        ("tv", "", False),
+        ("tv", "...", False),
+        ("tv", "flat\ntv", False),
+        ("tv", "flat\u200btv", False),
+        (PERSIAN, f"{PERSIAN} tv", True),
+        ("tv", "Query: flat tv", False),
+        ("tv", "flat tv <|im_end|>", False),
+        ("tv", "assistant manager jobs", True),
+    ],
+)
+def test_format_is_what_a_user_could_have_typed(query: str, text: str, clean: bool) -> None:
+    assert evidence.is_clean(query, text) is clean
+
+
+def test_measures_of_several_rewrites() -> None:
+    found = evidence.measure(row(), ["Blue Shoes", "boots boots boots blue"], [Score(0.0), Score(0.5)], Gold(0.1, 0.2))
+    assert (found.reward, found.copy, found.repetition, found.length_ratio) == (0.25, False, 0.75, 1.5)
+    assert evidence.measure(row(), ["blue  shoes"], [Score(0.0)], Gold(None, None)).copy
+    assert evidence.measure(row(), ["a", "b"], [Score(0.1), Score(None, "Timeout")], Gold(None, None)).reward is None
+
+
+def test_report_escapes_what_models_and_users_say(tmp_path: Path) -> None:
+    order = volume(tmp_path)
+    evil = '<img src=x onerror="alert(1)">'
+    with service(honest) as relevance, service(search) as gold:
+        order = aimed(order, relevance, gold)
+        for side in ("candidate", "incumbent"):
+            one = replace(order, out=evidence_file(8, side, 0))
+            texts = evil + (" running" if side == "candidate" else "")
+            evidence.run(one, tmp_path, lambda rows, _, texts=texts: [[texts] for _ in rows], progress(), "pod")
+    sides = [evidence.read_rows(tmp_path, evidence_file(8, side, 0)) for side in ("candidate", "incumbent")]
+    verdict = judge(sides[0], sides[1], GateSettings(resamples=50))
+    report.write(tmp_path, 8, wire.dumps(replace(verdict, reason=f"{evil} {verdict.reason}")).encode(), "pod")
+    page = (tmp_path / "cycles/0008/gate/report.html").read_text()
+    assert evil not in page and "&lt;img src=x" in page
+    assert "http://" not in page and "https://" not in page and "<script" not in page
+
+
+def test_report_says_when_the_judged_evidence_is_gone(tmp_path: Path) -> None:
+    order = volume(tmp_path)
+    with service(honest) as relevance, service(search) as gold:
+        evidence.run(aimed(order, relevance, gold), tmp_path, rewrite, progress(), "pod")
+    ours = evidence.read_rows(tmp_path, order.out)
+    verdict = replace(judge(ours, ours, GateSettings(resamples=50)), candidate_sha256="another")
+    report.write(tmp_path, 7, wire.dumps(verdict).encode(), "pod")
+    assert "no longer on the volume" in (tmp_path / "cycles/0007/gate/report.html").read_text()
+
+
+def test_body_that_is_no_report_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(WireError, match="verdict"):
+        report.write(tmp_path, 7, b'{"verdict": "Great"}', "pod")
+    assert not list(tmp_path.iterdir())
