@@ -115,7 +115,7 @@ def _read_dataclass(kind: type, data: dict[str, Any], path: str) -> Any:
 def _read_scalar(kind: Any, data: Any, path: str) -> Any:
     if kind is float and isinstance(data, int) and not isinstance(data, bool):
         return float(data)
-    if isinstance(data, float) and not math.isfinite(data):  # Python's JSON reads NaN; every comparison with it is False
+    if isinstance(data, float) and not math.isfinite(data):  # Python's JSON reads NaN; comparing with it is False
         raise WireError(f"{path}: got {data}; must be a finite number")
     if isinstance(kind, type) and issubclass(kind, StrEnum):
         try:

@@ -28,6 +28,10 @@ def gate(world: World) -> Step:
     assert cycle is not None
     if cycle.gate is not None:
         return _decided(world)
+    deadline = world.spec.training.phase_deadline
+    if world.now - cycle.since > seconds(deadline):
+        message = f"evidence of the {cycle.gate_side} took longer than spec.training.phaseDeadline {deadline}"
+        return broke(world, "EvidenceDeadlineExceeded", message)
     for side in SIDES:
         if side not in world.evidence:
             return _gather(world, side)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Final
 
+from rewriter_operator.api.conditions import Reason
 from rewriter_operator.api.model import evolve
 from rewriter_operator.api.states import State
 from rewriter_operator.api.status import RewriterReleaseStatus, StageStatus
@@ -49,8 +50,9 @@ def idle(world: World) -> Step:
     if spec.suspend:
         return Step(status, wait_seconds=IDLE_SECONDS)
     missing = preparing.refusal(world)
-    if missing and missing.reason.startswith("Invalid"):
+    if missing and missing.reason == Reason.INVALID_SCHEDULE:
         return Step(preparing.refused(world, status, missing), wait_seconds=IDLE_SECONDS)
+    status = preparing.mended(world, status)
     if token and token != status.last_run_token:
         return _start(evolve(status, last_run_token=token), "Requested", digest, now)
     if digest != status.last_spec_digest:
@@ -124,9 +126,7 @@ def _drained(world: World, status: RewriterReleaseStatus) -> RewriterReleaseStat
     after = _with_status(world, status)
     wanted_revisions = {item.revision for item in wanted(after) if isinstance(item, WantedServing)}
     surplus = any(  # Services too: a Deployment that is gone must not end the drain before its Service went
-        child.kind in ("Deployment", "Service")
-        and child.role is Role.SERVING
-        and child.cycle not in wanted_revisions
+        child.kind in ("Deployment", "Service") and child.role is Role.SERVING and child.cycle not in wanted_revisions
         for child in world.children
     )
     if surplus and not status.draining_since:

@@ -18,6 +18,15 @@ from rewriter_operator.core.reward import health_base, reward_revision
 from rewriter_operator.core.states import Event
 from rewriter_operator.core.world import Role, World
 
+_TOLD_BY_API = (
+    Reason.INVALID_SCHEDULE,
+    Reason.CLAIM_MISSING,
+    Reason.CLAIM_NOT_SHARED,
+    Reason.FUSION_MISSING,
+    Reason.FUSION_INVALID,
+)
+"""Reasons of `refusal`."""
+
 RETRY_SECONDS = 20
 """Between two prepare pods: what was missing may have come, and 60 s is what users are promised."""
 
@@ -185,6 +194,14 @@ def refused(world: World, status: RewriterReleaseStatus, refusal: Refusal) -> Re
         world.now,
     )
     return evolve(status, conditions=conditions, message=refusal.message[:1024])
+
+
+def mended(world: World, status: RewriterReleaseStatus) -> RewriterReleaseStatus:
+    """Between cycles: what `refusal` said no to, and does not any more, is accepted without waiting for a cycle."""
+    accepted = next((item for item in status.conditions if item.type == ConditionType.ACCEPTED), None)
+    if accepted and accepted.status == "False" and accepted.reason in _TOLD_BY_API and refusal(world) is None:
+        return _accepted(world, status)
+    return status
 
 
 def _accepted(world: World, status: RewriterReleaseStatus) -> RewriterReleaseStatus:

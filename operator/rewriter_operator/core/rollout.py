@@ -12,7 +12,7 @@ from rewriter_operator.api.status import RewriterReleaseStatus, Serving, StageSt
 from rewriter_operator.core import cycle as cycles
 from rewriter_operator.core.decision import Note, Step, serving_name
 from rewriter_operator.core.states import Event
-from rewriter_operator.core.traffic import Look, crossed_limit, look, share_is_real, snapshot
+from rewriter_operator.core.traffic import Look, crossed_limit, look, percentile_ms, share_is_real, snapshot
 from rewriter_operator.core.world import Role, World
 
 SETTLE_SECONDS = 3
@@ -65,9 +65,15 @@ def bake(world: World) -> Step:
     assert cycle is not None
     stages = [_looked(world, stage) for stage in world.status.stages]
     status = evolve(world.status, stages=stages)
-    if world.now - cycle.since < seconds(world.spec.rollout.bake):
+    over = world.now - cycle.since - seconds(world.spec.rollout.bake)
+    if over < 0:
         return Step(evolve(status, message=f"baking for {world.spec.rollout.bake}"))
-    return Step(cycles.enter(status, Event.BAKED, world.now))
+    doubt = next((why for stage in stages if (why := _doubt(world, stage))), None)
+    if doubt is None:
+        return Step(cycles.enter(status, Event.BAKED, world.now))
+    if over > seconds(world.spec.rollout.verification.timeout):
+        return _stop(world, Event.DEGRADED, "NotVerified", f"bake time is over, but {doubt}")
+    return Step(evolve(status, message=f"bake time is over, but {doubt}"[:1024]))
 
 
 def promote(world: World) -> Step:
@@ -127,6 +133,8 @@ def _advance(world: World, plan: StagePlan, stage: StageStatus) -> StageStatus |
     unmet = [name for name in plan.depends_on if not _is_done(world, name.value)]
     if unmet:
         return evolve(stage, message=f"waits for {', '.join(unmet)}")
+    if not stage.step_at:  # the stage's turn begins now: a pause as its first step is counted from here
+        return evolve(stage, step_at=world.now, message="")
     step = plan.steps[stage.step]
     if step.set_share is not None:
         return _set_share(world, stage, step.set_share)
@@ -156,8 +164,10 @@ def _set_share(world: World, stage: StageStatus, share: int) -> StageStatus | st
         why = f"{stage.name}: the route with share {share} % is not accepted by the gateway"
         return f"{why} within {world.spec.rollout.verification.timeout}" if overdue else evolve(stage, message=why)
     if not stage.counting_since:
-        if world.now - stage.share_at < SETTLE_SECONDS:
-            return stage
+        if overdue:
+            return f"{stage.name}: {_doubt(world, stage)} within {world.spec.rollout.verification.timeout}"
+        if world.now - stage.share_at < SETTLE_SECONDS or not _all_read(world):
+            return stage  # a baseline without some pod would count what that pod answered before
         return evolve(stage, counting_since=world.now, baseline=snapshot(_stats(world), stage.name))
     return _verify(world, stage, overdue)
 
@@ -178,11 +188,18 @@ def _verify(world: World, stage: StageStatus, overdue: bool) -> StageStatus | st
     return evolve(_with_look(world, stage, found), message=numbers if _is_due(world, stage) else stage.message)
 
 
-def _pause(world: World, stage: StageStatus, pause: Pause) -> StageStatus:
+def _pause(world: World, stage: StageStatus, pause: Pause) -> StageStatus | str:
     if pause.duration:
-        if world.now - stage.step_at >= seconds(pause.duration):
+        over = world.now - stage.step_at - seconds(pause.duration)
+        if over < 0:
+            return _looked(world, evolve(stage, message=f"pauses for {pause.duration}"))
+        doubt = _doubt(world, stage)
+        if doubt is None:
             return _next(world, stage, "pause over")
-        return _looked(world, evolve(stage, message=f"pauses for {pause.duration}"))
+        overdue = over > seconds(world.spec.rollout.verification.timeout)
+        return (
+            f"{stage.name}: pause over, but {doubt}" if overdue else evolve(stage, message=f"pause over, but {doubt}")
+        )
     wanted = f"{serving_name(_candidate(world))}/{stage.name}/{stage.step}"
     if world.release.annotations.get(cycles.APPROVE_ANNOTATION) == wanted:
         return _next(world, stage, "approved")
@@ -192,15 +209,15 @@ def _pause(world: World, stage: StageStatus, pause: Pause) -> StageStatus:
 
 def _analyse(world: World, stage: StageStatus, analysis: AnalysisStep) -> StageStatus | str:
     found = seen(world, stage)
-    answered = found.candidate.requests
-    if answered >= max(analysis.min_requests, world.spec.rollout.limits.min_requests):
+    answered, doubt = found.candidate.requests, _doubt(world, stage)
+    if doubt is None and answered >= max(analysis.min_requests, world.spec.rollout.limits.min_requests):
         return _next(world, stage, f"{answered} requests inside every limit")
+    told = f"analysis: {answered} of {analysis.min_requests} requests" + (f"; {doubt}" if doubt else "")
     if world.now - stage.step_at > seconds(analysis.deadline):
         return (
             f"{stage.name}: the candidate answered {answered} requests within {analysis.deadline}, "
-            f"the analysis needs {analysis.min_requests}: Inconclusive"
+            f"the analysis needs {analysis.min_requests}{f' ({doubt})' if doubt else ''}: Inconclusive"
         )
-    told = f"analysis: {answered} of {analysis.min_requests} requests"
     return evolve(_with_look(world, stage, found), message=told if _is_due(world, stage) else stage.message)
 
 
@@ -228,10 +245,23 @@ def _is_done(world: World, name: str) -> bool:
     return any(stage.name == name and stage.step >= len(plans[name].steps) for stage in world.status.stages)
 
 
+def _doubt(world: World, stage: StageStatus) -> str | None:
+    """Why nothing can be concluded from this stage's counters now; None when they are whole."""
+    route = world.route
+    if not (route and route.accepted and route.shares.get(stage.name, 0) == stage.share):
+        return f"the route with share {stage.share} % is not accepted by the gateway"
+    if not _all_read(world):
+        return "not every serving pod tells its counters"
+    candidate = seen(world, stage).candidate
+    if candidate.requests and percentile_ms(candidate, 0.95) is None:
+        return "the candidate's pods tell no latency"
+    return None
+
+
 def _all_read(world: World) -> bool:
     """Whether every pod that answers requests told its counters: a share over some of them proves nothing."""
     pods = [*world.pods(Role.SERVING), *world.pods(Role.PASSTHROUGH)]
-    return all(pod.name in world.stats for pod in pods if pod.ready)
+    return all(pod.name in world.stats for pod in pods if pod.ready and not pod.deleting)
 
 
 def _stats(world: World) -> list[ServingStats]:
