@@ -75,8 +75,7 @@ def run(order: EvidenceOrder, root: Path, generate: Generate, progress: Progress
     if about is not None and done is not None and about.order == order:
         return _report(order, done, [_row(raw) for raw in read_shard(shard, done.sha256)])
     rows = select(read_requests(resolve(root, order.requests_file), order.requests_sha256), order.selection)
-    scorer = Scorer(order.reward, read_documents(resolve(root, order.corpus_file), rows))
-    gatherer = _Gatherer(order, generate, scorer, SearchClient(order.search_url, order.reward.timeout_seconds))
+    gatherer = _gatherer(order, generate, read_documents(resolve(root, order.corpus_file), rows))
     evidence: list[EvidenceRow] = []
     progress.update(done=0, total=len(rows))
     for start in range(0, len(rows), QUERIES_PER_BATCH):
@@ -85,7 +84,7 @@ def run(order: EvidenceOrder, root: Path, generate: Generate, progress: Progress
     _refuse_missing(order, evidence)
     weights = order.weights.version if order.weights else PASSTHROUGH
     done = write_shard(shard, evidence, weights, order.reward.revision, writer)
-    about = EvidenceAbout(order, done.sha256, scorer.relevance_model)
+    about = EvidenceAbout(order, done.sha256, gatherer.scorer.relevance_model)
     replace_file(about_path(shard), wire.dumps(about).encode(), writer)
     return _report(order, done, evidence)
 
@@ -138,6 +137,15 @@ class _Gatherer:
             measure(row, texts, of_row, of_search)
             for (row, texts), of_row, of_search in zip(answered, scores, gold, strict=True)
         ]
+
+
+def _gatherer(order: EvidenceOrder, generate: Generate, documents: dict[str, str]) -> _Gatherer:
+    try:
+        scorer = Scorer(order.reward, documents)
+        search = SearchClient(order.search_url, order.reward.timeout_seconds)
+    except ValueError as error:  # a reward without a finite value, or a URL that is none
+        raise WorkFailed(str(error)) from error
+    return _Gatherer(order, generate, scorer, search)
 
 
 def measure(row: DataRow, rewrites: list[str], scores: list[Score], gold: Gold) -> EvidenceRow:

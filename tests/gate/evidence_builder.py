@@ -6,6 +6,7 @@ from random import Random
 from rewriter_contract.messages import EvidenceRow, EvidenceRows
 
 SYLLABLES = ("ba", "ce", "di", "fo", "gu", "ka", "le", "mi", "no", "pu", "ra", "se")
+WORDS = [a + b + c for a in SYLLABLES for b in SYLLABLES for c in SYLLABLES]
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,9 @@ def both_sides(world: World = World()) -> tuple[EvidenceRows, EvidenceRows]:
 
 def side(rows: list[EvidenceRow], name: str) -> EvidenceRows:
     """One side around its rows."""
-    return EvidenceRows(rows=tuple(rows), sha256=f"sha-{name}", reward_revision="reward-1", relevance_model="minilm@abc")
+    return EvidenceRows(
+        rows=tuple(rows), sha256=f"sha-{name}", reward_revision="reward-1", relevance_model="minilm@abc"
+    )
 
 
 def passthrough(like: EvidenceRows) -> EvidenceRows:
@@ -72,5 +75,4 @@ def passthrough(like: EvidenceRows) -> EvidenceRows:
 
 def phrase(random: Random) -> str:
     """Four different words."""
-    words = [a + b + c for a in SYLLABLES for b in SYLLABLES for c in SYLLABLES]
-    return " ".join(random.sample(words, 4))
+    return " ".join(random.sample(WORDS, 4))
