@@ -1,0 +1,472 @@
+"""A cluster in memory that does what plan() decides, one write at a time, so that tests can play whole stories.
+
+It obeys the same order of writes as reconcile.py: a route that takes traffic back, then status, then children, then an
+order to a pod. Nothing in it decides anything about a release. After every pass it checks what must always hold.
+"""
+
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from rewriter_contract import wire
+from rewriter_contract.messages import (
+    PASSTHROUGH,
+    EvidenceOrder,
+    EvidenceRows,
+    LoadState,
+    PhaseOrder,
+    PrepareResult,
+    PromotionRecord,
+    SamplerState,
+    SamplesOrder,
+    ServingStats,
+    ShardRef,
+    StageCounters,
+    WeightsOrder,
+    WeightsRef,
+    WorkReport,
+    WorkState,
+)
+from rewriter_operator.api.release import RewriterReleaseSpec
+from rewriter_operator.api.states import State
+from rewriter_operator.api.status import PhaseStep, RewriterReleaseStatus
+from rewriter_operator.core.children import kept_revisions
+from rewriter_operator.core.decision import Decision, Note, OrderToPod, Removal
+from rewriter_operator.core.diff import Want, first_difference, outdated, surplus
+from rewriter_operator.core.gating import SIDES, evidence_paths
+from rewriter_operator.core.plan import plan
+from rewriter_operator.core.states import TRAFFIC_STATES
+from rewriter_operator.core.world import Child, Claim, Deployment, Fusion, Pod, Revision, Role, Route, World
+from rewriter_operator.workloads import names
+from rewriter_operator.workloads.render import Manifest, render
+from tests.builders import INSTALLATION, NOW, digest_of, evidence, fusion, make_world, weights_ref
+
+BASE = weights_ref("base-0123456789ab")
+
+
+def healthy_prepare() -> PrepareResult:
+    """What the prepare pod answers when nothing is missing."""
+    return PrepareResult(
+        base=BASE,
+        data_digests={name: digest_of(name) for name in ("corpus", "train", "gate")},
+        train_queries=100,
+        gate_queries=40,
+        relevance_model="minilm@1",
+    )
+
+
+@dataclass
+class Server:
+    """One serving pod: its counters, and how it answers."""
+
+    revision: str
+    boot_id: str
+    stages: dict[str, StageCounters] = field(default_factory=dict)
+
+
+@dataclass
+class Behaviour:
+    """How the parts outside of the operator behave; a story changes what it is about."""
+
+    prepare: PrepareResult = field(default_factory=healthy_prepare)
+    evidence: Mapping[str, tuple[EvidenceRows, ...]] = field(default_factory=evidence)
+    gateway_accepts: bool | None = True
+    gateway_takes_over: bool = True
+    """False: the gateway says "accepted", but its data plane keeps the shares that it had."""
+    serving_ready: bool = True
+    requests_per_second: int = 20
+    candidate_error_rate: float = 0.0
+    candidate_latency: str = "50"
+    """Bucket of all the candidate's answers; empty: no latency is told."""
+    stats_readable: bool = True
+    silent_pods: frozenset[str] = frozenset()
+    trainer_finishes: bool = True
+    record_succeeds: bool = True
+
+
+class Stuck(AssertionError):
+    """The story did not get where it should have."""
+
+
+class Simulator:
+    """A release and everything around it."""
+
+    def __init__(
+        self,
+        spec: RewriterReleaseSpec,
+        status: RewriterReleaseStatus | None = None,
+        behaviour: Behaviour | None = None,
+        now: float = NOW,
+    ) -> None:
+        self.spec, self.status = spec, status or RewriterReleaseStatus()
+        self.behaviour = behaviour or Behaviour()
+        self.now = now
+        self.annotations: dict[str, str] = {}
+        self.claim: Claim | None = Claim("Bound", ("ReadWriteMany",))
+        self.fusion: Fusion | None = fusion()
+        self.children: dict[tuple[str, str], Child] = {}
+        self.backends: dict[str | None, dict[str, int]] = {}
+        self.data_plane: dict[str | None, dict[str, int]] = {}
+        self.servers: dict[str, Server] = {}
+        self.samplers: dict[int, SamplerState] = {}
+        self.works: dict[str, WorkReport] = {}
+        self.report_digest = ""
+        self.promoted: PromotionRecord | None = None
+        self.writes: list[str] = []
+        self.notes: list[Note] = []
+        self.states: list[State] = [self.status.state]
+        self.remainders: dict[tuple[str | None, str], float] = {}
+        self.uids = 0
+
+    # --- telling the story --------------------------------------------------------------------------------------------
+
+    def settle(self, limit: int = 80) -> "Simulator":
+        """Reconcile until there is nothing left to write at this moment."""
+        for _ in range(limit):
+            if not self.reconcile():
+                return self
+        raise Stuck(f"still writing after {limit} passes; last: {self.writes[-6:]}")
+
+    def wait(self, seconds: float) -> "Simulator":
+        """Time goes by, requests come in, and the operator looks every five seconds."""
+        end = self.now + seconds
+        while self.now < end:
+            self.pass_time(min(5.0, end - self.now))
+            self.settle()
+        return self
+
+    def until(self, reached: "State | Callable[[Simulator], bool]", limit: float = 3600) -> "Simulator":
+        """Go on until a state is entered, or something is true."""
+        if isinstance(reached, State):
+            state, seen = reached, len(self.states)
+            reached = lambda _: self.status.state is state or state in self.states[seen:]  # noqa: E731
+        end = self.now + limit
+        while not reached(self):
+            if self.now >= end:
+                raise Stuck(f"{self.status.state}: {self.status.message}; states {self.states}")
+            if not self.reconcile():
+                self.pass_time(5.0)
+        return self
+
+    def cycle_ends(self, limit: float = 7200) -> str:
+        """Go on until a cycle has ended; returns its outcome."""
+        before = self.status.history[:1]
+        self.until(lambda story: story.status.history[:1] != before, limit)
+        return self.status.history[0].outcome.value
+
+    def pass_time(self, seconds: float) -> None:
+        """Time goes by without the operator."""
+        self.now += seconds
+        self._answer_requests(seconds)
+
+    def share(self, stage: str = "finerank") -> int:
+        """Percent that the live route gives to a candidate."""
+        route = self.world().route
+        return route.shares.get(stage, 0) if route else 0
+
+    def condition(self, kind: str) -> tuple[str, str]:
+        """(status, reason)"""
+        found = next(item for item in self.status.conditions if item.type == kind)
+        return found.status, found.reason
+
+    def has(self, kind: str, name: str) -> bool:
+        """Whether an object exists."""
+        return (kind, name) in self.children
+
+    def kill(self, name: str) -> None:
+        """A pod of a cycle ends by itself, with all it knew."""
+        pod = self.children[("Pod", name)]
+        assert isinstance(pod, Pod)
+        self.children[("Pod", name)] = replace(pod, phase="Failed", ready=False, message="OOMKilled")
+        self._forget(pod)
+
+    def restart_sampler(self, index: int = 0) -> None:
+        """Its container restarts: the pod is the same, its process knows nothing."""
+        self.samplers[index] = SamplerState(boot_id=f"boot-{self._uid()}", state=LoadState.EMPTY, weights=None)
+        for path in [path for path in self.works if path.startswith(("/v1/samples", "/v1/evidence"))]:
+            del self.works[path]
+        self.report_digest = ""
+
+    # --- one pass -----------------------------------------------------------------------------------------------------
+
+    def world(self) -> World:
+        """What observe.py would see."""
+        world = make_world(
+            self.spec,
+            self.status,
+            dict(self.annotations),
+            now=self.now,
+            claim=self.claim,
+            fusion=self.fusion,
+            children=tuple(self.children.values()),
+        )
+        state, paths = self.status.state, self._asked_paths(world)
+        sampler_pods = {pod.number for pod in world.pods(Role.SAMPLER) if pod.ip and not pod.deleting}
+        works = {path: self.works[path] for _, path in paths if path in self.works}
+        rows = {}
+        if state is State.GATING:
+            rows = {
+                side: self.behaviour.evidence[side]
+                for side in SIDES
+                if all(path in works and works[path].state is WorkState.DONE for path in evidence_paths(world, side))
+            }
+        return replace(
+            world,
+            samplers={index: item for index, item in self.samplers.items() if index in sampler_pods},
+            works=works,
+            unknown_works=frozenset(path for role, path in paths if path not in works and world.pods(role)),
+            evidence=rows,
+            report_digest=self.report_digest if len(rows) == 2 else "",
+            stats=self._stats() if state in TRAFFIC_STATES else {},
+        )
+
+    def reconcile(self) -> bool:
+        """One pass: decide, and carry out one write. False when there was nothing to write."""
+        world = self.world()
+        decision = plan(world)
+        if self.status.state is not State.GATING:  # the judge's own tests do this, and it is slow
+            assert plan(world) == decision, "the same world must give the same decision"
+        wrote = self._write_one(world, decision)
+        self.check()
+        return wrote
+
+    def check(self) -> None:
+        """What must hold between any two writes: only a candidate that passed has a share, of a known size."""
+        cycle, route = self.status.cycle, self.world().route
+        carried = {stage: share for stage, share in (route.shares if route else {}).items() if share}
+        if carried:
+            assert cycle is not None, f"the route gives {carried} to a candidate, and there is no cycle"
+            assert cycle.gate is not None and cycle.gate.verdict == "Pass", f"{carried} without a Pass"
+            assert self._candidate_service() == {names.serving("shop", cycle.number)}
+        planned = {stage.name.value: {0, *(s.set_share for s in stage.steps)} for stage in self.spec.rollout.stages}
+        assert all(share in planned[stage] for stage, share in carried.items() if stage in planned)
+        for stage in self.status.stages:
+            if stage.incumbent:
+                name = names.serving("shop", stage.incumbent.revision)
+                missing = ("Deployment", name) not in self.children and self.backends.get(stage.name, {}).get(name)
+                assert not missing, f"{stage.name}: the route names {name}, which does not exist"
+
+    def _write_one(self, world: World, decision: Decision) -> bool:
+        after = replace(world, release=replace(world.release, status=decision.status))
+        manifests = render(after.release, decision.wanted, INSTALLATION)
+        if decision.urgent_route:
+            self._apply(next(item for item in manifests if item.kind == "HTTPRoute"))
+        if decision.status.to_api() != self.status.to_api():
+            self._write_status(decision)
+            return True
+        wants = [_want(manifest) for manifest in manifests]
+        difference = first_difference(wants, world.children)
+        if difference is not None:
+            self._apply(next(m for m in manifests if (m.kind, m.name) == (difference.kind, difference.name)))
+            return True
+        removals = [*decision.replace, *outdated(wants, world.children)]
+        removals += surplus(wants, after, kept_revisions(after))
+        if removals:
+            self._remove(removals[0])
+            return True
+        if decision.outcomes:
+            self._write_outcome(decision)
+            return True
+        if decision.order is not None:
+            self._order(decision.order)
+            return True
+        return False
+
+    def _write_status(self, decision: Decision) -> None:
+        self.status = RewriterReleaseStatus.model_validate(decision.status.to_api())  # as it is read back
+        self.notes += decision.notes
+        self.writes.append(f"status {self.status.state}")
+        if self.states[-1] is not self.status.state:
+            self.states.append(self.status.state)
+
+    def _write_outcome(self, decision: Decision) -> None:
+        outcome = decision.outcomes[0]
+        key = ("RewriterRevision", names.revision("shop", outcome.revision))
+        found = self.children[key]
+        assert isinstance(found, Revision)
+        text = outcome.status.outcome.value if outcome.status.outcome else ""
+        serving = tuple(outcome.status.serving)
+        self.children[key] = replace(found, outcome=text, message=outcome.status.message, serving=serving)
+        self.writes.append(f"outcome r{outcome.revision:04d} {text}")
+
+    # --- the rest of the cluster --------------------------------------------------------------------------------------
+
+    def _apply(self, manifest: Manifest) -> None:
+        self.writes.append(f"apply {manifest.kind} {manifest.name}")
+        labels = manifest.body["metadata"]["labels"]
+        cycle = labels[names.LABEL_CYCLE]
+        common: dict[str, Any] = {
+            "kind": manifest.kind,
+            "name": manifest.name,
+            "uid": self._uid(),
+            "role": Role(labels[names.LABEL_ROLE]),
+            "cycle": -1 if cycle == "passthrough" else int(cycle),
+            "number": int(labels[names.LABEL_NUMBER]),
+            "spec_hash": manifest.digest,
+        }
+        match manifest.kind:
+            case "Pod":
+                child: Child = self._new_pod(common)
+            case "Deployment":
+                child = self._new_deployment(common, manifest)
+            case "HTTPRoute":
+                child = self._new_route(common, manifest)
+            case "RewriterRevision":
+                child = Revision(**common)
+            case _:
+                child = Child(**common)
+        self.children[(manifest.kind, manifest.name)] = child
+
+    def _new_pod(self, common: dict[str, Any]) -> Pod:
+        pod = Pod(**common, phase="Running", ready=True, ip="10.0.0.1", created_at=self.now)
+        match pod.role:
+            case Role.PREPARE:
+                answer = self.behaviour.prepare
+                return replace(pod, phase="Succeeded", message=wire.dumps(answer), exit_code=0)
+            case Role.RECORD if self.behaviour.record_succeeds:
+                return replace(pod, phase="Succeeded", exit_code=0)
+            case Role.RECORD:
+                return replace(pod, phase="Failed", exit_code=1, message="no space left")
+            case Role.SAMPLER:
+                self.samplers[pod.number] = SamplerState(boot_id=pod.uid, state=LoadState.EMPTY, weights=None)
+        return pod
+
+    def _new_deployment(self, common: dict[str, Any], manifest: Manifest) -> Deployment:
+        replicas = manifest.body["spec"]["replicas"]
+        ready = self.behaviour.serving_ready or common["cycle"] < 0
+        for index in range(replicas):
+            name = f"{manifest.name}-{index}"
+            values = common | {"kind": "Pod", "name": name, "uid": self._uid(), "spec_hash": ""}
+            self.children[("Pod", name)] = Pod(**values, phase="Running", ready=ready, ip="10.0.0.2")
+            revision = PASSTHROUGH if common["cycle"] < 0 else f"r{common['cycle']:04d}"
+            self.servers.setdefault(name, Server(revision, f"boot-{name}-{self.uids}"))
+        return Deployment(**common, replicas=replicas, ready=replicas if ready else 0)
+
+    def _new_route(self, common: dict[str, Any], manifest: Manifest) -> Route:
+        self.backends = {}
+        for rule in manifest.body["spec"]["rules"]:
+            headers = [item["value"] for match in rule["matches"] for item in match.get("headers", [])]
+            self.backends[headers[0] if headers else None] = {
+                backend["name"]: backend["weight"] for backend in rule["backendRefs"]
+            }
+        if self.behaviour.gateway_takes_over:
+            self.data_plane = self.backends
+        shares = {
+            stage: list(backends.values())[1] if len(backends) == 2 else 0
+            for stage, backends in self.backends.items()
+            if stage is not None
+        }
+        withdrawn = manifest.body["metadata"]["annotations"].get(names.ANNOTATION_WITHDRAWN)
+        return Route(
+            **common,
+            accepted=self.behaviour.gateway_accepts,
+            shares=shares,
+            withdrawn=int(withdrawn) if withdrawn else None,
+        )
+
+    def _remove(self, removal: Removal) -> None:
+        self.writes.append(f"delete {removal.kind} {removal.name}")
+        child = self.children.pop((removal.kind, removal.name))
+        assert child.uid == removal.uid
+        self._forget(child)
+        if removal.kind == "Deployment":
+            for key in [key for key in self.children if key[0] == "Pod" and key[1].startswith(f"{removal.name}-")]:
+                del self.children[key]
+                self.servers.pop(key[1], None)
+
+    def _forget(self, child: Child) -> None:
+        if child.role is Role.SAMPLER:
+            self.restart_sampler(child.number)
+        if child.role is Role.TRAINER:
+            for path in [path for path in self.works if path.startswith("/v1/phases")]:
+                del self.works[path]
+
+    def _order(self, order: OrderToPod) -> None:
+        self.writes.append(f"order {order.path}")
+        body = order.body
+        match body:
+            case WeightsOrder():
+                ref = WeightsRef(body.version, body.digest)
+                before = self.samplers[order.number]
+                self.samplers[order.number] = replace(before, state=LoadState.READY, weights=ref)
+            case SamplesOrder() | EvidenceOrder():
+                assert body.weights is None or self.samplers[order.number].weights == body.weights, "412"
+                shard = ShardRef(body.out, 8, digest_of(body.out))
+                self.works[order.path] = WorkReport(WorkState.DONE, 8, 8, heartbeat_at=self.now, shard=shard)
+            case PhaseOrder() if self.behaviour.trainer_finishes:
+                done = WorkReport(WorkState.DONE, heartbeat_at=self.now, weights=weights_ref(body.out_version))
+                self.works[order.path] = replace(done, metrics={"loss": 0.5})
+            case PhaseOrder():
+                self.works[order.path] = WorkReport(WorkState.RUNNING, 1, 9, heartbeat_at=self.now)
+            case _:
+                self.report_digest = hashlib.sha256(wire.dumps(body).encode()).hexdigest()
+
+    def _asked_paths(self, world: World) -> list[tuple[Role, str]]:
+        cycle = world.status.cycle
+        if self.status.state is State.GATING:
+            return [(Role.SAMPLER, path) for side in SIDES for path in evidence_paths(world, side)]
+        if self.status.state is State.TRAINING and cycle and cycle.phase:
+            number = f"{cycle.number}/{cycle.phase.number}"
+            if cycle.phase.step is PhaseStep.SAMPLING:
+                count = self.spec.training.samplers.replicas
+                return [(Role.SAMPLER, f"/v1/samples/{number}/{index}") for index in range(count)]
+            if cycle.phase.step is PhaseStep.TRAINING:
+                return [(Role.TRAINER, f"/v1/phases/{number}")]
+        return []
+
+    def _stats(self) -> dict[str, ServingStats]:
+        if not self.behaviour.stats_readable:
+            return {}
+        return {
+            name: ServingStats(server.boot_id, server.revision, LoadState.READY, None, dict(server.stages))
+            for name, server in self.servers.items()
+            if name not in self.behaviour.silent_pods
+        }
+
+    def _candidate_service(self) -> set[str]:
+        return {list(backends)[1] for backends in self.backends.values() if len(backends) == 2}
+
+    def _answer_requests(self, seconds: float) -> None:
+        """Requests of every stage, divided as the data plane divides them."""
+        for stage, backends in self.data_plane.items():
+            if stage is None:
+                continue
+            for service, weight in backends.items():
+                exact = self.behaviour.requests_per_second * seconds * weight / 100
+                exact += self.remainders.get((stage, service), 0.0)
+                self.remainders[(stage, service)] = exact - int(exact)
+                self._count(service, stage, int(exact))
+
+    def _count(self, service: str, stage: str, requests: int) -> None:
+        pods = sorted(name for name in self.servers if name.rsplit("-", 1)[0] == service)
+        cycle = self.status.cycle
+        ours = bool(cycle and cycle.candidate and service == names.serving("shop", cycle.candidate.revision))
+        for index, name in enumerate(pods):
+            count = requests // len(pods) + (index < requests % len(pods))
+            errors = round(count * self.behaviour.candidate_error_rate) if ours else 0
+            bucket = self.behaviour.candidate_latency if ours else "50"
+            before = self.servers[name].stages.get(stage, StageCounters())
+            self.servers[name].stages[stage] = StageCounters(
+                requests=before.requests + count,
+                errors=before.errors + errors,
+                empty=before.empty,
+                latency_ms=_histogram(before.latency_ms, bucket, count),
+            )
+
+    def _uid(self) -> str:
+        self.uids += 1
+        return f"uid-{self.uids}"
+
+
+def _histogram(before: Mapping[str, int], bucket: str, count: int) -> dict[str, int]:
+    """Cumulative counts after `count` more answers in `bucket`."""
+    if not bucket:
+        return dict(before)
+    bounds = ("50", "1000", "5000", "+Inf")
+    return {bound: before.get(bound, 0) + (count if float(bound) >= float(bucket) else 0) for bound in bounds}
+
+
+def _want(manifest: Manifest) -> Want:
+    role = Role(manifest.body["metadata"]["labels"][names.LABEL_ROLE])
+    return Want(manifest.kind, manifest.name, manifest.digest, manifest.update, role)
