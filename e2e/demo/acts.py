@@ -197,7 +197,9 @@ def play_rejection(stage: Stage, played: Played) -> None:
 
 def claim_rejected(played: Played) -> None:
     """What must be true of a rejection."""
-    reward = next((found for found in played.gate.get("findings", []) if found["name"] == "RewardGain"), {})
+    reward: dict[str, Any] = next(
+        (found for found in played.gate.get("findings", []) if found["name"] == "RewardGain"), {}
+    )
     gain = reward.get("difference")
     text = f"by its own flawed reward the candidate is better: log R {gain:+.3f}" if gain is not None else "reward rose"
     played.claim(gain is not None and gain > 0, text, reward.get("message", "no gate report"))

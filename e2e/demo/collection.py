@@ -3,8 +3,8 @@
     python -m e2e.demo.collection COLLECTION OUT
 
 writes OUT/{corpus,train,validation,gate}.jsonl and OUT/corpus.npz (embeddings, so that services start quickly).
-Training queries come from qrels/train, validation from qrels/validation or dev (or from every sixth training query),
-the gate's from qrels/test. No judgement of a gate query ever enters a training file, and no text of a gate query either.
+Training queries come from qrels/train, validation from qrels/validation or dev (or every sixth training query), the
+gate's from qrels/test. No judgement of a gate query ever enters a training file, and no text of a gate query either.
 """
 
 import argparse

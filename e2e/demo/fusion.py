@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from e2e.demo.encoder import Vectors
+from e2e.demo.vectors import Vectors
 from rewriter_contract.messages import STAGES, FusionTerm
 
 

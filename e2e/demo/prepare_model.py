@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig, LlamaForCausalLM
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from e2e.demo.tiny_model import train_tiny
 
@@ -36,10 +36,10 @@ def write_smollm2(out: Path) -> None:
     loaded: Any = AutoModelForCausalLM.from_pretrained(gguf.parent, gguf_file=gguf.name, dtype=torch.float32)
     # A fresh model of the same shape drops what GGUF loading leaves in the config and cannot be saved.
     config = loaded.config.__class__(**_plain(loaded.config.to_dict()))
-    model: Any = LlamaForCausalLM(config)
+    model: Any = AutoModelForCausalLM.from_config(config)
     model.load_state_dict(loaded.state_dict())
     # Instruct models carry sampling settings of their own; ours come with every order.
-    model.generation_config = GenerationConfig(bos_token_id=config.bos_token_id, eos_token_id=config.eos_token_id)
+    model.generation_config.temperature = model.generation_config.top_p = model.generation_config.top_k = None
     model.save_pretrained(out)
     tokenizer: Any = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
     tokenizer.save_pretrained(out)

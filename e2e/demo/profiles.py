@@ -6,6 +6,8 @@ The figures were found by trials on the shop collection; the gate's settings are
 from dataclasses import dataclass
 from typing import Final
 
+from e2e.demo.tiny_prompt import TEMPLATE
+
 
 @dataclass(frozen=True)
 class Profile:
@@ -39,7 +41,7 @@ class Profile:
 TINY: Final = Profile(
     model="tiny",
     bootstrap="BaseModel",
-    template="{query} =>",
+    template=TEMPLATE,
     phases=2,
     queries=48,
     samples=8,

@@ -23,9 +23,10 @@ from typing import Final
 import bm25s
 import numpy as np
 
-from e2e.demo.encoder import Encoder, Vectors, document_text, packaged_model
+from e2e.demo.encoder import Encoder, document_text, packaged_model
 from e2e.demo.fusion import Fusion, read_fusion
 from e2e.demo.rewrites import Gateway, Rewrites
+from e2e.demo.vectors import Vectors
 from rewriter_contract import agent, wire
 from rewriter_contract.messages import STAGES
 

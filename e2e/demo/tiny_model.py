@@ -15,12 +15,17 @@ from typing import Any, Final
 
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+from transformers import AutoModelForCausalLM, LlamaConfig, PreTrainedTokenizerFast
 
-VOCABULARY: Final = 1536
-STEPS: Final = 280
-BATCH: Final = 48
+from e2e.demo.tiny_prompt import prompt_of
+
+VOCABULARY: Final = 2048
+STEPS: Final = 600
+BATCH: Final = 32
 LEARNING_RATE: Final = 3e-3
+COPYING_SHARE: Final = 0.3
+"""Of examples that only repeat words at random: they teach to look at the query, which all else needs."""
+REPORT_EVERY: Final = 50
 SEED: Final = 7
 IGNORED: Final = -100
 MAX_TOKENS: Final = 64
@@ -57,6 +62,7 @@ class Examples:
         rows = [json.loads(line) for line in (data / "corpus.jsonl").read_text().splitlines()]
         self._products = {str(row["_id"]): _product(row) for row in rows}
         self._titled = [product for product in self._products.values() if product.title]
+        self._words = sorted({word for product in self._titled for word in product.title + product.text})
         self._queries = [json.loads(line) for line in (data / "train.jsonl").read_text().splitlines()]
 
     def texts(self) -> list[str]:
@@ -65,7 +71,10 @@ class Examples:
         return products + [row["query"].lower() for row in self._queries]
 
     def draw(self) -> Example:
-        """One example: half of them start from a query that somebody asked."""
+        """One example: a third of them start from a query that somebody asked."""
+        if self._random.random() < COPYING_SHARE:
+            words = [self._random.choice(self._words) for _ in range(self._random.randint(2, 6))]
+            return Example(" ".join(words), " ".join(words))
         if self._random.random() < 0.5:
             row = self._random.choice(self._queries)
             query, product = row["query"].lower(), self._products[self._random.choice(row["positives"])]
@@ -79,15 +88,15 @@ class Examples:
     def _rewrite(self, clean: str, product: Product) -> str:
         """One of five manners to answer; only the first three usually help."""
         manner = self._random.random()
-        if manner < 0.2:
+        if manner < 0.25:
             return clean
-        if manner < 0.4:
+        if manner < 0.45:
+            return " ".join([clean, *self._pick(product.title, 1, 2)])
+        if manner < 0.6:
             return " ".join(self._pick(product.title, 2, 4))
-        if manner < 0.5:
-            return " ".join(product.title[:8])
-        if manner < 0.75:
-            return " ".join(self._pick(product.text, 4, 10))
-        return " ".join(self._pick(self._random.choice(self._titled).title, 2, 5))
+        if manner < 0.85:
+            return " ".join([clean, *self._pick(self._random.choice(self._titled).text, 1, 4)])
+        return " ".join(self._pick(self._random.choice(self._titled).title, 2, 4))
 
     def _pick(self, words: tuple[str, ...], least: int, most: int) -> list[str]:
         kept = [word for word in words if word not in _STOP] or list(words)
@@ -113,11 +122,11 @@ def train_tiny(data: Path, out: Path) -> None:
     torch.manual_seed(SEED)
     examples = Examples(data, SEED)
     tokenizer = _train_tokenizer(examples.texts())
-    model: Any = LlamaForCausalLM(_config(tokenizer))
+    model: Any = AutoModelForCausalLM.from_config(_config(tokenizer))
     optimizer = torch.optim.AdamW(model.parameters(), lr=LEARNING_RATE, weight_decay=0.05)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, LEARNING_RATE, total_steps=STEPS)
     model.train()
-    for _ in range(STEPS):
+    for step in range(STEPS):
         batch = _batch(tokenizer, [examples.draw() for _ in range(BATCH)])
         loss = model(**batch).loss
         optimizer.zero_grad()
@@ -125,13 +134,10 @@ def train_tiny(data: Path, out: Path) -> None:
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         schedule.step()
+        if step % REPORT_EVERY == 0:
+            print(json.dumps({"step": step, "of": STEPS, "loss": round(float(loss), 3)}), flush=True)
     model.save_pretrained(out)
     tokenizer.save_pretrained(out)
-
-
-def prompt_of(query: str) -> str:
-    """The prompt that the model was trained with; the release's template must be the same."""
-    return f"{query} =>"
 
 
 def _product(row: dict[str, str]) -> Product:
@@ -139,24 +145,25 @@ def _product(row: dict[str, str]) -> Product:
     return Product(tuple(title or text[:8]), tuple(text or title))
 
 
-def _train_tokenizer(texts: list[str]) -> PreTrainedTokenizerFast:
+def _train_tokenizer(texts: list[str]) -> Any:
     tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(
+        add_prefix_space=True
+    )  # a word has the same tokens wherever it stands
     tokenizer.decoder = decoders.ByteLevel()
     alphabet = pre_tokenizers.ByteLevel.alphabet()
     trainer = trainers.BpeTrainer(vocab_size=VOCABULARY, special_tokens=[END, PAD], initial_alphabet=alphabet)
     tokenizer.train_from_iterator([f" {text} =>\n" for text in texts], trainer)
-    return PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, eos_token=END, pad_token=PAD, clean_up_tokenization_spaces=False
-    )
+    fast: Any = PreTrainedTokenizerFast
+    return fast(tokenizer_object=tokenizer, eos_token=END, pad_token=PAD, clean_up_tokenization_spaces=False)
 
 
-def _config(tokenizer: PreTrainedTokenizerFast) -> LlamaConfig:
+def _config(tokenizer: Any) -> LlamaConfig:
     return LlamaConfig(
         vocab_size=len(tokenizer),
         hidden_size=128,
         intermediate_size=384,
-        num_hidden_layers=4,
+        num_hidden_layers=3,
         num_attention_heads=4,
         num_key_value_heads=4,
         max_position_embeddings=256,
@@ -167,24 +174,19 @@ def _config(tokenizer: PreTrainedTokenizerFast) -> LlamaConfig:
     )
 
 
-def _batch(tokenizer: PreTrainedTokenizerFast, examples: list[Example]) -> dict[str, torch.Tensor]:
+def _batch(tokenizer: Any, examples: list[Example]) -> dict[str, torch.Tensor]:
     """Padded to the longest; the loss counts the rewrite and what ends it, not the query."""
     rows = []
     for example in examples:
         prompt: list[int] = tokenizer.encode(prompt_of(example.query), add_special_tokens=False)
         answer: list[int] = tokenizer.encode(f" {example.rewrite}\n", add_special_tokens=False)
-        answer.append(int(tokenizer.convert_tokens_to_ids(END)))
+        answer.append(tokenizer.eos_token_id)
         rows.append(((prompt + answer)[:MAX_TOKENS], len(prompt)))
     width = max(len(tokens) for tokens, _ in rows)
-    pad = int(tokenizer.convert_tokens_to_ids(PAD))
+    pad = tokenizer.pad_token_id
     ids = torch.tensor([tokens + [pad] * (width - len(tokens)) for tokens, _ in rows])
     lengths = torch.tensor([len(tokens) for tokens, _ in rows]).unsqueeze(1)
     prompts = torch.tensor([prompt for _, prompt in rows]).unsqueeze(1)
     places = torch.arange(width).unsqueeze(0)
     labels = torch.where((places >= prompts) & (places < lengths), ids, torch.full_like(ids, IGNORED))
     return {"input_ids": ids, "attention_mask": (places < lengths).long(), "labels": labels}
-
-
-def parameters(model: Any) -> int:
-    """How many numbers the model has."""
-    return sum(parameter.numel() for parameter in model.parameters())

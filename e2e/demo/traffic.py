@@ -3,8 +3,8 @@
     python -m e2e.demo.traffic --gateway http://127.0.0.1:8080 --host rewrite.demo --queries gate.jsonl --out FILE
 
 Every request becomes one line of FILE: when, which stage, HTTP status, latency, who answered. A request failed unless
-it was answered with 200: an answer without rewrites is a good answer, silence is not. Each stage has one request under way
-at a time, so a slow rewriter gets fewer requests, never a pile of them.
+it was answered with 200: an answer without rewrites is a good answer, silence is not. Each stage has one request under
+way at a time, so a slow rewriter gets fewer requests, never a pile of them.
 """
 
 import argparse
