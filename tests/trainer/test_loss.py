@@ -11,6 +11,8 @@ from rewriter_trainer.loss import MpoLoss, PairLogProbs, RunningMean, mpo_loss  
 
 pytestmark = pytest.mark.ml
 
+NO_REWARDS = RunningMean()
+
 
 def sigmoid(x: float) -> float:
     return 1 / (1 + math.exp(-x))
@@ -27,7 +29,7 @@ def log_probs(chosen: list[float], rejected: list[float], tokens: list[int] | No
     )
 
 
-def loss(pairs: PairLogProbs, delta: RunningMean = RunningMean(), **weights: float) -> MpoLoss:
+def loss(pairs: PairLogProbs, delta: RunningMean = NO_REWARDS, **weights: float) -> MpoLoss:
     config = MpoConfig(**({"preference": 0.0, "quality": 0.0, "generation": 0.0, "beta": 0.1} | weights))
     return mpo_loss(pairs, config, delta)
 

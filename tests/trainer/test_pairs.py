@@ -3,6 +3,7 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from rewriter_contract.messages import PairsConfig, Sample, SampleRow
 from rewriter_contract.text import normalise
 from rewriter_trainer.pairs import MAX_FORMAT_FAILURE_SHARE, PairSet, build_pairs, is_format_failure, pair_row
@@ -65,7 +66,7 @@ def test_mu_minus_two_sigma_rejects_the_sample_nearest_to_it_and_not_an_outlier(
 
 
 def test_an_unknown_rejected_at_is_refused_with_its_value() -> None:
-    with pytest.raises(ValueError, match="pairs.rejectedAt is 'median'"):
+    with pytest.raises(ValueError, match=r"pairs\.rejectedAt is 'median'"):
         build_pairs([], PairsConfig(rejected_at="median"))
 
 

@@ -145,7 +145,7 @@ def trained(start_pod: Callable[[], Pod], model_dir: Path) -> tuple[Pod, PhaseOr
 def test_a_phase_learns_from_its_pairs_and_publishes_a_weight_set_that_verifies(
     trained: tuple[Pod, PhaseOrder, WorkReport],
 ) -> None:
-    pod, order, report = trained
+    pod, _, report = trained
     assert (report.state, report.done, report.total) == (WorkState.DONE, 9, 9), report.message
     assert report.weights is not None
     manifest = verify(pod.root / volume.weights_dir("r0001-p01"), report.weights.digest)
@@ -221,7 +221,12 @@ def test_a_new_pod_answers_a_finished_phase_without_training_it_again_and_stops_
 ) -> None:
     first, order, report = trained
     port = free_port()
-    variables = {env.VOLUME_ROOT: str(first.root), env.AGENT_TOKEN: TOKEN, env.AGENT_PORT: str(port), env.POD_UID: "two"}
+    variables = {
+        env.VOLUME_ROOT: str(first.root),
+        env.AGENT_TOKEN: TOKEN,
+        env.AGENT_PORT: str(port),
+        env.POD_UID: "two",
+    }
     with subprocess.Popen([sys.executable, "-m", "rewriter_trainer"], env=os.environ | variables) as process:
         pod = Pod(first.root, port, process)
         wait_healthy(pod)

@@ -8,6 +8,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+
 from rewriter_contract import env, volume, wire
 from rewriter_contract.messages import PrepareOrder, PrepareResult, Problem, PromotionRecord, WeightsRef
 from rewriter_contract.weights import verify
@@ -195,9 +196,7 @@ def test_a_path_that_leaves_the_volume_is_a_problem(
     assert "leaves the volume root" in problem.message
 
 
-def test_a_spec_never_changes_once_its_cycle_has_it(
-    root: Path, services: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_spec_never_changes_once_its_cycle_has_it(root: Path, services: str, monkeypatch: pytest.MonkeyPatch) -> None:
     checked(root, order(services), monkeypatch)
     (problem,) = checked(root, order(services, resolved_spec='{"seed":2}'), monkeypatch).problems
     assert problem.reason == "SpecChanged"

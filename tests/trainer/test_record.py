@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+
 from rewriter_contract import env, volume, wire
 from rewriter_contract.messages import PASSTHROUGH, PromotionRecord, WeightsRef
 from rewriter_contract.weights import manifest_digest

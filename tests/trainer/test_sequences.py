@@ -6,6 +6,8 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+from transformers import AutoModelForCausalLM, AutoTokenizer  # noqa: E402
+
 from rewriter_contract.messages import Sample  # noqa: E402
 from rewriter_trainer.sequences import (  # noqa: E402
     CompletionScorer,
@@ -15,7 +17,6 @@ from rewriter_trainer.sequences import (  # noqa: E402
     completion_ids,
     micro_batches,
 )
-from transformers import AutoModelForCausalLM, AutoTokenizer  # noqa: E402
 
 from .builders import sample  # noqa: E402
 from .tiny_model import make_model  # noqa: E402

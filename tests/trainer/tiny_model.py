@@ -6,11 +6,12 @@ It checks plumbing (files, tokens, gradients), never language. Imports torch: on
 from pathlib import Path
 
 import torch
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
 from rewriter_contract import volume, weights
 from rewriter_contract.messages import WeightsRef
 from rewriter_trainer import canary
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 LINES = [
     "query: wireless headphones\nrewrite: bluetooth headphones without cable\n",

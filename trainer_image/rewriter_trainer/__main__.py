@@ -24,7 +24,6 @@ from typing import Final
 
 from rewriter_contract import agent, env, wire
 from rewriter_contract.messages import PhaseOrder, TrainerState, WorkReport, WorkState
-
 from rewriter_trainer.metrics import render_metrics
 from rewriter_trainer.phase import Job
 from rewriter_trainer.phase_process import run_phase

@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Final
 
 import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
 from rewriter_contract.agent import WorkFailed
 from rewriter_contract.weights import Canary
-from transformers import AutoModelForCausalLM, AutoTokenizer
 
 TEXT: Final = (
     "waterproof trail running shoes size 42 under 100 euro, wireless headphones with noise cancelling, "

@@ -67,7 +67,8 @@ class RequestsFile:
 
 def check_data(root: Path, files: dict[str, str]) -> DataReport:
     """Check the files of all roles (`corpus`, and requests files: `train`, `validation`, `gate`)."""
-    problems, digests, rows = [], {}, {}
+    problems: list[Problem] = []
+    digests, rows = {}, {}
     found: dict[str, Path] = {}
     for role, relative in files.items():
         path = _locate(root, role, relative, problems)
@@ -92,7 +93,9 @@ def read_corpus(path: Path, name: str, problems: list[Problem]) -> set[str]:
     """Ids of all documents; bad lines are added to `problems`."""
     bad, ids = FileProblems(name), set()
     for number, row in _json_rows(path, bad):
-        wrong = [key for key in CORPUS_FIELDS if not isinstance(row.get(key), str)] if isinstance(row, dict) else ["_id"]
+        wrong = (
+            [key for key in CORPUS_FIELDS if not isinstance(row.get(key), str)] if isinstance(row, dict) else ["_id"]
+        )
         if wrong:
             bad.add(number, f"{', '.join(wrong)} must be text; a document is {{_id, title, text}}")
         elif row["_id"] in ids:
@@ -121,7 +124,9 @@ def read_requests(path: Path, name: str, corpus: set[str] | None, problems: list
         ids.add(row.id)
         absent = {*row.positives, *row.negatives, *row.labels} - corpus if corpus is not None else set()
         if absent:
-            unknown.add(number, f"{', '.join(sorted(absent)[:MAX_EXAMPLES])} not in the corpus; add them or remove them")
+            unknown.add(
+                number, f"{', '.join(sorted(absent)[:MAX_EXAMPLES])} not in the corpus; add them or remove them"
+            )
         result.rows += 1
         result.queries.setdefault(normalise(row.query), row.id)
     _refuse_empty(bad, result.rows)

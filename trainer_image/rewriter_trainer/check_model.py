@@ -54,7 +54,9 @@ def check_model(root: Path, model_path: str) -> ModelReport:
         if path.suffix in ALLOWED_SUFFIXES and path.name not in NOT_MODEL and not path.name.startswith(".")
     ]
     return ModelReport(
-        tuple(problems), tuple(path.resolve() for path in kept if path.is_file()), tuple(p.name for p in kept if p.is_file())
+        tuple(problems),
+        tuple(path.resolve() for path in kept if path.is_file()),
+        tuple(p.name for p in kept if p.is_file()),
     )
 
 

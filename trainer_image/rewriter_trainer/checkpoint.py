@@ -15,7 +15,6 @@ from typing import Any, Final
 from rewriter_contract import wire
 from rewriter_contract.agent import WorkFailed
 from rewriter_contract.shards import replace_file, sync_directory
-
 from rewriter_trainer.loss import RunningMean
 
 MARK: Final = "latest.json"

@@ -6,7 +6,6 @@ from pathlib import Path
 
 from rewriter_contract import volume, weights
 from rewriter_contract.messages import PrepareOrder, WeightsRef
-
 from rewriter_trainer import canary
 from rewriter_trainer.check_model import ModelReport
 from rewriter_trainer.publish import program

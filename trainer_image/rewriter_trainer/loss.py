@@ -12,9 +12,10 @@ Everything is computed in float32, whatever the model's dtype.
 from dataclasses import dataclass
 
 import torch
-from rewriter_contract.messages import MpoConfig
 from torch import Tensor
 from torch.nn.functional import logsigmoid
+
+from rewriter_contract.messages import MpoConfig
 
 
 @dataclass(frozen=True)

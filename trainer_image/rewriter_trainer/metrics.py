@@ -1,6 +1,7 @@
 """The trainer's Prometheus metrics: the last ordered phase as gauges. Labels are bounded; names of objects stay out."""
 
 from prometheus_client import CollectorRegistry, Gauge, generate_latest
+
 from rewriter_contract.messages import WorkReport
 
 

@@ -31,10 +31,9 @@ from typing import Any, Final
 
 from rewriter_contract import volume, wire
 from rewriter_contract.agent import WorkFailed
-from rewriter_contract.messages import PhaseOrder, SampleRow, ShardRef, WeightsRef, WorkReport, WorkState
+from rewriter_contract.messages import PhaseOrder, SampleRow, WeightsRef, WorkReport, WorkState
 from rewriter_contract.shards import ShardError, read_done, read_shard, write_shard
 from rewriter_contract.weights import WeightsRefused, manifest_digest, verify
-
 from rewriter_trainer import phase_files
 from rewriter_trainer.pairs import Pair, PairSet, build_pairs
 from rewriter_trainer.progress_lines import ProgressLine, Reporter, take_over_stdout
@@ -212,7 +211,9 @@ def train_phase(job: Job, order: PhaseOrder, report: Reporter, stop: threading.E
                 f"{', '.join(broken)} not finite at step {step + 1} of {len(plan)}; nothing is published, "
                 "lower spec.training.optimizer.learningRate or look at the samples"
             )
-        new_total, new_count = summed([step_delta.total - delta.total, step_delta.count - delta.count] if weight else [0, 0])
+        new_total, new_count = summed(
+            [step_delta.total - delta.total, step_delta.count - delta.count] if weight else [0, 0]
+        )
         delta = RunningMean(delta.total + new_total, delta.count + int(new_count))
         step += 1
         row |= {"delta": delta.value, "tokens_per_s": summed([tokens])[0] / (time.monotonic() - started)}
@@ -273,7 +274,9 @@ def finished_before(job: Job, order: PhaseOrder, order_sha256: str) -> WorkRepor
         return None
     result = phase_files.read_result(job.root, job.cycle, job.phase)
     if result is None or result.order_sha256 != order_sha256:
-        raise WorkFailed(f"weight set {order.out_version} was published by another order; use a new cycle or phase number")
+        raise WorkFailed(
+            f"weight set {order.out_version} was published by another order; use a new cycle or phase number"
+        )
     weights = WeightsRef(version=order.out_version, digest=manifest_digest(directory))
     return WorkReport(state=WorkState.DONE, done=1, total=1, metrics=result.metrics, weights=weights)
 
@@ -301,8 +304,8 @@ def read_samples(job: Job, order: PhaseOrder) -> list[SampleRow]:
 def no_pairs_sentence(pairs: PairSet, order: PhaseOrder) -> str:
     """Why nothing can be learned, with the numbers."""
     return (
-        f"no usable preference pair: {pairs.queries} queries, {pairs.samples} samples, {pairs.missing} without a score, "
-        f"mean log R {pairs.mean_score:.4f}; no query has two distinct finished rewrites whose scores differ by "
+        f"no usable preference pair: {pairs.queries} queries, {pairs.samples} samples, {pairs.missing} without a "
+        f"score, mean log R {pairs.mean_score:.4f}; no query has two distinct finished rewrites whose scores differ by "
         f"{order.pairs.margin}; draw more samples at a higher temperature, or lower the margin"
     )
 
@@ -314,7 +317,7 @@ def write_pairs(job: Job, order: PhaseOrder, pairs: PairSet) -> None:
 
 
 def engine_config(order: PhaseOrder, workers: int) -> dict[str, Any]:
-    """DeepSpeed's configuration: torch's AdamW, whatever accelerator there is, and no learning-rate schedule of its own."""
+    """DeepSpeed's configuration: torch's AdamW on whatever accelerator there is; the loop sets the rate."""
     return {
         "train_micro_batch_size_per_gpu": 1,
         "gradient_accumulation_steps": 1,

@@ -12,12 +12,10 @@ import sys
 import threading
 from collections.abc import Iterable
 from contextlib import suppress
-from pathlib import Path
 
 from rewriter_contract import wire
 from rewriter_contract.agent import Cancelled, Progress, WorkFailed
 from rewriter_contract.messages import PhaseOrder, WorkReport
-
 from rewriter_trainer import phase_files
 from rewriter_trainer.phase import Job
 from rewriter_trainer.progress_lines import ProgressLine
@@ -56,7 +54,12 @@ def command(job: Job, workers: int) -> list[str]:
         launcher = ["-m", "torch.distributed.run", "--nnodes=1", f"--nproc-per-node={workers}"]
         launcher += ["--master-addr=127.0.0.1", "--master-port=29500", "-m"]
     arguments = {"root": job.root, "cycle": job.cycle, "phase": job.phase, "writer": job.writer}
-    return [sys.executable, *launcher, "rewriter_trainer.phase", *(f"--{key}={value}" for key, value in arguments.items())]
+    return [
+        sys.executable,
+        *launcher,
+        "rewriter_trainer.phase",
+        *(f"--{key}={value}" for key, value in arguments.items()),
+    ]
 
 
 def relay(lines: Iterable[str], progress: Progress) -> ProgressLine:
@@ -80,7 +83,7 @@ def relay(lines: Iterable[str], progress: Progress) -> ProgressLine:
 def ending(code: int) -> str:
     """A sentence for a child that ended without an outcome."""
     if code == -signal.SIGKILL:
-        return "the training process was killed (SIGKILL), most likely for want of memory; raise the trainer's memory limit"
+        return "the training process was killed (SIGKILL), most likely for want of memory; raise its memory limit"
     if code < 0:
         return f"the training process died of signal {signal.Signals(-code).name}; see the trainer's log"
     return f"the training process ended with exit code {code} and no result; see the trainer's log"

@@ -18,7 +18,6 @@ from rewriter_contract.agent import WorkFailed
 from rewriter_contract.messages import PrepareOrder, PrepareResult, Problem, PromotionRecord, WeightsRef
 from rewriter_contract.shards import replace_file
 from rewriter_contract.weights import WeightsRefused
-
 from rewriter_trainer import termination
 from rewriter_trainer.check_data import check_data
 from rewriter_trainer.check_model import ModelReport, check_model
@@ -64,8 +63,8 @@ def check_spec(root: Path, order: PrepareOrder) -> list[Problem]:
     if order.cycle == 0 or not path.exists() or path.read_text(encoding="utf-8") == order.resolved_spec:
         return []
     message = (
-        f"{volume.spec_file(order.cycle)} is on the volume with another content: cycle {order.cycle} has run with another "
-        f"spec; start a new cycle, or move {volume.cycle_dir(order.cycle)} away"
+        f"{volume.spec_file(order.cycle)} is on the volume with another content: cycle {order.cycle} has run with "
+        f"another spec; start a new cycle, or move {volume.cycle_dir(order.cycle)} away"
     )
     return [Problem("SpecChanged", message)]
 
@@ -89,13 +88,17 @@ def last_cycle(root: Path) -> int:
     return max((int(name) for name in names if re.fullmatch(r"\d{4,}", name)), default=0)
 
 
-def _import(root: Path, order: PrepareOrder, model: ModelReport, writer: str) -> tuple[WeightsRef | None, list[Problem]]:
+def _import(
+    root: Path, order: PrepareOrder, model: ModelReport, writer: str
+) -> tuple[WeightsRef | None, list[Problem]]:
     from rewriter_trainer.import_base import import_base  # loads torch: only now
 
     try:
         base = import_base(root, order, model, writer)
     except (WorkFailed, WeightsRefused, ValueError, OSError) as error:  # transformers refuses models with these
-        problem = Problem("ModelInvalid", f"{order.model_path}: {type(error).__name__}: {error}; export the model again")
+        problem = Problem(
+            "ModelInvalid", f"{order.model_path}: {type(error).__name__}: {error}; export the model again"
+        )
         _log("import", [problem])
         return None, [problem]
     log.info("import: ok, %s", base.version)

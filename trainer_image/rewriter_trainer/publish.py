@@ -11,7 +11,6 @@ from typing import Any, Final
 
 from rewriter_contract import volume, weights
 from rewriter_contract.messages import PhaseOrder, WeightsRef
-
 from rewriter_trainer import canary
 
 MADE_BY_TRAINING: Final = frozenset({"config.json", "model.safetensors.index.json", volume.MANIFEST})

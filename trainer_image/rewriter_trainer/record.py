@@ -16,7 +16,6 @@ from rewriter_contract import env, volume, wire
 from rewriter_contract.messages import PASSTHROUGH, PromotionRecord, WeightsRef
 from rewriter_contract.shards import replace_file
 from rewriter_contract.weights import manifest_digest
-
 from rewriter_trainer import termination
 
 log = logging.getLogger(__name__)

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from rewriter_contract.messages import Sample
 from torch import Tensor, nn
 
+from rewriter_contract.messages import Sample
 from rewriter_trainer.pairs import Pair
 
 
@@ -111,13 +111,17 @@ class CompletionScorer(nn.Module):
     def forward(self, batch: Batch) -> Tensor:
         """[S] float32: sum over each completion's tokens of log p(token | all before it), in nats."""
         completion_length = batch.completion_mask.shape[1]
-        logits = self.policy(
-            input_ids=batch.input_ids,
-            attention_mask=batch.attention_mask,
-            position_ids=(batch.attention_mask.cumsum(dim=1) - 1).clamp(min=0),
-            logits_to_keep=completion_length + 1,
-            use_cache=False,
-        ).logits[:, :-1].float()
+        logits = (
+            self.policy(
+                input_ids=batch.input_ids,
+                attention_mask=batch.attention_mask,
+                position_ids=(batch.attention_mask.cumsum(dim=1) - 1).clamp(min=0),
+                logits_to_keep=completion_length + 1,
+                use_cache=False,
+            )
+            .logits[:, :-1]
+            .float()
+        )
         targets = batch.input_ids[:, -completion_length:]
         logprobs = logits.gather(2, targets.unsqueeze(2)).squeeze(2) - logits.logsumexp(dim=2)
         return torch.where(batch.completion_mask.bool(), logprobs, 0.0).sum(dim=1)
