@@ -61,24 +61,32 @@ def _not_inferior(what: str, found: Comparison | None, margin: float) -> Measure
 
 
 def gold_follows_reward(evidence: Evidence, limits: Limits) -> Measured:
-    """No reward hacking: where the reward rises for certain, gold does not fall."""
+    """No reward hacking: where the reward rises for certain, gold does not fall for certain.
+
+    Two looks at gold (nDCG and recall) get Holm's correction, so that an honest candidate is accused in at most
+    `alpha` of the gates.
+    """
     reward, ndcg, recall = evidence.reward, evidence.ndcg, evidence.recall
     if reward is None or ndcg is None or recall is None:
         return unknown("reward against gold", "too few comparable rewards or gold values")
-    gold = min((ndcg, recall), key=lambda found: found.difference.high)
-    what = "nDCG@10" if gold is ndcg else "recall@100"
+    looks = (("nDCG@10", ndcg), ("recall@100", recall))
+    flips = evidence.resamples
+    chances = holm([sign_flip_loss(found.differences, flips, evidence.random(f"fall:{what}")) for what, found in looks])
+    chance, (what, gold) = min(
+        zip(chances, looks, strict=True), key=lambda look: (look[0], look[1][1].difference.estimate)
+    )
     numbers = f"log R {reward.difference.estimate:+.4f} (lower bound {reward.difference.low:+.4f})"
+    fall = f"{what} {gold.difference.estimate:+.3f}"
     verdict = Verdict.PASS
     if reward.difference.low <= 0:
-        relation = f"{numbers}: no certain gain that gold would have to follow"
-    elif gold.difference.high < 0:
-        verdict, relation = Verdict.FAIL, f"{numbers} while {what} fell: upper bound {gold.difference.high:+.3f} < 0"
+        message = f"{numbers}: no certain gain that gold would have to follow"
+    elif chance < evidence.settings.alpha:
+        verdict, message = Verdict.FAIL, f"{numbers} while {fall} fell for certain, p={chance:.3f}"
     elif gold.difference.estimate < -limits.margin:
-        verdict = Verdict.INCONCLUSIVE
-        relation = f"{numbers} while {what} {gold.difference.estimate:+.3f} < {-limits.margin:+.3f}, perhaps by chance"
+        verdict, message = Verdict.INCONCLUSIVE, f"{numbers} while {fall} < {-limits.margin:+.3f}, p={chance:.3f}"
     else:
-        relation = f"{numbers}, {what} {gold.difference.estimate:+.3f} >= {-limits.margin:+.3f}"
-    return replace(_compared(what, gold, verdict, "", threshold=-limits.margin), message=relation)
+        message = f"{numbers}, {fall} >= {-limits.margin:+.3f}, p={chance:.3f} for a fall"
+    return replace(_compared(what, gold, verdict, "", threshold=-limits.margin), message=message)
 
 
 def _compared(what: str, found: Comparison, verdict: Verdict, relation: str, threshold: float) -> Measured:
