@@ -2,7 +2,7 @@
 
 import json
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -57,7 +57,7 @@ def root(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def jsonl(path: Path, rows: list[dict[str, object]]) -> None:
+def jsonl(path: Path, rows: Sequence[Mapping[str, object]]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
 
@@ -91,7 +91,10 @@ def append(path: str, line: str | bytes) -> Callable[[Path], None]:
 
 
 def write(path: str, text: str = "") -> Callable[[Path], None]:
-    return lambda root: (root / path).write_text(text) and None
+    def change(root: Path) -> None:
+        (root / path).write_text(text)
+
+    return change
 
 
 def remove(path: str) -> Callable[[Path], None]:
