@@ -173,4 +173,4 @@ def _check(config: RewardConfig) -> None:
     if not (math.isfinite(config.clip) and config.clip > 0):
         raise ValueError(f"reward.clip: is {config.clip}; want a finite number above 0")
     if not (math.isfinite(config.negatives_weight) and config.negatives_weight >= 0):
-        raise ValueError(f"reward.negativesWeight: is {config.negatives_weight}; want a finite number, 0 or more")
+        raise ValueError(f"reward.lambda: is {config.negatives_weight}; want a finite number, 0 or more")

@@ -91,7 +91,7 @@ def test_each_ratio_is_clipped_on_its_own() -> None:
         ({"fusion": (FusionTerm("s", a=math.nan, b=1.0, gamma=1.0),)}, "fusion s"),
         ({"clip": 0.0}, "clip"),
         ({"clip": math.inf}, "clip"),
-        ({"negatives_weight": -0.1}, "negativesWeight"),
+        ({"negatives_weight": -0.1}, "lambda"),
     ],
 )
 def test_config_without_a_finite_reward_is_refused(change, field) -> None:
