@@ -127,6 +127,13 @@ def control_plane_programs(
         etcd(programs, paths, ports),
         kube_apiserver(programs, paths, pki, ports),
         kube_controller_manager(programs, paths, pki, ports),
+        # The controller manager is healthy before it has worked: until this object is there, no pod can be created.
+        Program(
+            "default-service-account",
+            (*_kubectl(programs, paths), "wait", "--for=create", "serviceaccount/default", "--timeout=30s"),
+            needs=("kube-controller-manager",),
+            once=True,
+        ),
     ]
 
 
