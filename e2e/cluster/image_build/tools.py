@@ -15,6 +15,7 @@ from typing import Protocol
 from e2e.cluster.errors import ClusterError
 from e2e.cluster.image_build.debian_base import make_debian_base
 from e2e.cluster.image_build.definitions import DEBIAN
+from e2e.cluster.image_build.registry_upload import Repository
 from e2e.cluster.paths import cache_root
 
 PACKAGES = ("buildah", "mmdebstrap")
@@ -74,9 +75,19 @@ class Buildah:
         self._run(log, *command, str(build.context))
 
     def push(self, reference: str, destination: str, log: Path) -> None:
-        # The registry is on this machine: compressing gigabytes costs more than writing them. Debian's buildah 1.28 was
-        # seen to send gzip to a registry in spite of this option.
-        self._run(log, "push", "--quiet", "--tls-verify=false", "--disable-compression", reference, destination)
+        registry, _, rest = destination.partition("/")
+        if not registry.startswith("127.0.0.1:"):
+            self._run(log, "push", "--quiet", reference, destination)
+            return
+        path, _, tag = rest.rpartition(":")
+        directory = self.store / "push" / tag
+        shutil.rmtree(directory, ignore_errors=True)
+        directory.parent.mkdir(exist_ok=True)
+        try:
+            self._run(log, "push", "--quiet", "--disable-compression", reference, f"dir:{directory}")
+            Repository(registry, path).upload(directory, tag)
+        finally:
+            shutil.rmtree(directory, ignore_errors=True)
 
     def _pip_settings(self) -> Path:
         """This machine's index, proxy and certificates for pip inside builds, as a mounted directory.

@@ -7,13 +7,13 @@ core/gate.py; nothing here can turn its verdict into another one: only Pass goes
 import hashlib
 
 from rewriter_contract import volume, wire
-from rewriter_contract.messages import EvidenceOrder, EvidenceRows, GenerationConfig, Selection, WeightsRef, WorkState
-from rewriter_contract.reports import CheckSettings, GateReport, GateSettings, Verdict, evidence_digest
+from rewriter_contract.messages import EvidenceOrder, GenerationConfig, Selection, WeightsRef, WorkState
+from rewriter_contract.reports import CheckSettings, GateReport, GateSettings, Verdict
 from rewriter_operator.api.model import evolve, seconds
 from rewriter_operator.api.status import GateResult, Weights
 from rewriter_operator.core import cycle as cycles
 from rewriter_operator.core.decision import Note, OrderToPod, Step
-from rewriter_operator.core.gate import judge
+from rewriter_operator.core.gate import judge, merge
 from rewriter_operator.core.reward import endpoint_url
 from rewriter_operator.core.states import Event
 from rewriter_operator.core.training import RETRY_SECONDS, broke, cycle_reward, sync, waiting
@@ -104,7 +104,7 @@ def report_of(world: World) -> GateReport:
         seed=spec.training.seed,
         checks=overrides,
     )
-    return judge(_joined(world.evidence["candidate"]), _joined(world.evidence["incumbent"]), settings)
+    return judge(merge(world.evidence["candidate"]), merge(world.evidence["incumbent"]), settings)
 
 
 def _judge(world: World) -> Step:
@@ -148,15 +148,3 @@ def _weights(world: World, side: str) -> Weights | None:
 def _state(world: World, path: str) -> WorkState | None:
     report = world.works.get(path)
     return report.state if report else None
-
-
-def _joined(shards: tuple[EvidenceRows, ...]) -> EvidenceRows:
-    """All shards of a side as one; a difference in reward or relevance model between shards stays visible."""
-    revisions = sorted({shard.reward_revision for shard in shards})
-    models = sorted({shard.relevance_model for shard in shards})
-    return EvidenceRows(
-        rows=tuple(row for shard in shards for row in shard.rows),
-        sha256=evidence_digest(shard.sha256 for shard in shards),
-        reward_revision="+".join(revisions),
-        relevance_model="+".join(models),
-    )
