@@ -118,6 +118,8 @@ class Simulator:
         self.states: list[State] = [self.status.state]
         self.remainders: dict[tuple[str | None, str], float] = {}
         self.uids = 0
+        self.rendered_for: object = None
+        self.rendered: list[Manifest] = []
 
     # --- telling the story --------------------------------------------------------------------------------------------
 
@@ -129,10 +131,10 @@ class Simulator:
         raise Stuck(f"still writing after {limit} passes; last: {self.writes[-6:]}")
 
     def wait(self, seconds: float) -> "Simulator":
-        """Time goes by, requests come in, and the operator looks every five seconds."""
-        end = self.now + seconds
+        """Time goes by, requests come in, and the operator looks every few seconds."""
+        end, interval = self.now + seconds, max(5.0, seconds / 40)
         while self.now < end:
-            self.pass_time(min(5.0, end - self.now))
+            self.pass_time(min(interval, end - self.now))
             self.settle()
         return self
 
@@ -146,7 +148,7 @@ class Simulator:
             if self.now >= end:
                 raise Stuck(f"{self.status.state}: {self.status.message}; states {self.states}")
             if not self.reconcile():
-                self.pass_time(5.0)
+                self.pass_time(10.0)
         return self
 
     def cycle_ends(self, limit: float = 7200) -> str:
@@ -173,6 +175,13 @@ class Simulator:
     def has(self, kind: str, name: str) -> bool:
         """Whether an object exists."""
         return (kind, name) in self.children
+
+    def gateway_answers(self) -> None:
+        """The gateway looks at the live route again."""
+        key, route = next((key, child) for key, child in self.children.items() if isinstance(child, Route))
+        self.children[key] = replace(route, accepted=self.behaviour.gateway_accepts)
+        if self.behaviour.gateway_takes_over:
+            self.data_plane = self.backends
 
     def kill(self, name: str) -> None:
         """A pod of a cycle ends by itself, with all it knew."""
@@ -249,7 +258,7 @@ class Simulator:
 
     def _write_one(self, world: World, decision: Decision) -> bool:
         after = replace(world, release=replace(world.release, status=decision.status))
-        manifests = render(after.release, decision.wanted, INSTALLATION)
+        manifests = self._render(after, decision)
         if decision.urgent_route:
             self._apply(next(item for item in manifests if item.kind == "HTTPRoute"))
         if decision.status.to_api() != self.status.to_api():
@@ -272,6 +281,13 @@ class Simulator:
             self._order(decision.order)
             return True
         return False
+
+    def _render(self, after: World, decision: Decision) -> list[Manifest]:
+        """Rendered again only when something is wanted differently, which keeps long stories fast."""
+        if self.rendered_for != (self.spec, decision.wanted):
+            self.rendered_for = (self.spec, decision.wanted)
+            self.rendered = render(after.release, decision.wanted, INSTALLATION)
+        return self.rendered
 
     def _write_status(self, decision: Decision) -> None:
         self.status = RewriterReleaseStatus.model_validate(decision.status.to_api())  # as it is read back

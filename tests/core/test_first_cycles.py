@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from rewriter_contract.messages import Problem, PrepareResult, PromotionRecord
+from rewriter_contract.messages import PrepareResult, Problem, PromotionRecord
 from rewriter_operator.api.states import State
 from rewriter_operator.core.cycle import RUN_ANNOTATION
 from rewriter_operator.core.world import Claim
