@@ -19,12 +19,15 @@ from transformers import AutoModelForCausalLM, LlamaConfig, PreTrainedTokenizerF
 
 from e2e.demo.tiny_prompt import prompt_of
 
-VOCABULARY: Final = 2048
+VOCABULARY: Final = 4096
+"""Large for the model: most of a small catalogue's words are one token, so that copying a word is one step."""
 STEPS: Final = 600
 BATCH: Final = 32
 LEARNING_RATE: Final = 3e-3
-COPYING_SHARE: Final = 0.3
-"""Of examples that only repeat words at random: they teach to look at the query, which all else needs."""
+COPYING_STEPS: Final = 250
+"""The first steps only repeat random words: they teach to look at the query, without which nothing else is learnt."""
+COPYING_SHARE: Final = 0.1
+"""Of such examples afterwards."""
 REPORT_EVERY: Final = 50
 SEED: Final = 7
 IGNORED: Final = -100
@@ -70,9 +73,9 @@ class Examples:
         products = [" ".join(product.title + product.text) for product in self._products.values()]
         return products + [row["query"].lower() for row in self._queries]
 
-    def draw(self) -> Example:
-        """One example: a third of them start from a query that somebody asked."""
-        if self._random.random() < COPYING_SHARE:
+    def draw(self, copying: float) -> Example:
+        """One example; half of those that do not only copy start from a query that somebody asked."""
+        if self._random.random() < copying:
             words = [self._random.choice(self._words) for _ in range(self._random.randint(2, 6))]
             return Example(" ".join(words), " ".join(words))
         if self._random.random() < 0.5:
@@ -124,10 +127,11 @@ def train_tiny(data: Path, out: Path) -> None:
     tokenizer = _train_tokenizer(examples.texts())
     model: Any = AutoModelForCausalLM.from_config(_config(tokenizer))
     optimizer = torch.optim.AdamW(model.parameters(), lr=LEARNING_RATE, weight_decay=0.05)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, LEARNING_RATE, total_steps=STEPS)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, LEARNING_RATE, total_steps=STEPS, pct_start=0.1)
     model.train()
     for step in range(STEPS):
-        batch = _batch(tokenizer, [examples.draw() for _ in range(BATCH)])
+        copying = 1.0 if step < COPYING_STEPS else COPYING_SHARE
+        batch = _batch(tokenizer, [examples.draw(copying) for _ in range(BATCH)])
         loss = model(**batch).loss
         optimizer.zero_grad()
         loss.backward()
@@ -163,7 +167,7 @@ def _config(tokenizer: Any) -> LlamaConfig:
         vocab_size=len(tokenizer),
         hidden_size=128,
         intermediate_size=384,
-        num_hidden_layers=3,
+        num_hidden_layers=2,
         num_attention_heads=4,
         num_key_value_heads=4,
         max_position_embeddings=256,
