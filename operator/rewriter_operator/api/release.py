@@ -201,7 +201,7 @@ class Optimizer(ApiModel):
     max_grad_norm: Annotated[float, Field(gt=0, le=1000)] = 1.0
     pairs_per_step: Annotated[int, Field(ge=1, le=4096)] = 32
     epochs: Annotated[int, Field(ge=1, le=10)] = 1
-    zero_stage: Annotated[int, Field(ge=0, le=3)] = 2
+    zero_stage: Annotated[int, Field(ge=1, le=3)] = 2
     """DeepSpeed ZeRO stage."""
 
 

@@ -4,6 +4,7 @@ No service account token is mounted (pods never talk to the API server), the roo
 writable places are emptyDirs and, for those that must write it, the release's directory on the volume.
 """
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -130,7 +131,7 @@ def _container(
         "image": program.image,
         "imagePullPolicy": installation.pull_policy,
         "command": ["python3", "-m", program.module],
-        "env": [*_environment(release, program), *_references(release)],
+        "env": [*_environment(release, program, pods), *_references(release)],
         "resources": pods.resources.to_api(),
         "volumeMounts": mounts,
         "terminationMessagePolicy": "FallbackToLogsOnError",
@@ -147,8 +148,23 @@ def _container(
     return container
 
 
-def _environment(release: str, program: Program) -> list[dict[str, Any]]:
+def cpu_threads(pods: Pods) -> int | None:
+    """Whole CPUs that the pod was given (limit, else request), rounded up; None where it asks for none.
+
+    torch ignores control groups: left alone it starts a thread for every core of the node, and they get in each
+    other's way (measured on a busy node: a quarter of the tokens per second).
+    """
+    quantity = pods.resources.limits.get("cpu") or pods.resources.requests.get("cpu")
+    if quantity is None:
+        return None
+    cpus = float(quantity[:-1]) / 1000 if quantity.endswith("m") else float(quantity)
+    return max(1, math.ceil(cpus))
+
+
+def _environment(release: str, program: Program, pods: Pods) -> list[dict[str, Any]]:
+    threads = cpu_threads(pods)
     values = {
+        **({"OMP_NUM_THREADS": str(threads)} if threads else {}),
         env.RELEASE: release,
         env.VOLUME_ROOT: VOLUME_MOUNT,
         env.AGENT_PORT: str(PORT),

@@ -69,7 +69,7 @@ def _bodies(release: Release, item: Wanted, installation: Installation) -> list[
                 (service(release.name, item), True),
             ]
         case WantedRoute():
-            return [(http_route(release.name, release.namespace, release.spec.traffic, item), True)]
+            return [(http_route(release.name, release.namespace, release.spec, item), True)]
         case WantedRevision():
             return [(_revision(release.name, item), False)]
         case WantedToken():

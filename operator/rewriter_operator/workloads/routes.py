@@ -8,7 +8,8 @@ import json
 from typing import Any
 
 from rewriter_contract.messages import STAGE_HEADER
-from rewriter_operator.api.release import Traffic
+from rewriter_operator.api.model import seconds
+from rewriter_operator.api.release import RewriterReleaseSpec
 from rewriter_operator.core.decision import WantedRoute
 from rewriter_operator.core.world import Role
 from rewriter_operator.workloads import names
@@ -16,16 +17,20 @@ from rewriter_operator.workloads.pods import PORT
 
 REWRITE_PATH = "/v1/rewrite"
 
+ROUTE_SLACK_SECONDS = 2
 
-def http_route(release: str, namespace: str, traffic: Traffic, wanted: WantedRoute) -> dict[str, Any]:
+
+def http_route(release: str, namespace: str, spec: RewriterReleaseSpec, wanted: WantedRoute) -> dict[str, Any]:
     """The route that gives each stage's requests to its incumbent, but for the candidate's share."""
-    shares = dict(wanted.shares)
+    traffic, shares = spec.traffic, dict(wanted.shares)
+    # Beyond the pods' own limit: a request that takes too long is counted by the pod that was slow.
+    timeout = f"{seconds(spec.serving.request_timeout) + ROUTE_SLACK_SECONDS}s"
     rules = [
-        _rule(stage, _backends(release, incumbent, wanted.candidate, shares.get(stage, 0)))
+        _rule(stage, _backends(release, incumbent, wanted.candidate, shares.get(stage, 0)), timeout)
         for stage, incumbent in wanted.incumbents
     ]
     last = wanted.incumbents[-1][1] if wanted.incumbents else None
-    rules.append(_rule(None, _backends(release, last, None, 0)))
+    rules.append(_rule(None, _backends(release, last, None, 0), timeout))
     parent: dict[str, Any] = {
         "group": "gateway.networking.k8s.io",
         "kind": "Gateway",
@@ -34,9 +39,9 @@ def http_route(release: str, namespace: str, traffic: Traffic, wanted: WantedRou
     }
     if traffic.gateway.section_name:
         parent["sectionName"] = traffic.gateway.section_name
-    spec: dict[str, Any] = {"parentRefs": [parent], "rules": rules}
+    body: dict[str, Any] = {"parentRefs": [parent], "rules": rules}
     if traffic.hostnames:
-        spec["hostnames"] = list(traffic.hostnames)
+        body["hostnames"] = list(traffic.hostnames)
     annotations = {names.ANNOTATION_SHARES: json.dumps(shares, sort_keys=True)}
     if wanted.withdrawn is not None:
         annotations[names.ANNOTATION_WITHDRAWN] = str(wanted.withdrawn)
@@ -48,15 +53,15 @@ def http_route(release: str, namespace: str, traffic: Traffic, wanted: WantedRou
             "labels": names.labels(release, Role.ROUTE),
             "annotations": annotations,
         },
-        "spec": spec,
+        "spec": body,
     }
 
 
-def _rule(stage: str | None, backends: list[dict[str, Any]]) -> dict[str, Any]:
+def _rule(stage: str | None, backends: list[dict[str, Any]], timeout: str) -> dict[str, Any]:
     match: dict[str, Any] = {"path": {"type": "PathPrefix", "value": REWRITE_PATH}, "method": "POST"}
     if stage is not None:
         match["headers"] = [{"type": "Exact", "name": STAGE_HEADER, "value": stage}]
-    return {"matches": [match], "backendRefs": backends}
+    return {"matches": [match], "backendRefs": backends, "timeouts": {"request": timeout}}
 
 
 def _backends(release: str, incumbent: int | None, candidate: int | None, share: int) -> list[dict[str, Any]]:
