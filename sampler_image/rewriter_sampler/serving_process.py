@@ -18,6 +18,10 @@ DRAIN_SECONDS = 5.0
 FINISH_SECONDS = 10.0
 """Most that requests in flight get after that; with DRAIN_SECONDS well inside the default grace period of 30 s."""
 
+KEEP_ALIVE_SECONDS = 2 * 3600.0
+"""Longer than gateways keep idle connections (Envoy: one hour). A connection that the pod closes first can be picked for
+a request at that very moment, which then fails."""
+
 log = logging.getLogger(__name__)
 
 
@@ -28,7 +32,11 @@ async def run_until_stopped(api: RewriteApi, port: int) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopped.set)
     runner = web.AppRunner(
-        api.application(), handler_cancellation=True, access_log=None, shutdown_timeout=FINISH_SECONDS
+        api.application(),
+        handler_cancellation=True,
+        access_log=None,
+        shutdown_timeout=FINISH_SECONDS,
+        keepalive_timeout=KEEP_ALIVE_SECONDS,
     )
     await runner.setup()
     await web.TCPSite(runner, "0.0.0.0", port, backlog=1024).start()
