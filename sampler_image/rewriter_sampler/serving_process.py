@@ -19,8 +19,8 @@ FINISH_SECONDS = 10.0
 """Most that requests in flight get after that; with DRAIN_SECONDS well inside the default grace period of 30 s."""
 
 KEEP_ALIVE_SECONDS = 2 * 3600.0
-"""Longer than gateways keep idle connections (Envoy: one hour). A connection that the pod closes first can be picked for
-a request at that very moment, which then fails."""
+"""Longer than gateways keep idle connections (Envoy: one hour). A connection that the pod closes first can be picked
+for a request at that very moment, which then fails."""
 
 log = logging.getLogger(__name__)
 
