@@ -1,0 +1,209 @@
+"""What every manifest has in common, whatever it is for; and the shape of the route."""
+
+from typing import Any
+
+import pytest
+
+from rewriter_contract.messages import STAGE_HEADER, PromotionRecord, ServingConfig
+from rewriter_operator.api.revision import RewriterRevisionSpec
+from rewriter_operator.core.decision import (
+    Wanted,
+    WantedPod,
+    WantedRevision,
+    WantedRoute,
+    WantedServing,
+    WantedToken,
+)
+from rewriter_operator.core.preparing import prepare_order
+from rewriter_operator.core.world import Role
+from rewriter_operator.workloads import names
+from rewriter_operator.workloads.render import Manifest, render
+from tests.builders import INSTALLATION, digest_of, make_cycle, make_spec, make_status, make_world, weights, weights_ref
+
+SPEC = make_spec()
+WORLD = make_world(SPEC, make_status(SPEC, cycle=make_cycle(SPEC)))
+RECORD = PromotionRecord(release="shop", revision=2, stages={"finerank": weights_ref()})
+LONG = "a" * 40
+
+WANTED: dict[str, Wanted] = {
+    "prepare": WantedPod(Role.PREPARE, 2, 1, prepare=prepare_order(WORLD)),
+    "record": WantedPod(Role.RECORD, 2, 1, record=RECORD),
+    "trainer": WantedPod(Role.TRAINER, 2),
+    "sampler": WantedPod(Role.SAMPLER, 2, 0),
+    "serving": WantedServing(2, ServingConfig("r0002", weights_ref())),
+    "passthrough": WantedServing(-1, ServingConfig("passthrough")),
+    "route": WantedRoute((("finerank", 1), ("recall", None)), candidate=2, shares=(("finerank", 25),)),
+    "token": WantedToken(),
+    "revision": WantedRevision(
+        RewriterRevisionSpec(release_name="shop", revision=2, weights=weights(), spec_digest=digest_of("spec"))
+    ),
+}
+PODS = ("prepare", "record", "trainer", "sampler", "serving", "passthrough")
+
+
+def manifests(what: str) -> list[Manifest]:
+    return render(WORLD.release, (WANTED[what],), INSTALLATION)
+
+
+def pod_spec(what: str) -> dict[str, Any]:
+    body = manifests(what)[0].body
+    spec: dict[str, Any] = body["spec"]["template"]["spec"] if body["kind"] == "Deployment" else body["spec"]
+    return spec
+
+
+def route(**changes: Any) -> dict[str, Any]:
+    values: dict[str, Any] = {"incumbents": (("finerank", 1), ("recall", None))}
+    return render(WORLD.release, (WantedRoute(**(values | changes)),), INSTALLATION)[0].body
+
+
+@pytest.mark.parametrize("what", PODS)
+def test_every_pod_is_restricted(what: str) -> None:
+    """Pod Security's `restricted` level, and more: no API token, a read-only root file system."""
+    spec = pod_spec(what)
+    assert spec["securityContext"]["runAsNonRoot"] is True
+    assert spec["securityContext"]["runAsUser"] > 0
+    assert spec["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+    assert spec["automountServiceAccountToken"] is False
+    assert not {"hostNetwork", "hostPID", "hostIPC", "serviceAccountName"} & spec.keys()
+    for container in spec["containers"]:
+        context = container["securityContext"]
+        assert context["allowPrivilegeEscalation"] is False
+        assert context["readOnlyRootFilesystem"] is True
+        assert context["capabilities"] == {"drop": ["ALL"]}
+    kinds = {kind for volume in spec["volumes"] for kind in volume if kind != "name"}
+    assert kinds <= {"emptyDir", "persistentVolumeClaim"}
+
+
+@pytest.mark.parametrize("what", PODS)
+def test_only_pods_that_must_write_the_volume_can(what: str) -> None:
+    (container,) = pod_spec(what)["containers"]
+    mounts = [mount for mount in container["volumeMounts"] if mount["name"] == "volume"]
+    if what == "passthrough":
+        assert mounts == []
+    else:
+        assert mounts[0]["subPath"] == "shop"
+        assert mounts[0].get("readOnly", False) is (what == "serving")
+
+
+@pytest.mark.parametrize("what", PODS)
+def test_the_token_comes_by_reference_and_is_in_no_manifest(what: str) -> None:
+    (container,) = pod_spec(what)["containers"]
+    (token,) = [item for item in container["env"] if item["name"] == "REWRITER_AGENT_TOKEN"]
+    assert token["valueFrom"] == {"secretKeyRef": {"name": "shop-agent-token", "key": "token"}}
+    assert "data" not in manifests("token")[0].body
+
+
+@pytest.mark.parametrize("what", [pod for pod in PODS if pod not in ("prepare", "record")])
+def test_long_running_pods_have_probes_and_those_that_run_once_do_not(what: str) -> None:
+    assert pod_spec(what)["containers"][0]["readinessProbe"]["httpGet"]["path"] == "/readyz"
+    assert "readinessProbe" not in pod_spec("prepare")["containers"][0]
+    assert pod_spec("prepare")["restartPolicy"] == "Never"
+
+
+@pytest.mark.parametrize("what", WANTED)
+def test_every_object_is_owned_labelled_and_hashed(what: str) -> None:
+    for manifest in manifests(what):
+        metadata = manifest.body["metadata"]
+        (owner,) = metadata["ownerReferences"]
+        assert (owner["kind"], owner["uid"], owner["controller"]) == ("RewriterRelease", "uid-shop", True)
+        assert metadata["namespace"] == "search"
+        assert metadata["labels"][names.LABEL_RELEASE] == "shop"
+        assert metadata["labels"][names.LABEL_MANAGED] == names.MANAGER
+        assert len(manifest.digest) == 16
+
+
+@pytest.mark.parametrize("what", WANTED)
+def test_equal_wishes_give_equal_manifests(what: str) -> None:
+    assert [item.body for item in manifests(what)] == [item.body for item in manifests(what)]
+
+
+def test_another_wish_has_another_hash() -> None:
+    other = WantedServing(2, ServingConfig("r0002", weights_ref("r0002-p03")))
+    assert render(WORLD.release, (other,), INSTALLATION)[0].digest != manifests("serving")[0].digest
+
+
+def test_pods_and_revisions_are_never_updated() -> None:
+    updated = {manifest.kind: manifest.update for what in WANTED for manifest in manifests(what)}
+    assert updated == {
+        "Pod": False,
+        "Secret": False,
+        "RewriterRevision": False,
+        "Deployment": True,
+        "Service": True,
+        "HTTPRoute": True,
+    }
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        names.serving(LONG, -1),
+        names.serving(LONG, 99999),
+        names.token(LONG),
+        names.route(LONG),
+        names.revision(LONG, 99999),
+        *(names.cycle_pod(LONG, role, 99999, 9999) for role in (Role.PREPARE, Role.RECORD, Role.TRAINER, Role.SAMPLER)),
+    ],
+)
+def test_names_fit_into_a_label_even_for_the_longest_release(name: str) -> None:
+    assert len(name) <= 63
+
+
+def test_names_of_different_children_differ() -> None:
+    found = [manifest.kind + manifest.name for what in WANTED for manifest in manifests(what)]
+    assert len(set(found)) == len(found)
+
+
+def weighted(rule: dict[str, Any]) -> list[tuple[str, int]]:
+    return [(backend["name"], backend["weight"]) for backend in rule["backendRefs"]]
+
+
+def test_the_candidate_gets_its_share_and_the_incumbent_the_rest() -> None:
+    rules = route(candidate=2, shares=(("finerank", 25),))["spec"]["rules"]
+    assert [(item["name"], item["weight"]) for item in rules[0]["backendRefs"]] == [
+        ("shop-r0001", 75),
+        ("shop-r0002", 25),
+    ]
+    assert [(item["name"], item["weight"]) for item in rules[1]["backendRefs"]] == [("shop-passthrough", 100)]
+
+
+def test_at_full_share_the_incumbent_stays_in_the_rule_with_weight_zero() -> None:
+    backends = route(candidate=2, shares=(("finerank", 100),))["spec"]["rules"][0]["backendRefs"]
+    assert [item["weight"] for item in backends] == [0, 100]
+
+
+def test_each_stage_has_its_rule_and_the_catch_all_comes_last() -> None:
+    rules = route()["spec"]["rules"]
+    headers = [rule["matches"][0].get("headers") for rule in rules]
+    assert headers[0] == [{"type": "Exact", "name": STAGE_HEADER, "value": "finerank"}]
+    assert headers[-1] is None
+    assert rules[-1]["backendRefs"][0]["name"] == "shop-passthrough"
+
+
+def test_without_a_share_no_rule_names_the_candidate() -> None:
+    assert "shop-r0002" not in str(route(candidate=2)["spec"])
+
+
+def test_a_withdrawal_is_written_on_the_route() -> None:
+    annotations = route(withdrawn=2)["metadata"]["annotations"]
+    assert annotations[names.ANNOTATION_WITHDRAWN] == "2"
+    assert annotations[names.ANNOTATION_SHARES] == "{}"
+    assert names.ANNOTATION_WITHDRAWN not in route()["metadata"]["annotations"]
+
+
+def test_what_a_release_says_of_its_pods_arrives() -> None:
+    spec = make_spec(
+        **{
+            "serving.resources": {"limits": {"nvidia.com/gpu": "1"}},
+            "serving.nodeSelector": {"pool": "gpu"},
+            "serving.tolerations": [{"key": "gpu", "operator": "Exists"}],
+            "serving.priorityClassName": "search",
+        }
+    )
+    world = make_world(spec)
+    body = render(world.release, (WANTED["serving"],), INSTALLATION)[0].body["spec"]["template"]["spec"]
+    assert body["containers"][0]["resources"]["limits"] == {"nvidia.com/gpu": "1"}
+    assert (body["nodeSelector"], body["priorityClassName"]) == ({"pool": "gpu"}, "search")
+    assert body["tolerations"] == [{"key": "gpu", "operator": "Exists"}]
+    passthrough = render(world.release, (WANTED["passthrough"],), INSTALLATION)[0].body["spec"]["template"]["spec"]
+    assert "nvidia.com/gpu" not in str(passthrough), "the passthrough takes no GPU"
