@@ -101,7 +101,7 @@ def install(cluster: Cluster, images: Mapping[str, str], profile: Profile, data:
 
 def install_operator(cluster: Cluster, images: Mapping[str, str], namespace: str = NAMESPACE) -> None:
     """CRDs from crds/, the operator from manifests/base with this cluster's image references."""
-    cluster.kubectl("apply", "--server-side", "-f", str(REPOSITORY / "crds"))
+    cluster.kubectl("apply", "--server-side", "-k", str(REPOSITORY / "crds"))
     cluster.kubectl("wait", "--for=condition=Established", "crd/rewriterreleases.rewriter.dev", "--timeout=60s")
     overlay = REPOSITORY / "build" / "demo" / "operator"
     overlay.mkdir(parents=True, exist_ok=True)
