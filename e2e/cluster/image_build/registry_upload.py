@@ -1,7 +1,7 @@
 """Uploads an image to the local cluster's registry as it is: uncompressed, and only what the registry lacks.
 
-Debian's buildah compresses every layer that it sends to a registry, whatever it is told; for gigabytes that never leave
-the machine this costs minutes. It does write a plain directory without compression, so that is what is uploaded here, by
+Debian's buildah compresses every layer that it sends to a registry, whatever it is told; for gigabytes that never
+leave the machine this costs minutes. It does write a plain directory without compression, so that is what is uploaded here, by
 the registry's own HTTP API (OCI distribution specification 1.1).
 """
 
@@ -62,7 +62,7 @@ class Repository:
     def _send(self, file: Path, blob: dict[str, Any]) -> None:
         _, location = self._call("POST", f"/v2/{self.path}/blobs/uploads/", expected=(202,))
         parts = urllib.parse.urlsplit(location)
-        query = urllib.parse.parse_qsl(parts.query) + [("digest", blob["digest"])]
+        query = [*urllib.parse.parse_qsl(parts.query), ("digest", blob["digest"])]
         target = f"{parts.path}?{urllib.parse.urlencode(query)}"
         headers = {"Content-Type": "application/octet-stream", "Content-Length": str(blob["size"])}
         with file.open("rb") as content:
