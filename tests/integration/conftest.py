@@ -1,0 +1,186 @@
+"""A real API server for the whole session, a namespace for each test, and the real operator as a process."""
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from e2e.cluster import ControlPlane, control_plane
+from e2e.cluster.parts import PARTS, GoPart
+from tests.builders import spec_body
+
+ROOT = Path(__file__).parents[2]
+HTTP_ROUTES = "config/crd/standard/gateway.networking.k8s.io_httproutes.yaml"
+
+
+@pytest.fixture(scope="session")
+def api() -> Iterator[ControlPlane]:
+    """The control plane with the CRDs of the operator and of HTTPRoute; it ends with this process."""
+    plane = control_plane("integration", until_exit_of=os.getpid())
+    plane.kubectl("apply", "--server-side", "-k", str(ROOT / "crds"))
+    plane.kubectl("apply", "--server-side", "-f", str(_gateway_api() / HTTP_ROUTES))
+    plane.kubectl("wait", "--for=condition=Established", "--timeout=60s", "crd", "--all")
+    yield plane
+    plane.down()
+
+
+def _gateway_api() -> Path:
+    """Source of the Go module that the cluster's gateway is built with: its CRDs, without building anything."""
+    (part,) = [part for part in PARTS if isinstance(part, GoPart) and part.name == "gateway"]
+    command = ["go", "mod", "download", "-json", "sigs.k8s.io/gateway-api"]
+    done = subprocess.run(command, cwd=part.module, capture_output=True, text=True, check=True)
+    return Path(json.loads(done.stdout)["Dir"])
+
+
+@dataclass
+class Space:
+    """One test's namespace."""
+
+    api: ControlPlane
+    name: str
+
+    def kubectl(self, *arguments: str, input: str | None = None) -> str:
+        return self.api.kubectl("-n", self.name, *arguments, input=input)
+
+    def get(self, kind: str, name: str) -> dict[str, Any]:
+        """The object; empty when there is none."""
+        text = self.kubectl("get", kind, name, "-o", "json", "--ignore-not-found")
+        found: dict[str, Any] = json.loads(text) if text else {}
+        return found
+
+    def names(self, kind: str) -> set[str]:
+        return set(self.kubectl("get", kind, "-o", "name").split())
+
+    def create(self, body: dict[str, Any], *flags: str) -> str:
+        return self.kubectl("create", *flags, "-f", "-", input=json.dumps(body))
+
+    def apply(self, body: dict[str, Any]) -> str:
+        return self.kubectl("apply", "-f", "-", input=json.dumps(body))
+
+    def inputs(self, fusion: str | None = '{"stages": {"finerank": {"a": 1.0, "b": 0.3, "gamma": 1.0}}}') -> None:
+        """The claim and the fusion constants that a release names."""
+        self.apply(claim())
+        if fusion is not None:
+            self.apply(config_map(fusion))
+
+    def condition(self, kind: str, release: str = "shop") -> tuple[str, str, str]:
+        """(status, reason, message)"""
+        conditions = self.get("rr", release).get("status", {}).get("conditions", [])
+        found = next((item for item in conditions if item["type"] == kind), {})
+        return found.get("status", ""), found.get("reason", ""), found.get("message", "")
+
+
+def eventually(is_so: Callable[[], bool], seconds: float, what: str) -> None:
+    """Waits until something is true."""
+    end = time.monotonic() + seconds
+    while not is_so():
+        if time.monotonic() > end:
+            raise AssertionError(f"not within {seconds:.0f} s: {what}")
+        time.sleep(0.3)
+
+
+def release(name: str = "shop", **changes: Any) -> dict[str, Any]:
+    """A release as a user writes it."""
+    return {
+        "apiVersion": "rewriter.dev/v1alpha1",
+        "kind": "RewriterRelease",
+        "metadata": {"name": name},
+        "spec": spec_body(**changes),
+    }
+
+
+def claim() -> dict[str, Any]:
+    return {
+        "apiVersion": "v1",
+        "kind": "PersistentVolumeClaim",
+        "metadata": {"name": "rewriter"},
+        "spec": {
+            "accessModes": ["ReadWriteMany"],
+            "storageClassName": "",
+            "resources": {"requests": {"storage": "1Gi"}},
+        },
+    }
+
+
+def config_map(text: str) -> dict[str, Any]:
+    return {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {"name": "fusion"},
+        "data": {"fusion.json": text},
+    }
+
+
+@pytest.fixture
+def space(api: ControlPlane, request: pytest.FixtureRequest) -> Iterator[Space]:
+    """A namespace of this test's own."""
+    short = re.sub("[^a-z0-9]+", "-", request.node.name.lower()).strip("-")[:40].strip("-")
+    name = f"{short}-{os.getpid()}-{time.monotonic_ns() % 100000}"
+    api.kubectl("create", "namespace", name)
+    yield Space(api, name)
+    api.kubectl("delete", "namespace", name, "--wait=false")
+
+
+@dataclass
+class Operator:
+    """The operator's process over one namespace."""
+
+    space: Space
+    log: Path
+    process: "subprocess.Popen[bytes] | None" = None
+    ports: tuple[int, int] = field(default_factory=lambda: (_free_port(), _free_port()))
+
+    def start(self) -> "Operator":
+        environment = {
+            **os.environ,
+            "KUBECONFIG": str(self.space.api.kubeconfig),
+            "WATCH_NAMESPACE": self.space.name,
+            "TRAINER_IMAGE": "registry.test/trainer:1",
+            "SAMPLER_IMAGE": "registry.test/sampler:1",
+            "METRICS_PORT": str(self.ports[0]),
+            "PROBE_PORT": str(self.ports[1]),
+            "WORKERS": "2",
+        }
+        with self.log.open("ab") as log:
+            command = [sys.executable, "-m", "rewriter_operator"]
+            self.process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=log, stderr=log)
+        eventually(lambda: self._answers(), 60, f"the operator is up; see {self.log}")
+        return self
+
+    def kill(self, number: int = signal.SIGKILL) -> None:
+        if self.process:
+            self.process.send_signal(number)
+            self.process.wait(30)
+            self.process = None
+
+    def _answers(self) -> bool:
+        """kopf's liveness endpoint answers once its handlers are registered and its watches begin."""
+        assert self.process and self.process.poll() is None, self.log.read_text()[-3000:]
+        with socket.socket() as probe:
+            probe.settimeout(1)
+            return probe.connect_ex(("127.0.0.1", self.ports[1])) == 0
+
+
+def _free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port: int = listener.getsockname()[1]
+        return port
+
+
+@pytest.fixture
+def operator(space: Space, tmp_path: Path) -> Iterator[Operator]:
+    """The operator, running over the test's namespace."""
+    found = Operator(space, tmp_path / "operator.log").start()
+    yield found
+    found.kill()
