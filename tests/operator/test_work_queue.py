@@ -1,0 +1,158 @@
+"""The queue: events coalesce, one worker per key, errors become times, and nothing stops the others."""
+
+import asyncio
+import math
+from collections.abc import Callable, Coroutine
+from itertools import pairwise
+from typing import Any
+
+import pytest
+
+from rewriter_operator import queue as queue_module
+from rewriter_operator.errors import Retry, Stalled, Waiting
+from rewriter_operator.queue import WorkQueue
+
+
+class Recorder:
+    """A reconcile that does what it is told and remembers."""
+
+    def __init__(self, answer: Callable[[str], float] | None = None, seconds: float = 0.0) -> None:
+        self.calls: list[str] = []
+        self.running: set[str] = set()
+        self.together = 0
+        self.answer, self.seconds = answer or (lambda _: 3600.0), seconds
+
+    async def __call__(self, key: str) -> float:
+        assert key not in self.running, "two workers have the same key"
+        self.running.add(key)
+        self.together = max(self.together, len(self.running))
+        self.calls.append(key)
+        try:
+            await asyncio.sleep(self.seconds)
+            return self.answer(key)
+        finally:
+            self.running.discard(key)
+
+
+def play(recorder: Recorder, story: Callable[[WorkQueue], Coroutine[Any, Any, None]], workers: int = 4) -> WorkQueue:
+    """Runs the queue while the story goes on."""
+
+    async def run() -> WorkQueue:
+        queue = WorkQueue(recorder, workers)
+        task = asyncio.create_task(queue.run())
+        await story(queue)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        for timer in queue._timers.values():
+            timer.cancel()
+        return queue
+
+    return asyncio.run(run())
+
+
+def test_many_wakes_before_the_start_are_one_reconcile() -> None:
+    async def story(queue: WorkQueue) -> None:
+        for _ in range(50):
+            queue.wake("shop")
+        await asyncio.sleep(0.05)
+
+    recorder = Recorder()
+    play(recorder, story)
+    assert recorder.calls == ["shop"]
+
+
+def test_a_wake_during_a_reconcile_is_not_lost_and_never_runs_beside_it() -> None:
+    async def story(queue: WorkQueue) -> None:
+        queue.wake("shop")
+        await asyncio.sleep(0.02)
+        for _ in range(10):
+            queue.wake("shop")
+        await asyncio.sleep(0.2)
+
+    recorder = Recorder(seconds=0.05)
+    play(recorder, story)
+    assert recorder.calls == ["shop", "shop"]
+
+
+def test_different_keys_run_side_by_side() -> None:
+    async def story(queue: WorkQueue) -> None:
+        for key in ("a", "b", "c"):
+            queue.wake(key)
+        await asyncio.sleep(0.15)
+
+    recorder = Recorder(seconds=0.05)
+    play(recorder, story)
+    assert recorder.together == 3
+
+
+def test_the_answer_is_when_to_look_again() -> None:
+    async def story(queue: WorkQueue) -> None:
+        queue.wake("shop")
+        await asyncio.sleep(0.12)
+
+    recorder = Recorder(lambda _: 0.05)
+    play(recorder, story)
+    assert len(recorder.calls) in (2, 3)
+
+
+def test_a_key_that_is_gone_is_forgotten() -> None:
+    async def story(queue: WorkQueue) -> None:
+        queue.wake("shop")
+        await asyncio.sleep(0.05)
+
+    queue = play(Recorder(lambda _: math.inf), story)
+    assert queue._timers == {} and queue._failures == {}
+
+
+def raising(error: Exception) -> Callable[[str], float]:
+    def answer(key: str) -> float:
+        if key == "poison":
+            raise error
+        return 0.02
+
+    return answer
+
+
+@pytest.mark.parametrize(
+    "error",
+    [Retry("409"), Stalled("a person must act"), Waiting(5, "a while"), KeyError("a bug")],
+    ids=["retry", "stalled", "waiting", "bug"],
+)
+def test_an_error_of_one_key_never_stops_the_others(error: Exception) -> None:
+    async def story(queue: WorkQueue) -> None:
+        queue.wake("poison")
+        queue.wake("shop")
+        await asyncio.sleep(0.15)
+
+    recorder = Recorder(raising(error))
+    queue = play(recorder, story, workers=1)
+    assert recorder.calls.count("poison") == 1, "it waits before it is tried again"
+    assert recorder.calls.count("shop") >= 3
+    assert "poison" in queue._timers
+
+
+def test_retries_back_off_and_a_success_forgets_the_failures(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(queue_module, "BACKOFF_SECONDS", (0.01, 0.08))
+    tries: list[int] = []
+
+    def answer(key: str) -> float:
+        tries.append(1)
+        if len(tries) < 5:
+            raise Retry("the API server is away")
+        return 3600.0
+
+    async def story(queue: WorkQueue) -> None:
+        queue.wake("shop")
+        await asyncio.sleep(0.5)
+
+    queue = play(Recorder(answer), story)
+    assert len(tries) == 5
+    assert queue._failures == {}
+
+
+def test_the_wait_doubles_up_to_a_minute() -> None:
+    queue = WorkQueue(Recorder())
+    waits = [queue._backoff("shop") for _ in range(12)]
+    assert 0.4 <= waits[0] <= 0.6
+    assert all(later > earlier for earlier, later in pairwise(waits[:6]))
+    assert 48 <= waits[-1] <= 72
