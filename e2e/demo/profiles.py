@@ -1,6 +1,6 @@
 """What differs between the demo's two models: prompt, size of a phase, load. Data only.
 
-The figures were found by trials on the shop collection; the gate's settings are the defaults for both.
+The gate's settings are the defaults for both.
 """
 
 from dataclasses import dataclass
@@ -46,7 +46,7 @@ TINY: Final = Profile(
     queries=48,
     samples=8,
     temperature=1.0,
-    max_tokens=24,
+    max_tokens=16,
     learning_rate=5e-4,
     pairs_per_step=8,
     epochs=1,
@@ -61,14 +61,17 @@ TINY: Final = Profile(
 SMOLLM2: Final = Profile(
     model="smollm2",
     bootstrap="BaseModel",
-    template="{query} =>",
+    template=(
+        "Rewrite the search query in the words of the products that it asks for.\n"
+        "query: specs for reading in bed\nrewrite: reading glasses\nquery: {query}\nrewrite:"
+    ),
     phases=2,
     queries=24,
     samples=8,
     temperature=0.9,
-    max_tokens=24,
+    max_tokens=16,
     learning_rate=1e-5,
-    pairs_per_step=8,
+    pairs_per_step=4,
     epochs=1,
     flaw="length:0.1",
     rate=0.5,

@@ -21,14 +21,14 @@ from e2e.demo.tiny_prompt import prompt_of
 
 VOCABULARY: Final = 4096
 """Large for the model: most of a small catalogue's words are one token, so that copying a word is one step."""
-STEPS: Final = 600
+STEPS: Final = 1000
 BATCH: Final = 32
 LEARNING_RATE: Final = 3e-3
-COPYING_STEPS: Final = 250
+COPYING_STEPS: Final = 500
 """The first steps only repeat random words: they teach to look at the query, without which nothing else is learnt."""
 COPYING_SHARE: Final = 0.1
 """Of such examples afterwards."""
-REPORT_EVERY: Final = 50
+REPORT_EVERY: Final = 100
 SEED: Final = 7
 IGNORED: Final = -100
 MAX_TOKENS: Final = 64
