@@ -193,7 +193,7 @@ def stats(revision: str, boot_id: str = "", **stages: StageCounters) -> ServingS
     )
 
 
-def evidence(gain: float = 0.2, queries: int = 40, gold_gain: float = 0.02) -> dict[str, tuple[EvidenceRows, ...]]:
+def evidence(gain: float = 0.2, queries: int = 32, gold_gain: float = 0.02) -> dict[str, tuple[EvidenceRows, ...]]:
     """Evidence of both sides where the candidate's reward is higher by about `gain` and its gold by `gold_gain`."""
     return {
         "candidate": (_side("candidate", gain, gold_gain, queries),),
