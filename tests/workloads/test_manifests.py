@@ -207,3 +207,10 @@ def test_what_a_release_says_of_its_pods_arrives() -> None:
     assert body["tolerations"] == [{"key": "gpu", "operator": "Exists"}]
     passthrough = render(world.release, (WANTED["passthrough"],), INSTALLATION)[0].body["spec"]["template"]["spec"]
     assert "nvidia.com/gpu" not in str(passthrough), "the passthrough takes no GPU"
+
+
+def test_a_change_for_the_next_cycle_does_not_restart_what_serves_now() -> None:
+    world = make_world(make_spec(**{"training.seed": 7, "training.phases": 5, "schedule": {"cron": "0 3 * * 1"}}))
+    (now, _) = manifests("serving")
+    (later, _) = render(world.release, (WANTED["serving"],), INSTALLATION)
+    assert now.digest == later.digest

@@ -1,5 +1,6 @@
 """The Deployment and Service of a revision, and of the passthrough."""
 
+from dataclasses import replace
 from typing import Any
 
 from rewriter_contract import env, wire
@@ -19,7 +20,9 @@ def deployment(
     role = Role.PASSTHROUGH if passthrough else Role.SERVING
     environment = {env.SERVING: wire.dumps(wanted.config)}
     if not passthrough:
-        environment[env.ENGINE] = wire.dumps(engine_config(spec, spec.serving.tensor_parallel))
+        # Without the training seed: another seed for the next cycle must not restart the pods that serve now.
+        engine = replace(engine_config(spec, spec.serving.tensor_parallel), seed=0)
+        environment[env.ENGINE] = wire.dumps(engine)
     program = Program(
         image=spec.serving.image or installation.sampler_image,
         module="rewriter_sampler.passthrough" if passthrough else "rewriter_sampler.serve",
