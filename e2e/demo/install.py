@@ -20,7 +20,7 @@ from e2e.cluster.network import GATEWAY_PORT
 from e2e.cluster.paths import REPOSITORY
 from e2e.demo.profiles import Profile
 
-NAMESPACE: Final = "search"
+NAMESPACE: Final = "rewriter-demo"
 MANIFESTS: Final = Path(__file__).parent / "manifests"
 POD_USER: Final = 10001
 IMAGES: Final = ("operator", "trainer", "sampler", "demo")
@@ -75,6 +75,7 @@ def install(cluster: Cluster, images: Mapping[str, str], profile: Profile, data:
         raise InstallError("this cluster's volume cannot be written from here; run the demo with CLUSTER=local")
     tell("namespace and volume")
     _start_anew(cluster)
+    shutil.rmtree(cluster.volume_dir / "demo" / "runs", ignore_errors=True)  # what earlier runs trained
     collection = _copy_collection(data, cluster.volume_dir)
     # The tiny model is made of the collection's words, so it belongs to it; SmolLM2 is the same for all.
     base = f"{collection}/base-tiny" if profile.model == "tiny" else f"demo/base-{profile.model}"

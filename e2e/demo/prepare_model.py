@@ -36,7 +36,8 @@ def write_smollm2(out: Path) -> None:
     loaded: Any = AutoModelForCausalLM.from_pretrained(gguf.parent, gguf_file=gguf.name, dtype=torch.float32)
     # A fresh model of the same shape drops what GGUF loading leaves in the config and cannot be saved.
     config = loaded.config.__class__(**_plain(loaded.config.to_dict()))
-    model: Any = AutoModelForCausalLM.from_config(config)
+    models_by_config: Any = AutoModelForCausalLM
+    model = models_by_config.from_config(config)
     model.load_state_dict(loaded.state_dict())
     # Instruct models carry sampling settings of their own; ours come with every order.
     model.generation_config.temperature = model.generation_config.top_p = model.generation_config.top_k = None

@@ -125,7 +125,8 @@ def train_tiny(data: Path, out: Path) -> None:
     torch.manual_seed(SEED)
     examples = Examples(data, SEED)
     tokenizer = _train_tokenizer(examples.texts())
-    model: Any = AutoModelForCausalLM.from_config(_config(tokenizer))
+    models_by_config: Any = AutoModelForCausalLM
+    model = models_by_config.from_config(_config(tokenizer))
     optimizer = torch.optim.AdamW(model.parameters(), lr=LEARNING_RATE, weight_decay=0.05)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, LEARNING_RATE, total_steps=STEPS, pct_start=0.1)
     model.train()
