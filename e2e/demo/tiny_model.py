@@ -140,7 +140,7 @@ def train_tiny(data: Path, out: Path) -> None:
         optimizer.step()
         schedule.step()
         if step % REPORT_EVERY == 0:
-            print(json.dumps({"step": step, "of": STEPS, "loss": round(float(loss), 3)}), flush=True)
+            print(json.dumps({"step": step, "of": STEPS, "loss": round(loss.item(), 3)}), flush=True)
     model.save_pretrained(out)
     tokenizer.save_pretrained(out)
 
