@@ -243,7 +243,11 @@ class _Handler(BaseHTTPRequestHandler):
             raise Refused(HTTPStatus.UNAUTHORIZED, "BadToken", "this call needs the release's agent token")
 
     def _body(self) -> bytes:
-        length = int(self.headers.get("Content-Length") or 0)
+        given = self.headers.get("Content-Length") or "0"
+        if not given.isdecimal():
+            self.close_connection = True
+            raise Refused(HTTPStatus.BAD_REQUEST, "BadLength", f"Content-Length is {given[:20]!r}; send a whole number")
+        length = int(given)
         if length > MAX_BODY_BYTES:
             self.close_connection = True
             raise Refused(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "BodyTooLarge", f"at most {MAX_BODY_BYTES} bytes")

@@ -131,6 +131,8 @@ class PromotionRecord:
     revision: int
     stages: dict[str, WeightsRef]
     history: tuple[WeightsRef, ...] = ()
+    recipe: str = ""
+    """JSON text of the operator's own: how the weights are asked for rewrites."""
 
 
 # --- sampler: weights -------------------------------------------------------------------------------------------------

@@ -344,6 +344,11 @@ _STAGE_RULES = rules(
         "self.steps.filter(s, has(s.setShare)).map(s, s.setShare).isSorted()",
         "the shares of a stage's steps must rise, e.g. 5, 25, 100",
     ),
+    rule(
+        "self.steps.filter(s, has(s.setShare))"
+        ".all(s, self.steps.exists_one(t, has(t.setShare) && t.setShare == s.setShare))",
+        "the shares of a stage's steps must differ from each other",
+    ),
     rule("self.steps.exists(s, has(s.setShare) && s.setShare == 100)", "the last setShare of a stage must be 100"),
 )
 

@@ -34,12 +34,28 @@ class Weights(ApiModel):
     """sha256 of its manifest."""
 
 
+class Recipe(ApiModel):
+    """How a revision's weights are asked: fixed with the revision, because the gate judged them together.
+
+    A changed spec.model.prompt starts a cycle; it never reaches pods that serve a revision from before.
+    """
+
+    template: Annotated[str, Field(max_length=4096)]
+    chat: bool = False
+    stop: Annotated[list[Annotated[str, Field(max_length=16)]], Field(max_length=4)] = ["\n"]
+    dtype: Annotated[str, Field(max_length=16)]
+    max_length: int
+    max_tokens: int
+
+
 class Serving(ApiModel):
     """A revision that can serve."""
 
     revision: Annotated[int, Field(ge=0)]
     """Number of the cycle that made it; 0 is the base model."""
     weights: Weights
+    recipe: Recipe | None = None
+    """None only for one that was promoted before recipes were kept; the spec's is used then."""
 
 
 class PhaseStep(StrEnum):

@@ -3,6 +3,7 @@
 Level-triggered: whatever is missing is made, whatever is too many is removed, whoever did it and whenever it happened.
 """
 
+from rewriter_contract import wire
 from rewriter_contract.messages import PASSTHROUGH, PromotionRecord, ServingConfig, WeightsRef
 from rewriter_operator.api.model import seconds
 from rewriter_operator.api.revision import RevisionPhase, RewriterRevisionSpec, RewriterRevisionStatus
@@ -19,6 +20,7 @@ from rewriter_operator.core.decision import (
     serving_name,
 )
 from rewriter_operator.core.preparing import prepare_order, refusal
+from rewriter_operator.core.recipe import engine_of, recipe_of
 from rewriter_operator.core.states import CANDIDATE_STATES, TRAFFIC_STATES
 from rewriter_operator.core.world import Role, World
 
@@ -80,19 +82,21 @@ def _servings(world: World) -> list[Wanted]:
             servings[stage.incumbent.revision] = stage.incumbent
     if status.state in CANDIDATE_STATES and status.cycle and status.cycle.candidate:
         servings[status.cycle.candidate.revision] = status.cycle.candidate
-    wanted: list[Wanted] = [WantedServing(-1, _config(world, PASSTHROUGH, None))]
+    wanted: list[Wanted] = [WantedServing(-1, _config(world, PASSTHROUGH, None, world.spec.serving.max_tokens))]
     for number, serving in sorted(servings.items()):
+        recipe = serving.recipe or recipe_of(world.spec)
         ref = WeightsRef(serving.weights.version, serving.weights.digest)
-        wanted.append(WantedServing(number, _config(world, serving_name(serving), ref)))
+        config = _config(world, serving_name(serving), ref, recipe.max_tokens)
+        wanted.append(WantedServing(number, config, engine_of(recipe, world.spec.serving.tensor_parallel)))
     return wanted
 
 
-def _config(world: World, name: str, weights: WeightsRef | None) -> ServingConfig:
+def _config(world: World, name: str, weights: WeightsRef | None, max_tokens: int) -> ServingConfig:
     serving = world.spec.serving
     return ServingConfig(
         revision=name,
         weights=weights,
-        max_tokens=serving.max_tokens,
+        max_tokens=max_tokens,
         max_rewrites=serving.max_rewrites,
         request_timeout_seconds=float(seconds(serving.request_timeout)),
     )
@@ -131,6 +135,7 @@ def _record(world: World, cycle: Cycle) -> PromotionRecord:
         release=world.release.name,
         revision=cycle.candidate.revision,
         stages={stage.name: ref for stage in world.status.stages},
+        recipe=wire.dumps(cycle.candidate.recipe.to_api()) if cycle.candidate.recipe else "",
         history=tuple(WeightsRef(item.weights.version, item.weights.digest) for item in history.values()),
     )
 

@@ -7,6 +7,7 @@ write of this pass.
 from dataclasses import dataclass
 
 from rewriter_contract.messages import (
+    EngineConfig,
     EvidenceOrder,
     PhaseOrder,
     PrepareOrder,
@@ -38,6 +39,7 @@ class WantedServing:
 
     revision: int
     config: ServingConfig
+    engine: EngineConfig | None = None
 
 
 @dataclass(frozen=True)

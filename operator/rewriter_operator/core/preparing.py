@@ -10,10 +10,11 @@ from rewriter_contract import wire
 from rewriter_contract.messages import PrepareOrder, PrepareResult
 from rewriter_operator.api.conditions import ConditionType, Reason, set_condition
 from rewriter_operator.api.model import evolve
-from rewriter_operator.api.status import Cycle, RewriterReleaseStatus, Serving, StageStatus, Weights
+from rewriter_operator.api.status import Cycle, Recipe, RewriterReleaseStatus, Serving, StageStatus, Weights
 from rewriter_operator.core import cycle as cycles
 from rewriter_operator.core import schedule
 from rewriter_operator.core.decision import Note, Step
+from rewriter_operator.core.recipe import recipe_of
 from rewriter_operator.core.reward import health_base, reward_revision
 from rewriter_operator.core.states import Event
 from rewriter_operator.core.world import Role, World
@@ -95,7 +96,8 @@ def bootstrap(world: World) -> Step:
     if answer.promoted:
         return Step(_restored(world, status, answer))
     if world.spec.bootstrap == "BaseModel" and answer.base:
-        base = Serving(revision=0, weights=Weights(version=answer.base.version, digest=answer.base.digest))
+        weights = Weights(version=answer.base.version, digest=answer.base.digest)
+        base = Serving(revision=0, weights=weights, recipe=recipe_of(world.spec))
         return Step(evolve(status, stages=[evolve(stage, incumbent=base) for stage in status.stages]))
     return Step(cycles.enter(status, Event.SERVED, world.now))
 
@@ -221,10 +223,12 @@ def _restored(world: World, status: RewriterReleaseStatus, answer: PrepareResult
     """The incumbents that promoted.json names; cycles are numbered on from there, and the spec counts as seen."""
     record = answer.promoted
     assert record is not None
+    recipe = Recipe.model_validate_json(record.recipe) if record.recipe else recipe_of(world.spec)
     stages = []
     for stage in status.stages:
         ref = record.stages.get(stage.name) or next(iter(record.stages.values()))
-        serving = Serving(revision=record.revision, weights=Weights(version=ref.version, digest=ref.digest))
+        weights = Weights(version=ref.version, digest=ref.digest)
+        serving = Serving(revision=record.revision, weights=weights, recipe=recipe)
         stages.append(evolve(stage, incumbent=serving))
     return evolve(
         status,

@@ -26,6 +26,7 @@ from rewriter_operator.api.model import evolve, seconds
 from rewriter_operator.api.status import Cycle, Phase, PhaseResult, PhaseStep, Serving, Shard, Weights
 from rewriter_operator.core import cycle as cycles
 from rewriter_operator.core.decision import Note, OrderToPod, Removal, Step
+from rewriter_operator.core.recipe import recipe_of
 from rewriter_operator.core.reward import reward_config
 from rewriter_operator.core.states import Event
 from rewriter_operator.core.world import Pod, Role, World
@@ -137,7 +138,7 @@ def _sync(world: World, phase: Phase) -> Step:
 def _trained(world: World, phase: Phase) -> Step:
     cycle = world.status.cycle
     assert cycle is not None
-    candidate = Serving(revision=cycle.number, weights=phase.weights)
+    candidate = Serving(revision=cycle.number, weights=phase.weights, recipe=recipe_of(world.spec))
     done = evolve(cycle, phase=None, candidate=candidate, gate_side="candidate")
     message = f"{len(cycle.phases)} phases done; candidate is {phase.weights.version}"
     status = cycles.enter(evolve(world.status, cycle=done), Event.TRAINED, world.now)

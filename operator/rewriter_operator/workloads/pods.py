@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from rewriter_contract import env, wire
-from rewriter_contract.messages import EngineConfig, PromptConfig
 from rewriter_operator.api.release import Pods, RewriterReleaseSpec
 from rewriter_operator.core.decision import WantedPod
+from rewriter_operator.core.recipe import engine_of, recipe_of
 from rewriter_operator.core.world import Role
 from rewriter_operator.workloads import names
 from rewriter_operator.workloads.installation import Installation
@@ -49,18 +49,6 @@ def cycle_pod(release: str, spec: RewriterReleaseSpec, wanted: WantedPod, instal
         },
         "spec": template,
     }
-
-
-def engine_config(spec: RewriterReleaseSpec, tensor_parallel: int) -> EngineConfig:
-    """How vLLM is built, the same for sampling and serving: the gate judges what will serve."""
-    prompt = spec.model.prompt
-    return EngineConfig(
-        prompt=PromptConfig(template=prompt.template, stop=tuple(prompt.stop), chat=prompt.chat),
-        dtype=spec.model.dtype,
-        max_length=spec.model.max_length,
-        tensor_parallel=tensor_parallel,
-        seed=spec.training.seed,
-    )
 
 
 def pod_template(
@@ -113,7 +101,7 @@ def _program(spec: RewriterReleaseSpec, wanted: WantedPod, installation: Install
         case Role.TRAINER:
             return Program(trainer, "rewriter_trainer", {env.TRAINER_DTYPE: spec.model.dtype}, True)
         case Role.SAMPLER:
-            engine = engine_config(spec, spec.training.samplers.tensor_parallel)
+            engine = engine_of(recipe_of(spec), spec.training.samplers.tensor_parallel, spec.training.seed)
             return Program(sampler, "rewriter_sampler.sample_server", {env.ENGINE: wire.dumps(engine)}, True)
         case _:
             raise ValueError(f"{wanted.role} is no cycle pod")

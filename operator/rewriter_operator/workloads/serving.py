@@ -1,6 +1,5 @@
 """The Deployment and Service of a revision, and of the passthrough."""
 
-from dataclasses import replace
 from typing import Any
 
 from rewriter_contract import env, wire
@@ -9,7 +8,7 @@ from rewriter_operator.core.decision import WantedServing
 from rewriter_operator.core.world import Role
 from rewriter_operator.workloads import names
 from rewriter_operator.workloads.installation import Installation
-from rewriter_operator.workloads.pods import PORT, Program, engine_config, pod_template
+from rewriter_operator.workloads.pods import PORT, Program, pod_template
 
 
 def deployment(
@@ -19,10 +18,8 @@ def deployment(
     passthrough = wanted.config.weights is None
     role = Role.PASSTHROUGH if passthrough else Role.SERVING
     environment = {env.SERVING: wire.dumps(wanted.config)}
-    if not passthrough:
-        # Without the training seed: another seed for the next cycle must not restart the pods that serve now.
-        engine = replace(engine_config(spec, spec.serving.tensor_parallel), seed=0)
-        environment[env.ENGINE] = wire.dumps(engine)
+    if wanted.engine is not None:
+        environment[env.ENGINE] = wire.dumps(wanted.engine)
     program = Program(
         image=spec.serving.image or installation.sampler_image,
         module="rewriter_sampler.passthrough" if passthrough else "rewriter_sampler.serve",
