@@ -37,7 +37,7 @@ class Result:
 
 def unit() -> int:
     """Everything without a marker."""
-    return _pytest("unit", ["-m", NOT_UNIT, "-q", "tests"])
+    return _pytest("unit", ["-m", NOT_UNIT, "-q", "-n", "2", "tests"])
 
 
 def ml() -> int:
