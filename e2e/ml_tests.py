@@ -36,7 +36,8 @@ def _run(image: str, suites: tuple[str, ...], junit: Path) -> int:
             "env",
             f"PYTHONPATH=/tmp/tools:{inside}/operator:{inside}/trainer_image:{inside}/sampler_image:{inside}",
         ]
-        pytest = ["python3", "-m", "pytest", "-q", "-m", "ml", "-p", "no:cacheprovider", "--junitxml=junit.xml", *suites]
+        options = ["-q", "-m", "ml", "-p", "no:cacheprovider", "--junitxml=junit.xml"]
+        pytest = ["python3", "-m", "pytest", *options, *suites]
         script = f"cd {inside} && exec {' '.join([*environment, *pytest])}"
         code = run(image, ["sh", "-c", script], [f"{work}:{inside}", f"{_tools()}:/tmp/tools"])
         if (work / "junit.xml").exists():

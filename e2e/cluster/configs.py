@@ -160,7 +160,7 @@ def contour_config() -> str:
     return _yaml(
         {
             "gateway": {"gatewayRef": {"namespace": "gateway-system", "name": "rewriter"}},
-            # A pod that is gone must show as an error at once. How long an answer may take is each route's own business.
+            # A pod that is gone must show as an error at once. How long an answer may take, each route says itself.
             "timeouts": {"connect-timeout": "2s"},
             "accesslog-format": "json",
         }

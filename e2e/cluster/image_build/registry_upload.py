@@ -1,13 +1,14 @@
 """Uploads an image to the local cluster's registry as it is: uncompressed, and only what the registry lacks.
 
 Debian's buildah compresses every layer that it sends to a registry, whatever it is told; for gigabytes that never
-leave the machine this costs minutes. It does write a plain directory without compression, so that is what is uploaded here, by
-the registry's own HTTP API (OCI distribution specification 1.1).
+leave the machine this costs minutes. So the store is read layer by layer here, and what is new goes through the
+registry's own HTTP API (OCI distribution specification 1.1). A change of code moves kilobytes.
 """
 
 import http.client
 import json
 import urllib.parse
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,19 +28,21 @@ class Repository:
     path: str
     """rewriter/sampler"""
 
-    def upload(self, directory: Path, tag: str) -> None:
-        """Upload what `buildah push ... dir:DIRECTORY` wrote.
+    def upload(self, manifest: bytes, tag: str, write_blob: Callable[[str, Path], None], scratch: Path) -> None:
+        """Upload an image whose manifest is `manifest`; `write_blob(digest, file)` is asked for what is lacking.
 
         Raises:
             ClusterError: with the registry's answer.
         """
-        manifest = json.loads((directory / "manifest.json").read_text())
-        for blob in [*manifest["layers"], manifest["config"]]:
+        content = json.loads(manifest)
+        for blob in [*content["layers"], content["config"]]:
             if not self._has(blob["digest"]) and not self._mounted(blob["digest"]):
-                self._send(directory / blob["digest"].removeprefix("sha256:"), blob)
-        headers = {"Content-Type": manifest["mediaType"]}
-        body = (directory / "manifest.json").read_bytes()
-        self._call("PUT", f"/v2/{self.path}/manifests/{tag}", body, headers, expected=(201,))
+                file = scratch / "blob"
+                write_blob(blob["digest"], file)
+                self._send(file, blob)
+                file.unlink()
+        headers = {"Content-Type": content["mediaType"]}
+        self._call("PUT", f"/v2/{self.path}/manifests/{tag}", manifest, headers, expected=(201,))
 
     def _has(self, digest: str) -> bool:
         status, _ = self._call("HEAD", f"/v2/{self.path}/blobs/{digest}", expected=(200, 404))

@@ -4,9 +4,11 @@ buildah keeps everything (layers, downloads) in our cache directory; nothing of 
 Docker uses its daemon's store. `CONTAINER_TOOL=buildah|docker` chooses; otherwise the one that works, buildah first.
 """
 
+import json
 import os
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +20,7 @@ from e2e.cluster.image_build.definitions import DEBIAN
 from e2e.cluster.image_build.registry_upload import Repository
 from e2e.cluster.paths import cache_root
 
-PACKAGES = ("buildah", "mmdebstrap")
+PACKAGES = ("buildah", "mmdebstrap", "containers-storage")
 # One of the places where pip looks for settings; nothing else in a Debian image has files there.
 PIP_SETTINGS = "/etc/xdg/pip"
 CERTIFICATES = Path("/etc/ssl/certs/ca-certificates.crt")
@@ -80,14 +82,25 @@ class Buildah:
             self._run(log, "push", "--quiet", reference, destination)
             return
         path, _, tag = rest.rpartition(":")
-        directory = self.store / "push" / tag
-        shutil.rmtree(directory, ignore_errors=True)
-        directory.parent.mkdir(exist_ok=True)
-        try:
-            self._run(log, "push", "--quiet", "--disable-compression", reference, f"dir:{directory}")
-            Repository(registry, path).upload(directory, tag)
-        finally:
-            shutil.rmtree(directory, ignore_errors=True)
+        manifest = self._stored("get-image-data", reference, "manifest")
+        layers = {layer["diff-digest"]: layer["id"] for layer in json.loads(self._stored("layers", "--json"))}
+
+        def write_blob(digest: str, file: Path) -> None:
+            if digest in layers:
+                self._stored("diff", "--uncompressed", "--file", str(file), layers[digest])
+            else:
+                file.write_bytes(self._stored("get-image-data", reference, digest))
+
+        with tempfile.TemporaryDirectory(prefix="push-", dir=self.store) as scratch:
+            Repository(registry, path).upload(manifest, tag, write_blob, Path(scratch))
+
+    def _stored(self, *arguments: str) -> bytes:
+        """What containers-storage says of buildah's store."""
+        roots = ["--graph", str(self.store / "storage"), "--run", str(self.store / "run"), "--storage-driver=overlay"]
+        done = subprocess.run(["containers-storage", *roots, *arguments], capture_output=True)
+        if done.returncode != 0:
+            raise ClusterError(f"containers-storage {' '.join(arguments)}: {done.stderr.decode(errors='replace')}")
+        return done.stdout
 
     def _pip_settings(self) -> Path:
         """This machine's index, proxy and certificates for pip inside builds, as a mounted directory.
