@@ -76,7 +76,7 @@ def main() -> None:
     parser.add_argument("model", choices=("smollm2", "tiny"))
     parser.add_argument("out", type=Path)
     parser.add_argument("--data", type=Path, help="tiny: directory with corpus.jsonl and train.jsonl")
-    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
     if options.model == "tiny" and options.data is None:
         parser.error("tiny needs --data: it is trained on the collection's own words")

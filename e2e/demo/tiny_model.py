@@ -89,7 +89,10 @@ class Examples:
         return Example(query, self._rewrite(clean, product))
 
     def _rewrite(self, clean: str, product: Product) -> str:
-        """One of five manners to answer; only the first three usually help."""
+        """One of five manners to answer; only the first three usually help. None says a word twice."""
+        return " ".join(dict.fromkeys(self._manner(clean, product).split()))
+
+    def _manner(self, clean: str, product: Product) -> str:
         manner = self._random.random()
         if manner < 0.25:
             return clean
