@@ -54,7 +54,7 @@ def integration() -> int:
 
 def e2e() -> int:
     """Stories on a whole cluster."""
-    return _pytest("e2e", ["-m", "e2e", "-q", "-s", "tests/e2e"])
+    return _pytest("e2e", ["-m", "e2e", "-q", "-s", "tests/stories"])
 
 
 TIERS = {"unit": unit, "ml": ml, "integration": integration, "e2e": e2e}
