@@ -369,7 +369,7 @@ class Simulator:
         if self.behaviour.gateway_takes_over:
             self.data_plane = self.backends
         shares = {
-            stage: list(backends.values())[1] if len(backends) == 2 else 0
+            stage: list(backends.values())[1] if len(backends) > 1 else 0
             for stage, backends in self.backends.items()
             if stage is not None
         }
@@ -385,7 +385,7 @@ class Simulator:
         self.writes.append(f"delete {removal.kind} {removal.name}")
         child = self.children.pop((removal.kind, removal.name))
         assert child.uid == removal.uid
-        live = {name for backends in self.backends.values() for name, weight in backends.items() if weight}
+        live = {name for backends in self.backends.values() for name in backends}
         assert removal.name not in live, f"{removal.name} is deleted while the route still names it"
         self._forget(child)
         if removal.kind == "Deployment":
@@ -443,7 +443,8 @@ class Simulator:
         }
 
     def _candidate_service(self) -> set[str]:
-        return {list(backends)[1] for backends in self.backends.values() if len(backends) == 2}
+        seconds = [list(backends.items())[1] for backends in self.backends.values() if len(backends) > 1]
+        return {service for service, weight in seconds if weight}
 
     def _answer_requests(self, seconds: float) -> None:
         """Requests of every stage, divided as the data plane divides them."""

@@ -247,7 +247,7 @@ def test_changed_data_fails_with_a_sentence(sampler: Program, volume: Volume, sh
 @pytest.mark.parametrize(
     ("name", "message", "paused"),
     [
-        ("lacking", "lacking: lacks 1 of 21 tensors: model.layers.1.mlp.down_proj.weight", False),
+        ("lacking", "lacking: lacks 1 of 20 tensors: model.layers.1.mlp.down_proj.weight", False),
         ("flipped", "sha256 differs", False),
         ("truncated", "the manifest says", False),
         ("damaged_before_publishing", "canary log-probabilities differ", True),

@@ -43,6 +43,7 @@ def make_model(directory: Path, seed: int) -> Path:
         max_position_embeddings=512,
         bos_token_id=None,
         eos_token_id=0,
+        tie_word_embeddings=True,  # as most small models; a reload has to reach the head too
         initializer_range=0.2,  # far from uniform, so that two seeds differ in every greedy token
     )
     torch.manual_seed(seed)

@@ -278,7 +278,7 @@ def _live_shares(item: dict[str, Any]) -> dict[str, int]:
     for rule in item["spec"].get("rules", []):
         headers = [header for match in rule.get("matches", []) for header in match.get("headers", [])]
         backends = rule.get("backendRefs", [])
-        if headers and len(backends) == 2:
+        if headers and len(backends) > 1:
             shares[headers[0]["value"]] = int(backends[1].get("weight", 1))
         elif headers:
             shares[headers[0]["value"]] = 0

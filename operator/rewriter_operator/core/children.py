@@ -22,7 +22,10 @@ from rewriter_operator.core.decision import (
 from rewriter_operator.core.preparing import prepare_order, refusal
 from rewriter_operator.core.recipe import engine_of, recipe_of
 from rewriter_operator.core.states import CANDIDATE_STATES, TRAFFIC_STATES
-from rewriter_operator.core.world import Role, World
+from rewriter_operator.core.world import Deployment, Role, World
+
+DRAIN_SECONDS = 30
+"""Serving pods that nothing routes to any more are kept this long for requests that are under way."""
 
 
 def wanted(world: World) -> tuple[Wanted, ...]:
@@ -38,9 +41,21 @@ def route(world: World) -> WantedRoute:
         (stage.name, stage.incumbent.revision if serving and stage.incumbent else None) for stage in status.stages
     )
     if status.state not in TRAFFIC_STATES or not (status.cycle and status.cycle.candidate):
-        return WantedRoute(incumbents, withdrawn=_withdrawn(world))
+        return WantedRoute(incumbents, idle=_idle(world), withdrawn=_withdrawn(world))
     shares = tuple((stage.name, stage.share) for stage in status.stages if stage.share)
-    return WantedRoute(incumbents, candidate=status.cycle.candidate.revision, shares=shares)
+    return WantedRoute(incumbents, status.cycle.candidate.revision, shares, idle=_idle(world))
+
+
+def _idle(world: World) -> tuple[int, ...]:
+    """Backends to list without giving them requests: the passthrough, what is coming up, what is draining."""
+    status = world.status
+    revisions = {-1} | {stage.incumbent.revision for stage in status.stages if stage.incumbent}
+    if status.state in CANDIDATE_STATES and status.cycle and status.cycle.candidate:
+        revisions.add(status.cycle.candidate.revision)
+    if not status.draining_since or world.now - status.draining_since < DRAIN_SECONDS:
+        present = (child for child in world.children if isinstance(child, Deployment) and child.role is Role.SERVING)
+        revisions |= {child.cycle for child in present if not child.deleting}
+    return tuple(sorted(revisions))
 
 
 def kept_revisions(world: World) -> set[int]:

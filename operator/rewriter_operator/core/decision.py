@@ -51,6 +51,13 @@ class WantedRoute:
     candidate: int | None = None
     shares: tuple[tuple[str, int], ...] = ()
     """(stage, percent to the candidate), stages with 0 left out."""
+    idle: tuple[int, ...] = ()
+    """Revisions (-1: the passthrough) that every stage lists at weight 0.
+
+    A gateway learns of a new backend only with the route that already sends requests there, and drops what is under way
+    when a backend vanishes; both showed as failed requests. So a backend is listed before its first request and for a
+    while after its last one.
+    """
     withdrawn: int | None = None
 
 

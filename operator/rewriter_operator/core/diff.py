@@ -7,11 +7,9 @@ pods go only when the live route no longer names them and the drain time is over
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from rewriter_operator.core.children import DRAIN_SECONDS
 from rewriter_operator.core.decision import Removal
 from rewriter_operator.core.world import Child, Role, World
-
-DRAIN_SECONDS = 30
-"""Serving pods that nothing routes to any more are kept this long for requests that are under way."""
 
 
 @dataclass(frozen=True)

@@ -26,11 +26,11 @@ def http_route(release: str, namespace: str, spec: RewriterReleaseSpec, wanted: 
     # Beyond the pods' own limit: a request that takes too long is counted by the pod that was slow.
     timeout = f"{seconds(spec.serving.request_timeout) + ROUTE_SLACK_SECONDS}s"
     rules = [
-        _rule(stage, _backends(release, incumbent, wanted.candidate, shares.get(stage, 0)), timeout)
+        _rule(stage, _backends(release, incumbent, wanted, shares.get(stage, 0)), timeout)
         for stage, incumbent in wanted.incumbents
     ]
     last = wanted.incumbents[-1][1] if wanted.incumbents else None
-    rules.append(_rule(None, _backends(release, last, None, 0), timeout))
+    rules.append(_rule(None, _backends(release, last, wanted, 0), timeout))
     parent: dict[str, Any] = {
         "group": "gateway.networking.k8s.io",
         "kind": "Gateway",
@@ -64,12 +64,15 @@ def _rule(stage: str | None, backends: list[dict[str, Any]], timeout: str) -> di
     return {"matches": [match], "backendRefs": backends, "timeouts": {"request": timeout}}
 
 
-def _backends(release: str, incumbent: int | None, candidate: int | None, share: int) -> list[dict[str, Any]]:
-    """The incumbent first, even at weight 0: the candidate's share is always that of the second backend."""
-    backends = [_backend(names.serving(release, -1 if incumbent is None else incumbent), 100 - share)]
-    if candidate is not None and share:
-        backends.append(_backend(names.serving(release, candidate), share))
-    return backends
+def _backends(release: str, incumbent: int | None, wanted: WantedRoute, share: int) -> list[dict[str, Any]]:
+    """The incumbent first, then the candidate if it has a share, then what is listed at weight 0."""
+    first = -1 if incumbent is None else incumbent
+    weights = {first: 100 - share}
+    if wanted.candidate is not None and share:
+        weights[wanted.candidate] = share
+    for revision in wanted.idle:
+        weights.setdefault(revision, 0)
+    return [_backend(names.serving(release, revision), weight) for revision, weight in weights.items()]
 
 
 def _backend(service: str, weight: int) -> dict[str, Any]:

@@ -10,6 +10,9 @@ from rewriter_operator.workloads import names
 from rewriter_operator.workloads.installation import Installation
 from rewriter_operator.workloads.pods import PORT, Program, pod_template
 
+MIN_READY_SECONDS = 3
+"""A pod counts as available only after the gateway had the time to learn its address."""
+
 
 def deployment(
     release: str, spec: RewriterReleaseSpec, wanted: WantedServing, installation: Installation
@@ -39,6 +42,7 @@ def deployment(
         "spec": {
             "replicas": 1 if passthrough else spec.serving.replicas,
             "revisionHistoryLimit": 1,
+            "minReadySeconds": MIN_READY_SECONDS,
             "selector": {"matchLabels": labels},
             # A pod is taken away only after its successor is ready: the gateway never sees an empty Service.
             "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 0, "maxSurge": 1}},
