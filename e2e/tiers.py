@@ -99,5 +99,3 @@ def _pytest(tier: str, arguments: Sequence[str]) -> int:
 
 if __name__ == "__main__":
     sys.exit(main(sys.argv[1:] or list(TIERS)))
-
-

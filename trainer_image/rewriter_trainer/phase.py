@@ -187,7 +187,7 @@ def train_phase(job: Job, order: PhaseOrder, report: Reporter, stop: threading.E
                 save_checkpoint()
                 raise Stopped
             chosen, rejected = score(engine, [pairs[index] for index in indices]).chunk(2)
-            part = mpo_loss(
+            terms = mpo_loss(
                 PairLogProbs(
                     chosen=chosen,
                     rejected=rejected,
@@ -198,9 +198,9 @@ def train_phase(job: Job, order: PhaseOrder, report: Reporter, stop: threading.E
                 order.mpo,
                 step_delta,
             )
-            engine.backward(part.total * (weight * len(indices)))
-            step_delta = part.delta
-            totals.add(part, len(indices) if weight else 0)
+            engine.backward(terms.total * (weight * len(indices)))
+            step_delta = terms.delta
+            totals.add(terms, len(indices) if weight else 0)
             tokens += sum(len(pairs[index]) for index in indices)
             report.say(ProgressLine(done=step, total=len(plan)))
         engine.step()
