@@ -78,13 +78,14 @@ def install(cluster: Cluster, images: Mapping[str, str], profile: Profile, data:
     shutil.rmtree(cluster.volume_dir / "demo" / "runs", ignore_errors=True)  # what earlier runs trained
     collection = _copy_collection(data, cluster.volume_dir)
     # The tiny model is made of the collection's words, so it belongs to it; SmolLM2 is the same for all.
-    base = f"{collection}/base-tiny" if profile.model == "tiny" else f"demo/base-{profile.model}"
+    model = profile.base or profile.model
+    base = f"{collection}/base-tiny" if model == "tiny" else f"demo/base-{model}"
     site = Site(cluster, images, cluster.volume_dir, collection, base)
     site.apply("volume.yaml", namespace=NAMESPACE, directory=cluster.volume_dir)
     tell("operator")
     install_operator(cluster, images)
     tell("data files and base model")
-    site.apply("prepare.yaml", image=images["demo"], collection=collection, model=profile.model, base=base)
+    site.apply("prepare.yaml", image=images["demo"], collection=collection, model=model, base=base)
     _wait_for_job(site, "prepare", seconds=600)
     tell("search engine and relevance models")
     site.apply(
