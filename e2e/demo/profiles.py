@@ -95,7 +95,7 @@ REHEARSAL: Final = replace(
         ' {"name": "CopyRate", "max": 0.9, "margin": 0.3}]'
     ),
 )
-"""For tests of the machinery, not a demo: the tiny model with limits that a model of a million parameters keeps whatever it
-learnt that day, so that a test of traffic does not hang on its luck. The gate's self-test must still pass with them."""
+"""For tests of the machinery, not a demo: the tiny model with limits that it keeps whatever it learnt that day, so that
+a test of traffic does not hang on its luck. The gate's self-test must still pass with them."""
 
 PROFILES: Final = {profile.model: profile for profile in (TINY, SMOLLM2, REHEARSAL)}
