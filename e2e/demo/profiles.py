@@ -58,7 +58,7 @@ TINY: Final = Profile(
     rate=2.0,
     share_requests=30,
     analysis_requests=10,
-    max_latency=2000,
+    max_latency=1000,
     minutes=15,
 )
 

@@ -7,7 +7,7 @@ from typing import Final
 
 from e2e.demo.install import Site
 
-CPU_LEFT: Final = "60m"
+CPU_LEFT: Final = "30m"
 """Of a core. Generation then takes tens of times as long, and the pod still answers its probes now and then."""
 
 
