@@ -17,7 +17,7 @@ from e2e.cluster.paths import REPOSITORY
 from e2e.demo.acts import ACTS, ClaimFailed, Played, Stage, host_of, new_act
 from e2e.demo.display import Display
 from e2e.demo.install import IMAGES, InstallError, install, remove_release, uninstall
-from e2e.demo.profiles import PROFILES, TINY, Profile
+from e2e.demo.profiles import PROFILES, REHEARSAL, TINY, Profile
 from e2e.demo.recorder import Overdue
 from e2e.demo.report import write_report
 
@@ -48,7 +48,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _play(options: argparse.Namespace, cluster: Cluster, images: dict[str, str], display: Display) -> list[Played]:
-    profile = PROFILES[options.model]
+    profile = REHEARSAL if options.model == REHEARSAL.model else PROFILES[options.model]
     acts = _play_acts(options, options.acts, Theatre(cluster, images, display), profile)
     promotion = next((played for played in acts if played.number == 1), None)
     if promotion and promotion.failure and profile is not TINY:
@@ -100,7 +100,7 @@ def _facts(options: argparse.Namespace, started: float) -> dict[str, Any]:
 
 def _arguments(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m e2e.demo", description=__doc__)
-    parser.add_argument("--model", choices=sorted(PROFILES), default="smollm2")
+    parser.add_argument("--model", choices=[*sorted(PROFILES), REHEARSAL.model], default="smollm2")
     parser.add_argument("--data", type=Path, default=DEFAULT_DATA, help="a collection in BEIR layout")
     parser.add_argument("--acts", type=_acts, default=list(ACTS), help="which acts, e.g. 1,3")
     parser.add_argument("--out", type=Path, default=REPOSITORY / "build" / "demo")

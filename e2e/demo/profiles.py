@@ -98,4 +98,5 @@ REHEARSAL: Final = replace(
 """For tests of the machinery, not a demo: the tiny model with limits that it keeps whatever it learnt that day, so that
 a test of traffic does not hang on its luck. The gate's self-test must still pass with them."""
 
-PROFILES: Final = {profile.model: profile for profile in (TINY, SMOLLM2, REHEARSAL)}
+PROFILES: Final = {profile.model: profile for profile in (TINY, SMOLLM2)}
+"""What the demo is played with."""
