@@ -1,4 +1,4 @@
-"""Runs the tests marked `ml` inside the trainer and sampler images: what is tested is what ships.
+"""Runs the tests marked `ml` inside the images whose code they test: what is tested is what ships.
 
 pytest and the other test tools are put beside the image's packages; the checkout is mounted read-only by copy, because
 the sandbox's user may not read the checkout's parents.
@@ -13,12 +13,12 @@ from pathlib import Path
 from e2e.cluster.image_build.sandbox import run
 from e2e.cluster.paths import REPOSITORY, cache_root
 
-SUITES = {"trainer": ("tests/trainer",), "sampler": ("tests/sampler",)}
+SUITES = {"trainer": ("tests/trainer",), "sampler": ("tests/sampler",), "demo": ("tests/demo",)}
 TOOLS = ("pytest==9.2.0", "hypothesis==6.170.15")
 
 
 def run_in_images(results: Path) -> int:
-    """Run both suites; junit files go to `results`. Returns the worst exit code."""
+    """Run all suites; junit files go to `results`. Returns the worst exit code."""
     worst = 0
     for image, suites in SUITES.items():
         worst = max(worst, _run(image, suites, results / f"ml-{image}.xml"))
@@ -28,7 +28,7 @@ def run_in_images(results: Path) -> int:
 def _run(image: str, suites: tuple[str, ...], junit: Path) -> int:
     with tempfile.TemporaryDirectory(prefix="rewriter-ml-") as temporary:
         work = Path(temporary)
-        for name in ("operator", "trainer_image", "sampler_image", "tests", "pyproject.toml"):
+        for name in ("operator", "trainer_image", "sampler_image", "e2e", "tests", "pyproject.toml"):
             _copy(REPOSITORY / name, work / name)
         subprocess.run(["chmod", "-R", "a+rwX", temporary], check=True)
         inside = "/tmp/checkout"

@@ -22,7 +22,7 @@ from rewriter_contract.messages import STAGES
 OUTCOME_PROMOTED: Final = "Promoted"
 OUTCOME_REJECTED: Final = "Rejected"
 OUTCOME_ROLLED_BACK: Final = "RolledBack"
-AFTERWARDS_SECONDS: Final = 10
+AFTERWARDS_SECONDS: Final = 25
 """How long the client goes on after a cycle ended, so that what serves then is seen too."""
 
 
@@ -246,7 +246,8 @@ def claim_rolled_back(played: Played) -> None:
     back = max((seen.at for seen in played.seen if seen.stage("finerank").get("share", 0) > 0), default=0.0)
     after = [request for request in played.requests if request.at > back + TIMEOUT_SECONDS]
     wrong = [request for request in after if request.status != 200 or request.revision == f"r{played.cycle:04d}"]
-    played.claim(not wrong, f"afterwards the incumbent answered all {len(after)} requests", f"{len(wrong)} it did not")
+    text = f"afterwards the incumbent answered all {len(after)} requests"
+    played.claim(bool(after) and not wrong, text, f"{len(wrong)} it did not")
 
 
 ACTS: Final = {1: play_promotion, 2: play_rejection, 3: play_rollback}

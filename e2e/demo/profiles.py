@@ -47,11 +47,11 @@ TINY: Final = Profile(
     bootstrap="BaseModel",
     template=TEMPLATE,
     phases=2,
-    queries=64,
+    queries=96,
     samples=8,
     temperature=1.0,
     max_tokens=16,
-    learning_rate=2e-4,
+    learning_rate=1e-4,
     pairs_per_step=8,
     epochs=1,
     flaw="length:0.3",
@@ -89,6 +89,8 @@ REHEARSAL: Final = replace(
     TINY,
     model="rehearsal",
     base="tiny",
+    queries=64,
+    learning_rate=2e-4,
     checks=(
         '[{"name": "Repetition", "max": 0.15, "margin": 0.15}, {"name": "RewardGain", "min": -0.1},'
         ' {"name": "GoldNdcg", "margin": 0.15}, {"name": "GoldRecall", "margin": 0.15},'
