@@ -89,6 +89,7 @@ REHEARSAL: Final = replace(
     TINY,
     model="rehearsal",
     base="tiny",
+    phases=2,
     queries=64,
     learning_rate=2e-4,
     checks=(
