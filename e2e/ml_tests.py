@@ -1,6 +1,6 @@
 """Runs the tests marked `ml` inside the images whose code they test: what is tested is what ships.
 
-pytest and the other test tools are put beside the image's packages; the checkout is mounted read-only by copy, because
+pytest and the other test tools are put beside the image's packages; what is tested is a copy of the checkout, because
 the sandbox's user may not read the checkout's parents.
 """
 

@@ -56,7 +56,6 @@ class Reason(StrEnum):
     VERIFIED = "Verified"
     VERIFYING = "Verifying"
     NO_CANDIDATE = "NoCandidate"
-    SHARE_MISMATCH = "ShareMismatch"
 
 
 def rfc3339(unix_seconds: float) -> str:

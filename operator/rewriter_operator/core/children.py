@@ -89,7 +89,8 @@ def revision_outcomes(world: World) -> tuple[RevisionOutcome, ...]:
     return tuple(changes)
 
 
-def _servings(world: World) -> list[Wanted]:
+def servings(world: World) -> dict[int, Serving]:
+    """Revisions whose serving pods should exist: every stage's incumbent, and the candidate from its deployment on."""
     status = world.status
     servings: dict[int, Serving] = {}
     for stage in status.stages:
@@ -97,8 +98,12 @@ def _servings(world: World) -> list[Wanted]:
             servings[stage.incumbent.revision] = stage.incumbent
     if status.state in CANDIDATE_STATES and status.cycle and status.cycle.candidate:
         servings[status.cycle.candidate.revision] = status.cycle.candidate
+    return servings
+
+
+def _servings(world: World) -> list[Wanted]:
     wanted: list[Wanted] = [WantedServing(-1, _config(world, PASSTHROUGH, None, world.spec.serving.max_tokens))]
-    for number, serving in sorted(servings.items()):
+    for number, serving in sorted(servings(world).items()):
         recipe = serving.recipe or recipe_of(world.spec)
         ref = WeightsRef(serving.weights.version, serving.weights.digest)
         config = _config(world, serving_name(serving), ref, recipe.max_tokens)

@@ -13,8 +13,8 @@ from rewriter_operator.api.states import State
 from rewriter_operator.api.status import RewriterReleaseStatus, StageStatus
 from rewriter_operator.core import cycle as cycles
 from rewriter_operator.core import gating, preparing, rollout, schedule, training
-from rewriter_operator.core.children import revision_outcomes, route, wanted
-from rewriter_operator.core.decision import Decision, Note, Removal, Step, WantedServing
+from rewriter_operator.core.children import revision_outcomes, route, servings, wanted
+from rewriter_operator.core.decision import Decision, Note, Removal, Step
 from rewriter_operator.core.states import Event, allows
 from rewriter_operator.core.summary import summarised
 from rewriter_operator.core.world import Role, World
@@ -123,10 +123,9 @@ def _with_status(world: World, status: RewriterReleaseStatus) -> World:
 
 def _drained(world: World, status: RewriterReleaseStatus) -> RewriterReleaseStatus:
     """Remember since when serving pods are superfluous; they are removed only after the drain time."""
-    after = _with_status(world, status)
-    wanted_revisions = {item.revision for item in wanted(after) if isinstance(item, WantedServing)}
+    needed = servings(_with_status(world, status))
     surplus = any(  # Services too: a Deployment that is gone must not end the drain before its Service went
-        child.kind in ("Deployment", "Service") and child.role is Role.SERVING and child.cycle not in wanted_revisions
+        child.kind in ("Deployment", "Service") and child.role is Role.SERVING and child.cycle not in needed
         for child in world.children
     )
     if surplus and not status.draining_since:

@@ -97,7 +97,7 @@ def withdraw(world: World) -> Step:
     cycle, route = world.status.cycle, world.route
     assert cycle is not None
     if any(stage.share for stage in world.status.stages):
-        return Step(evolve(world.status, stages=[evolve(stage, share=0) for stage in world.status.stages]))
+        return Step(taken_back(world.status))
     if route and route.accepted and not any(route.shares.values()) and world.now - cycle.since >= SETTLE_SECONDS:
         return Step(cycles.enter(world.status, Event.WITHDRAWN, world.now))
     return _say(world, f"taking {serving_name(cycle.candidate)} off the route", wait=1)
