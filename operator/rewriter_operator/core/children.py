@@ -92,13 +92,13 @@ def revision_outcomes(world: World) -> tuple[RevisionOutcome, ...]:
 def servings(world: World) -> dict[int, Serving]:
     """Revisions whose serving pods should exist: every stage's incumbent, and the candidate from its deployment on."""
     status = world.status
-    servings: dict[int, Serving] = {}
+    found: dict[int, Serving] = {}
     for stage in status.stages:
         if stage.incumbent:
-            servings[stage.incumbent.revision] = stage.incumbent
+            found[stage.incumbent.revision] = stage.incumbent
     if status.state in CANDIDATE_STATES and status.cycle and status.cycle.candidate:
-        servings[status.cycle.candidate.revision] = status.cycle.candidate
-    return servings
+        found[status.cycle.candidate.revision] = status.cycle.candidate
+    return found
 
 
 def _servings(world: World) -> list[Wanted]:
