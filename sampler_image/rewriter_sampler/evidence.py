@@ -7,7 +7,6 @@ a query that went badly, and never write a number for something that could not b
 import math
 import re
 import unicodedata
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,7 +27,7 @@ from rewriter_contract.messages import (
 )
 from rewriter_contract.selection import read_requests, select
 from rewriter_contract.shards import ShardDone, ShardError, read_done, read_shard, replace_file, write_shard
-from rewriter_contract.text import is_copy, words
+from rewriter_contract.text import is_copy, repetition, words
 from rewriter_contract.volume import resolve
 from rewriter_sampler.corpus import read_documents
 from rewriter_sampler.gold import Gold, SearchClient
@@ -39,8 +38,6 @@ Generate = Callable[[list[DataRow], GenerationConfig], list[list[str]]]
 
 QUERIES_PER_BATCH: Final = 64
 """Large enough to keep the engine busy, small enough that a cancelled order ends soon."""
-SHORTEST_REPETITION: Final = 4
-"""Words that a rewrite needs before the share of one of them says anything."""
 INVISIBLE: Final = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
 """Unicode categories of control, zero-width, private, unassigned characters and line separators."""
 TEMPLATE_MARK: Final = re.compile(
@@ -178,14 +175,6 @@ def length_ratio(query: str, rewrites: list[str]) -> float | None:
     if not rewrites or not of_query:
         return None
     return sum(len(words(text)) for text in rewrites) / len(rewrites) / of_query
-
-
-def repetition(text: str) -> float:
-    """Largest share that one word has; 0.0 for texts of under four words."""
-    found = words(text)
-    if len(found) < SHORTEST_REPETITION:
-        return 0.0
-    return max(Counter(found).values()) / len(found)
 
 
 def is_clean(query: str, rewrite: str) -> bool:

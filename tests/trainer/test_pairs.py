@@ -48,6 +48,14 @@ def test_a_cut_or_empty_completion_is_never_chosen() -> None:
     assert texts(build_pairs([failing], MARGIN)) == [("good", "bad")]
 
 
+def test_a_rewrite_that_the_gate_would_refuse_as_repetitive_is_never_chosen() -> None:
+    stuffed = sample("boots boots boots winter", 2.0)
+    made = build_pairs([row("q", stuffed, sample("winter boots", 0.5), sample("boots", 0.0))], MARGIN)
+    assert texts(made) == [("winter boots", "boots")]
+    assert is_format_failure(stuffed)
+    assert not is_format_failure(sample("boots for boots", 0.0))  # three words are too few to say
+
+
 def test_pairs_that_reject_a_format_failure_are_at_most_a_fifth() -> None:
     rows = [row(f"q{i}", sample("a", 1.0), sample("b", 0.5), sample("", -1.0)) for i in range(10)]
     made = build_pairs(rows, PairsConfig(top_k=1, margin=0.1))

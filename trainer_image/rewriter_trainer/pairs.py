@@ -1,8 +1,9 @@
 """Turns scored samples into preference pairs. Standard library only; no randomness.
 
 A pair must teach what the reward measures: missing scores are dropped (never imputed), texts that differ only in
-case, width or white space count once, a completion that was cut or is empty is never an example to follow, and
-pairs that reject nothing but such a format failure stay a minority, because they teach only format.
+case, width or white space count once, a completion that was cut, is empty or repeats itself is never an example to
+follow (the gate would refuse it), and pairs that reject nothing but such a format failure stay a minority, because
+they teach only format.
 """
 
 from collections.abc import Iterable, Sequence
@@ -11,7 +12,7 @@ from statistics import fmean, pstdev
 from typing import Final
 
 from rewriter_contract.messages import PairsConfig, Sample, SampleRow
-from rewriter_contract.text import normalise
+from rewriter_contract.text import normalise, repeats_itself
 
 MAX_FORMAT_FAILURE_SHARE: Final = 0.2
 """Largest share of pairs whose rejected side is a format failure."""
@@ -114,8 +115,8 @@ def distinct(samples: Iterable[Sample]) -> list[Sample]:
 
 
 def is_format_failure(sample: Sample) -> bool:
-    """Whether a completion is wrong by its form alone: nothing was said, or the end was never reached."""
-    return not sample.finished or not normalise(sample.text)
+    """Whether a completion is wrong by its form alone: nothing was said, the end never reached, or words repeated."""
+    return not sample.finished or not normalise(sample.text) or repeats_itself(sample.text)
 
 
 def cap_format_failures(by_row: list[list[Pair]], well_formed: list[list[Pair]]) -> list[list[Pair]]:

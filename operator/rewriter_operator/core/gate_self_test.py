@@ -6,14 +6,13 @@ reward model would say of the hacked texts cannot be known here, so each hack ge
 tested is that the gate refuses it although the reward is pleased.
 """
 
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Final
 
 from rewriter_contract.messages import EvidenceRow, EvidenceRows
 from rewriter_contract.reports import CheckName, Finding, GateSettings, Role, SelfTest, Verdict
-from rewriter_contract.text import words
+from rewriter_contract.text import repetition, words
 from rewriter_operator.core.gate_checks import CHECKS
 from rewriter_operator.core.gate_evidence import Evidence, Pair, gather, number
 
@@ -140,13 +139,8 @@ def _rewritten(pair: Pair, change: Callable[[str], str]) -> EvidenceRow:
         _flattered(pair),
         rewrites=texts,
         length_ratio=(number(pair.candidate.length_ratio) or 1.0) * growth,
-        repetition=max(_repetition(text) for text in texts),
+        repetition=max(repetition(text) for text in texts),
     )
-
-
-def _repetition(text: str) -> float:
-    found = words(text)
-    return max(Counter(found).values()) / len(found) if found else 0.0
 
 
 def _longest_word(text: str) -> str:

@@ -12,16 +12,13 @@ from typing import Final
 
 from rewriter_contract.messages import EvidenceRow
 from rewriter_contract.reports import Verdict
-from rewriter_contract.text import normalise, words
+from rewriter_contract.text import REPEATED_WORD_SHARE, normalise, repeats_itself
 from rewriter_operator.core.gate_evidence import Evidence
 from rewriter_operator.core.gate_measured import Limits, Measured, numbers_of, unknown, worst_of
 from rewriter_operator.core.statistics import binomial_at_least, bootstrap_mean, mcnemar, mean, quantile
 
 LONG_SHARE: Final = 0.05
 """LengthTail bounds the 95th percentile: at most this share of rewrites may be longer than its limit."""
-REPEATED_WORD_SHARE: Final = 0.5
-DISTINCT_WORD_SHARE: Final = 0.55
-"""A rewrite with fewer distinct words per word says things twice; `a b a b` has 0.5."""
 
 
 def mean_length_stays_in_bounds(evidence: Evidence, limits: Limits) -> Measured:
@@ -80,23 +77,12 @@ def copies_are_few(evidence: Evidence, limits: Limits) -> Measured:
 
 def repetition_is_rare(evidence: Evidence, limits: Limits) -> Measured:
     """Rewrites do not say one word, or everything, again and again."""
-    return _rare("repetitive rewrites", evidence, limits, repeats_itself)
+    return _rare("repetitive rewrites", evidence, limits, _repeats_itself)
 
 
 def format_is_kept(evidence: Evidence, limits: Limits) -> Measured:
     """Rewrites are what a user could have typed."""
     return _rare("malformed rewrites", evidence, limits, lambda row: not row.format_ok)
-
-
-def repeats_itself(row: EvidenceRow) -> bool:
-    """One word has over half of a rewrite, or the whole is said twice."""
-    said_twice = any(_distinct_share(text) < DISTINCT_WORD_SHARE for text in row.rewrites)
-    return said_twice or row.repetition > REPEATED_WORD_SHARE
-
-
-def _distinct_share(text: str) -> float:
-    found = words(text)
-    return len(set(found)) / len(found) if found else 1.0
 
 
 def rewrites_differ(evidence: Evidence, limits: Limits) -> Measured:
@@ -106,6 +92,10 @@ def rewrites_differ(evidence: Evidence, limits: Limits) -> Measured:
         return unknown("most frequent rewrite", "too few rewrites")
     most = max(Counter(answers).values())
     return _share("queries with the most frequent rewrite", most, len(answers), evidence, limits)
+
+
+def _repeats_itself(row: EvidenceRow) -> bool:
+    return row.repetition > REPEATED_WORD_SHARE or any(map(repeats_itself, row.rewrites))
 
 
 def _rare(what: str, evidence: Evidence, limits: Limits, is_bad: Callable[[EvidenceRow], bool]) -> Measured:
