@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from rewriter_contract import wire
+from rewriter_contract import env, wire
 from rewriter_contract.messages import (
     PASSTHROUGH,
     EvidenceOrder,
@@ -83,6 +83,10 @@ class Behaviour:
     silent_pods: frozenset[str] = frozenset()
     trainer_finishes: bool = True
     record_succeeds: bool = True
+    record_ends: bool = True
+    """False: a record pod runs until the story says `record_is_done()`."""
+    record_lingers: bool = False
+    """A record pod that is deleted writes its record all the same, and is gone only with `pods_are_gone()`."""
 
 
 class Stuck(AssertionError):
@@ -113,6 +117,9 @@ class Simulator:
         self.works: dict[str, WorkReport] = {}
         self.report_digest = ""
         self.promoted: PromotionRecord | None = None
+        """promoted.json"""
+        self.records: dict[str, PromotionRecord] = {}
+        """What each record pod was told to write."""
         self.writes: list[str] = []
         self.notes: list[Note] = []
         self.states: list[State] = [self.status.state]
@@ -192,6 +199,17 @@ class Simulator:
         self.children[("Pod", name)] = replace(pod, phase="Failed", ready=False, message="OOMKilled")
         self._forget(pod)
 
+    def record_is_done(self) -> None:
+        """The record pod that runs, deleted or not, writes its record."""
+        for key, child in self.children.items():
+            if isinstance(child, Pod) and child.role is Role.RECORD and child.phase == "Running":
+                self.promoted = self.records[child.name]
+                self.children[key] = replace(child, phase="Succeeded", exit_code=0)
+
+    def pods_are_gone(self) -> None:
+        """Pods that were deleted have ended."""
+        self.children = {key: child for key, child in self.children.items() if not child.deleting}
+
     def restart_sampler(self, index: int = 0) -> None:
         """Its container restarts: the pod is the same, its process knows nothing."""
         self.samplers[index] = SamplerState(boot_id=f"boot-{self._uid()}", state=LoadState.EMPTY, weights=None)
@@ -250,6 +268,12 @@ class Simulator:
             assert cycle is not None, f"the route gives {carried} to a candidate, and there is no cycle"
             assert cycle.gate is not None and cycle.gate.verdict == "Pass", f"{carried} without a Pass"
             assert self._candidate_service() == {names.serving("shop", cycle.number)}
+        if self.status.state is State.IDLE and self.promoted is not None:
+            told = {stage: ref.version for stage, ref in self.promoted.stages.items()}
+            serves = {item.name: item.incumbent.weights.version for item in self.status.stages if item.incumbent}
+            assert not serves or {stage: told.get(stage) for stage in serves} == serves, (
+                "promoted.json is not what serves"
+            )
         planned = {stage.name.value: {0, *(s.set_share for s in stage.steps)} for stage in self.spec.rollout.stages}
         assert all(share in planned[stage] for stage, share in carried.items() if stage in planned)
 
@@ -323,7 +347,7 @@ class Simulator:
         }
         match manifest.kind:
             case "Pod":
-                child: Child = self._new_pod(common)
+                child: Child = self._new_pod(common, manifest)
             case "Deployment":
                 child = self._new_deployment(common, manifest)
             case "HTTPRoute":
@@ -334,19 +358,27 @@ class Simulator:
                 child = Child(**common)
         self.children[(manifest.kind, manifest.name)] = child
 
-    def _new_pod(self, common: dict[str, Any]) -> Pod:
+    def _new_pod(self, common: dict[str, Any], manifest: Manifest) -> Pod:
         pod = Pod(**common, phase="Running", ready=True, ip="10.0.0.1", created_at=self.now)
         match pod.role:
             case Role.PREPARE:
                 answer = self.behaviour.prepare
                 return replace(pod, phase="Succeeded", message=wire.dumps(answer), exit_code=0)
-            case Role.RECORD if self.behaviour.record_succeeds:
-                return replace(pod, phase="Succeeded", exit_code=0)
             case Role.RECORD:
-                return replace(pod, phase="Failed", exit_code=1, message="no space left")
+                variables = {item["name"]: item.get("value") for item in _main(manifest)["env"]}
+                self.records[pod.name] = wire.loads(PromotionRecord, variables[env.RECORD])
+                return self._new_record(pod)
             case Role.SAMPLER:
                 self.samplers[pod.number] = SamplerState(boot_id=pod.uid, state=LoadState.EMPTY, weights=None)
         return pod
+
+    def _new_record(self, pod: Pod) -> Pod:
+        if not self.behaviour.record_ends:
+            return pod
+        if not self.behaviour.record_succeeds:
+            return replace(pod, phase="Failed", exit_code=1, message="no space left")
+        self.promoted = self.records[pod.name]
+        return replace(pod, phase="Succeeded", exit_code=0)
 
     def _new_deployment(self, common: dict[str, Any], manifest: Manifest) -> Deployment:
         replicas = manifest.body["spec"]["replicas"]
@@ -383,8 +415,12 @@ class Simulator:
 
     def _remove(self, removal: Removal) -> None:
         self.writes.append(f"delete {removal.kind} {removal.name}")
-        child = self.children.pop((removal.kind, removal.name))
+        child = self.children[(removal.kind, removal.name)]
         assert child.uid == removal.uid
+        if child.role is Role.RECORD and self.behaviour.record_lingers:
+            self.children[(removal.kind, removal.name)] = replace(child, deleting=True)
+            return
+        del self.children[(removal.kind, removal.name)]
         live = {name for backends in self.backends.values() for name in backends}
         assert removal.name not in live, f"{removal.name} is deleted while the route still names it"
         self._forget(child)
@@ -476,6 +512,11 @@ class Simulator:
     def _uid(self) -> str:
         self.uids += 1
         return f"uid-{self.uids}"
+
+
+def _main(manifest: Manifest) -> dict[str, Any]:
+    container: dict[str, Any] = manifest.body["spec"]["containers"][0]
+    return container
 
 
 def _histogram(before: Mapping[str, int], bucket: str, count: int) -> dict[str, int]:

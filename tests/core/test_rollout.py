@@ -307,14 +307,6 @@ def test_an_abort_before_traffic_ends_the_cycle_at_once(state: State) -> None:
     assert not any(name.startswith("shop-c0001") for _, name in story.children)
 
 
-def test_an_abort_while_the_promotion_is_recorded_comes_too_late() -> None:
-    story = passed(record_succeeds=False).until(State.PROMOTING)
-    story.annotations[ABORT_ANNOTATION] = "2"
-    story.wait(30)
-    story.behaviour.record_succeeds = True
-    assert story.cycle_ends() == "Promoted"
-
-
 def test_an_old_abort_never_hits_a_new_cycle() -> None:
     story = passed()
     story.annotations[ABORT_ANNOTATION] = "1"
@@ -406,11 +398,3 @@ def test_nothing_is_written_while_nothing_happens() -> None:
     written = len(story.writes)
     story.wait(600)
     assert story.writes[written:] == []
-
-
-def test_a_promotion_is_recorded_again_when_recording_failed() -> None:
-    story = passed(record_succeeds=False).until(State.PROMOTING).wait(60)
-    assert "no space left" in story.status.message or "recording" in story.status.message
-    assert story.share() == 100
-    story.behaviour.record_succeeds = True
-    assert story.cycle_ends() == "Promoted"

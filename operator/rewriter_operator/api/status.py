@@ -122,7 +122,7 @@ class Cycle(ApiModel):
     since: float
     """Start of the current state."""
     attempt: Annotated[int, Field(ge=1)] = 1
-    """Of the prepare pod."""
+    """Of the prepare pod, then of the record pod."""
     attempt_at: float = 0
     fusion: Annotated[str, Field(max_length=4096)] = ""
     """The fusion's constants as JSON, as they were when the cycle was prepared: its reward stays what it was."""
@@ -139,6 +139,8 @@ class Cycle(ApiModel):
     """Whose evidence is being gathered: candidate, incumbent, or done."""
     gate: GateResult | None = None
     candidate: Serving | None = None
+    restore_record: bool = False
+    """promoted.json may name the candidate, which is being taken back: what served before is to be written there."""
     outcome: Outcome | None = None
     """Decided, while the cycle is still being wound up."""
     reason: Annotated[str, Field(max_length=64)] = ""
@@ -214,6 +216,8 @@ class RewriterReleaseStatus(ApiModel):
     """What the operator knows. Conditions are the contract; `state` is for people."""
 
     observed_generation: int = 0
+    operator_epoch: int = 0
+    """Epoch of the operator that wrote last; one with a lower epoch writes nothing."""
     state: State = State.BOOTSTRAPPING
     message: ShortText = ""
     conditions: Annotated[

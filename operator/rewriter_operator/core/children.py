@@ -3,12 +3,12 @@
 Level-triggered: whatever is missing is made, whatever is too many is removed, whoever did it and whenever it happened.
 """
 
-from rewriter_contract import wire
-from rewriter_contract.messages import PASSTHROUGH, PromotionRecord, ServingConfig, WeightsRef
+from rewriter_contract.messages import PASSTHROUGH, ServingConfig, WeightsRef
 from rewriter_operator.api.model import seconds
 from rewriter_operator.api.revision import RevisionPhase, RewriterRevisionSpec, RewriterRevisionStatus
 from rewriter_operator.api.states import State
 from rewriter_operator.api.status import Cycle, Serving
+from rewriter_operator.core import recording
 from rewriter_operator.core.decision import (
     RevisionOutcome,
     Wanted,
@@ -129,8 +129,8 @@ def _cycle_pods(world: World) -> list[Wanted]:
         return []
     match world.status.state:
         case State.BOOTSTRAPPING | State.PREPARING:
-            asked = all(stage.incumbent for stage in world.status.stages) and world.status.state is State.BOOTSTRAPPING
-            if refusal(world) or (asked and world.status.stages):
+            asked = any(stage.incumbent for stage in world.status.stages) and world.status.state is State.BOOTSTRAPPING
+            if refusal(world) or asked:
                 return []
             return [WantedPod(Role.PREPARE, cycle.number, cycle.attempt, prepare=prepare_order(world))]
         case State.TRAINING:
@@ -138,26 +138,15 @@ def _cycle_pods(world: World) -> list[Wanted]:
         case State.GATING:
             return _samplers(world, cycle)
         case State.PROMOTING:
-            return [WantedPod(Role.RECORD, cycle.number, cycle.attempt, record=_record(world, cycle))]
+            return [*recording.writers(world, cycle.number, cycle.attempt, recording.promotion(world, cycle))]
+        case State.WITHDRAWING if cycle.restore_record:
+            return [*recording.writers(world, cycle.number, cycle.attempt, recording.as_served(world))]
         case _:
             return []
 
 
 def _samplers(world: World, cycle: Cycle) -> list[Wanted]:
     return [WantedPod(Role.SAMPLER, cycle.number, index) for index in range(world.spec.training.samplers.replicas)]
-
-
-def _record(world: World, cycle: Cycle) -> PromotionRecord:
-    assert cycle.candidate is not None
-    ref = WeightsRef(cycle.candidate.weights.version, cycle.candidate.weights.digest)
-    history = {stage.incumbent.weights.version: stage.incumbent for stage in world.status.stages if stage.incumbent}
-    return PromotionRecord(
-        release=world.release.name,
-        revision=cycle.candidate.revision,
-        stages={stage.name: ref for stage in world.status.stages},
-        recipe=wire.dumps(cycle.candidate.recipe.to_api()) if cycle.candidate.recipe else "",
-        history=tuple(WeightsRef(item.weights.version, item.weights.digest) for item in history.values()),
-    )
 
 
 def _revisions(world: World) -> list[Wanted]:

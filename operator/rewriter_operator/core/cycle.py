@@ -59,6 +59,8 @@ def enter(
     if cycle is None:
         return evolve(status, state=state)
     changes: dict[str, object] = {"since": now}
+    if status.state is State.PROMOTING and state is State.WITHDRAWING:
+        changes |= {"restore_record": True, "attempt": cycle.attempt + 1, "attempt_at": now}
     if event in OUTCOMES:
         changes |= {"outcome": OUTCOMES[event], "reason": reason[:64], "message": message[:1024]}
     cycle = evolve(cycle, **changes)

@@ -87,13 +87,15 @@ def _start(status: RewriterReleaseStatus, trigger: str, digest: str, now: float)
 def _interrupted(world: World) -> Step | None:
     """A person's abort, or a spec that is no longer the one the cycle was started with."""
     status, cycle = world.status, world.status.cycle
-    if cycle is None or not allows(status.state, Event.ABORTED):
+    if cycle is None:
         return None
-    if world.release.annotations.get(cycles.ABORT_ANNOTATION) == str(cycle.number):
+    if allows(status.state, Event.ABORTED) and world.release.annotations.get(cycles.ABORT_ANNOTATION) == str(
+        cycle.number
+    ):
         message = f"annotation {cycles.ABORT_ANNOTATION} names cycle {cycle.number}"
         ended = cycles.enter(status, Event.ABORTED, world.now, "AbortRequested", message)
         return Step(rollout.taken_back(ended), notes=(Note("Aborted", message),))
-    if cycles.spec_digest(world.spec) != cycle.spec_digest:
+    if allows(status.state, Event.SUPERSEDED) and cycles.spec_digest(world.spec) != cycle.spec_digest:
         message = "the spec changed in a part that this cycle depends on; a new cycle follows"
         ended = cycles.enter(status, Event.SUPERSEDED, world.now, "SpecChanged", message)
         return Step(rollout.taken_back(ended), notes=(Note("Superseded", message),))

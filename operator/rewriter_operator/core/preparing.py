@@ -7,7 +7,7 @@ attempt and answers through its termination message, because the operator never 
 from dataclasses import dataclass
 
 from rewriter_contract import wire
-from rewriter_contract.messages import PrepareOrder, PrepareResult
+from rewriter_contract.messages import PASSTHROUGH, PrepareOrder, PrepareResult
 from rewriter_operator.api.conditions import ConditionType, Reason, set_condition
 from rewriter_operator.api.model import evolve
 from rewriter_operator.api.status import Cycle, Recipe, RewriterReleaseStatus, Serving, StageStatus, Weights
@@ -86,14 +86,13 @@ def bootstrap(world: World) -> Step:
         )
         stages = [StageStatus(name=stage.name) for stage in world.spec.rollout.stages]
         return Step(evolve(status, cycle=started, stages=stages))
-    incumbents = status.stages and all(stage.incumbent for stage in status.stages)
-    if incumbents:
+    if any(stage.incumbent for stage in status.stages):
         return _serve_first(world)
     answer = _ask(world)
     if isinstance(answer, Step):
         return answer
     status = evolve(_accepted(world, status), last_cycle_number=max(status.last_cycle_number, answer.last_cycle))
-    if answer.promoted:
+    if answer.promoted and answer.promoted.revision > 0:  # 0: it says that nothing was promoted
         return Step(_restored(world, status, answer))
     if world.spec.bootstrap == "BaseModel" and answer.base:
         weights = Weights(version=answer.base.version, digest=answer.base.digest)
@@ -224,12 +223,15 @@ def _restored(world: World, status: RewriterReleaseStatus, answer: PrepareResult
     record = answer.promoted
     assert record is not None
     recipe = Recipe.model_validate_json(record.recipe) if record.recipe else recipe_of(world.spec)
+    newest = next(ref for ref in record.stages.values() if ref.version != PASSTHROUGH)
     stages = []
     for stage in status.stages:
-        ref = record.stages.get(stage.name) or next(iter(record.stages.values()))
-        weights = Weights(version=ref.version, digest=ref.digest)
-        serving = Serving(revision=record.revision, weights=weights, recipe=recipe)
-        stages.append(evolve(stage, incumbent=serving))
+        ref = record.stages.get(stage.name, newest)
+        if ref.version != PASSTHROUGH:
+            weights = Weights(version=ref.version, digest=ref.digest)
+            serving = Serving(revision=record.revision, weights=weights, recipe=recipe)
+            stage = evolve(stage, incumbent=serving)
+        stages.append(stage)
     return evolve(
         status,
         stages=stages,
@@ -240,8 +242,7 @@ def _restored(world: World, status: RewriterReleaseStatus, answer: PrepareResult
 
 def _serve_first(world: World) -> Step:
     """Wait for the first incumbent's pods; until then the passthrough answers."""
-    serving = world.status.stages[0].incumbent
-    assert serving is not None
+    serving = next(stage.incumbent for stage in world.status.stages if stage.incumbent)
     deployment = world.deployment(Role.SERVING, serving.revision)
     if deployment and deployment.ready > 0:
         return Step(cycles.enter(world.status, Event.SERVED, world.now))

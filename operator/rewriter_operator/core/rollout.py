@@ -10,7 +10,9 @@ from rewriter_operator.api.release import AnalysisStep, Pause
 from rewriter_operator.api.release import Stage as StagePlan
 from rewriter_operator.api.status import RewriterReleaseStatus, Serving, StageStatus
 from rewriter_operator.core import cycle as cycles
+from rewriter_operator.core import recording
 from rewriter_operator.core.decision import Note, Step, serving_name
+from rewriter_operator.core.recording import Recording
 from rewriter_operator.core.states import Event
 from rewriter_operator.core.traffic import Look, crossed_limit, look, percentile_ms, share_is_real, snapshot
 from rewriter_operator.core.world import Role, World
@@ -77,30 +79,63 @@ def bake(world: World) -> Step:
 
 
 def promote(world: World) -> Step:
-    """Wait until promoted.json names the candidate; then it is the incumbent of every stage."""
+    """Wait until promoted.json names the candidate, watching on; then it is the incumbent of every stage."""
+    trouble = degraded(world)
+    if trouble:
+        return trouble
     cycle = world.status.cycle
     assert cycle and cycle.candidate
-    pod = world.pod(Role.RECORD, cycle.number, cycle.attempt)
-    if pod and pod.phase == "Succeeded":
-        name = serving_name(cycle.candidate)
-        message = f"{name} serves every stage; {cycle.gate.summary if cycle.gate else ''}"
-        status = cycles.enter(world.status, Event.RECORDED, world.now, "Promoted", message)
-        return Step(status, notes=(Note("Promoted", message),))
-    if pod and pod.phase == "Failed" and world.now - cycle.attempt_at > LOOK_SECONDS:
-        again = evolve(cycle, attempt=cycle.attempt + 1, attempt_at=world.now)
-        return Step(evolve(world.status, cycle=again, message=f"recording the promotion failed: {pod.message}"[:1024]))
-    return _say(world, "recording the promotion on the volume")
+    match recording.state_of(world, cycle.number, cycle.attempt, cycle.attempt_at):
+        case Recording.DONE:
+            return _promoted(world)
+        case Recording.DUE_AGAIN:
+            return _record_again(world)
+    why = recording.complaint(world, cycle.number, cycle.attempt)
+    return _say(world, "recording the promotion on the volume" + (f": {why}" if why else ""))
 
 
 def withdraw(world: World) -> Step:
-    """Leave only when the gateway has accepted a route without the candidate."""
+    """Leave only when the gateway has accepted a route without the candidate, and no record names it."""
     cycle, route = world.status.cycle, world.route
     assert cycle is not None
     if any(stage.share for stage in world.status.stages):
         return Step(taken_back(world.status))
-    if route and route.accepted and not any(route.shares.values()) and world.now - cycle.since >= SETTLE_SECONDS:
+    name = serving_name(cycle.candidate)
+    if not (route and route.accepted and not any(route.shares.values()) and world.now - cycle.since >= SETTLE_SECONDS):
+        return _say(world, f"taking {name} off the route", wait=1)
+    if not cycle.restore_record:
         return Step(cycles.enter(world.status, Event.WITHDRAWN, world.now))
-    return _say(world, f"taking {serving_name(cycle.candidate)} off the route", wait=1)
+    match recording.state_of(world, cycle.number, cycle.attempt, cycle.attempt_at):
+        case Recording.DONE:
+            return Step(cycles.enter(world.status, Event.WITHDRAWN, world.now))
+        case Recording.DUE_AGAIN:
+            return _record_again(world)
+    why = recording.complaint(world, cycle.number, cycle.attempt)
+    told = f"{name} is off the route; writing back what promoted.json said before"
+    return _say(world, told + (f": {why}" if why else ""))
+
+
+def _promoted(world: World) -> Step:
+    """The record is written; the last look before the candidate counts as promoted."""
+    cycle = world.status.cycle
+    assert cycle and cycle.candidate
+    doubt = next((why for stage in world.status.stages if (why := _doubt(world, stage))), None)
+    if doubt is not None:
+        waited = world.now - max(cycle.since, cycle.attempt_at)
+        if waited > seconds(world.spec.rollout.verification.timeout):
+            return _stop(world, Event.DEGRADED, "NotVerified", f"the promotion is recorded, but {doubt}")
+        return _say(world, f"the promotion is recorded, but {doubt}")
+    message = f"{serving_name(cycle.candidate)} serves every stage; {cycle.gate.summary if cycle.gate else ''}"
+    status = cycles.enter(world.status, Event.RECORDED, world.now, "Promoted", message)
+    return Step(status, notes=(Note("Promoted", message),))
+
+
+def _record_again(world: World) -> Step:
+    cycle = world.status.cycle
+    assert cycle is not None
+    why = recording.complaint(world, cycle.number, cycle.attempt)
+    again = evolve(cycle, attempt=cycle.attempt + 1, attempt_at=world.now)
+    return Step(evolve(world.status, cycle=again, message=f"writing promoted.json failed: {why}"[:1024]))
 
 
 def degraded(world: World) -> Step | None:

@@ -54,8 +54,13 @@ TRANSITIONS: Final[Mapping[State, Mapping[Event, State]]] = {
         **_stops_to(State.WITHDRAWING),
     },
     State.BAKING: {Event.BAKED: State.PROMOTING, Event.DEGRADED: State.WITHDRAWING, **_stops_to(State.WITHDRAWING)},
-    # No way back from here: the volume may already name the candidate as what serves.
-    State.PROMOTING: {Event.RECORDED: State.IDLE},
+    # Still watched: the volume may already name the candidate, so a way back from here also writes the record back.
+    # A changed spec waits for the next cycle: what is all but promoted is not thrown away for it.
+    State.PROMOTING: {
+        Event.RECORDED: State.IDLE,
+        Event.DEGRADED: State.WITHDRAWING,
+        Event.ABORTED: State.WITHDRAWING,
+    },
     State.WITHDRAWING: {Event.WITHDRAWN: State.IDLE},
 }
 

@@ -5,15 +5,17 @@ with any statistics package. Nothing here knows what the numbers mean.
 """
 
 import math
+from bisect import bisect_left, bisect_right
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import compress
 from random import Random
 from statistics import NormalDist
 from typing import Final
 
 _NORMAL: Final = NormalDist()
+_BYTES: Final = 256
+_DRAWN_AT_ONCE: Final = 4096
 
 
 @dataclass(frozen=True)
@@ -39,8 +41,8 @@ def bootstrap_mean(values: Sequence[float], alpha: float, resamples: int, random
     if max(values) == min(values):
         return Interval(estimate, estimate, estimate)
     size = len(values)
-    means = sorted(sum(random.choices(values, k=size)) / size for _ in range(resamples))
-    below = sum(value < estimate for value in means) + 0.5 * sum(value == estimate for value in means)
+    means = sorted(sum(drawn) / size for drawn in _resampled(values, resamples, random))
+    below = (bisect_left(means, estimate) + bisect_right(means, estimate)) / 2  # a tie counts half
     bias = _NORMAL.inv_cdf(min(max(below / resamples, 1 / resamples), 1 - 1 / resamples))
     acceleration = _acceleration(values, estimate)
     return Interval(
@@ -72,8 +74,27 @@ def bootstrap(
     random: Random,
 ) -> Interval:
     """Percentile bootstrap bounds of any statistic of one sample."""
-    drawn = sorted(statistic(random.choices(values, k=len(values))) for _ in range(resamples))
-    return Interval(statistic(values), quantile(drawn, alpha), quantile(drawn, 1 - alpha))
+    found = sorted(map(statistic, _resampled(values, resamples, random)))
+    return Interval(statistic(values), quantile(found, alpha), quantile(found, 1 - alpha))
+
+
+def _resampled(values: Sequence[float], resamples: int, random: Random) -> Iterator[list[float]]:
+    """Samples with replacement, each as large as the values.
+
+    Up to 256 values an index is one random byte, four times as fast as random.choices: bytes from the last multiple
+    of the size on are thrown away, because the first values would be drawn more often.
+    """
+    size = len(values)
+    if size > _BYTES:
+        yield from (random.choices(values, k=size) for _ in range(resamples))
+        return
+    index, unfair = bytes(byte % size for byte in range(_BYTES)), bytes(range(_BYTES - _BYTES % size, _BYTES))
+    drawn = b""
+    for _ in range(resamples):
+        while len(drawn) < size:
+            drawn += random.randbytes(_DRAWN_AT_ONCE).translate(index, unfair)
+        yield [values[position] for position in drawn[:size]]
+        drawn = drawn[size:]
 
 
 def quantile(ordered: Sequence[float], level: float) -> float:
@@ -120,12 +141,19 @@ def sign_flip_loss(differences: Sequence[float], flips: int, random: Random) -> 
     slack = 1e-12 * sum(map(abs, moved))  # sums in another order differ in the last bits
     if not moved:
         return 1.0
-    low = 1
-    for _ in range(flips):
-        coins = format(random.getrandbits(len(moved)), f"0{len(moved)}b")
-        flipped = total - 2 * sum(compress(moved, map("1".__eq__, coins)))
-        low += flipped <= total + slack
+    eights = [_signed_sums(moved[start : start + 8]) for start in range(0, len(moved), 8)]
+    coins, width, low = random.randbytes(flips * len(eights)), len(eights), 1
+    for start in range(0, len(coins), width):
+        low += sum(map(list.__getitem__, eights, coins[start : start + width])) <= total + slack
     return low / (flips + 1)
+
+
+def _signed_sums(values: Sequence[float]) -> list[float]:
+    """The sum of up to eight values for each byte, whose bits say which of them change their sign."""
+    sums = [0.0]
+    for value in values:
+        sums = [found + value for found in sums] + [found - value for found in sums]
+    return sums * (_BYTES // len(sums))  # for fewer than eight, the bits above them do not matter
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
