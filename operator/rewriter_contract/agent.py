@@ -175,14 +175,14 @@ def boot_id() -> str:
     return secrets.token_hex(8)
 
 
-def serve(port: int, token: str, routes: list[Route]) -> ThreadingHTTPServer:
+def serve(port: int, token: str, routes: list[Route], address: str = "0.0.0.0") -> ThreadingHTTPServer:
     """Start answering in a background thread and return the server (call `shutdown()` to stop)."""
 
     class PodHandler(_Handler):
         table = [(route, re.compile(route.path)) for route in routes]
         secret = token
 
-    server = _Server(("0.0.0.0", port), PodHandler)
+    server = _Server((address, port), PodHandler)
     threading.Thread(target=server.serve_forever, name="control-server", daemon=True).start()
     return server
 
