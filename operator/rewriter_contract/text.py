@@ -23,6 +23,8 @@ _WORD: Final = re.compile(rf"[{_UNSPACED}]|[^\W{_UNSPACED}]+")
 def normalise(text: str) -> str:
     """NFKC, lower case, single spaces, no zero-width or control characters."""
     folded = unicodedata.normalize("NFKC", text).casefold()
+    if folded.isprintable():  # so are nearly all: then nothing is invisible, and the only white space is the space
+        return " ".join(folded.split())
     visible = "".join(" " if char.isspace() else char for char in folded if char.isspace() or _is_visible(char))
     return " ".join(visible.split())
 
