@@ -298,6 +298,7 @@ def test_gate_imports_nothing_but_the_standard_library_and_the_contract() -> Non
     core = Path(rewriter_operator.core.__file__).parent
     allowed = {
         "math",
+        "bisect",
         "random",
         "statistics",
         "collections",
