@@ -37,7 +37,7 @@ class Result:
 
 def unit() -> int:
     """Everything without a marker."""
-    return _pytest("unit", ["-m", NOT_UNIT, "-q", "-n", "2", "tests"])
+    return _pytest("unit", ["-m", NOT_UNIT, "-q", "-n", "2", "--dist", "worksteal", "tests"])
 
 
 def ml() -> int:
@@ -94,6 +94,7 @@ def main(tiers: Sequence[str]) -> int:
 def _pytest(tier: str, arguments: Sequence[str]) -> int:
     command = [sys.executable, "-m", "pytest", f"--junitxml={RESULTS / f'{tier}.xml'}", *arguments]
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)  # compiling all tests anew, in each worker, takes half the tier
     return subprocess.run(command, cwd=REPOSITORY, env=environment).returncode
 
 

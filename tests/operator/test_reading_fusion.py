@@ -2,7 +2,14 @@
 
 import pytest
 
-from rewriter_operator.cluster.observe import read_fusion
+from rewriter_operator.core.world import Fusion
+
+
+def read_fusion(text: str, key: str) -> Fusion:
+    """The operator's; loaded when it is called, because it comes with the Kubernetes client, which takes a second."""
+    from rewriter_operator.cluster.observe import read_fusion as read
+
+    return read(text, key)
 
 
 def test_constants_are_read_in_a_fixed_order() -> None:
