@@ -56,7 +56,7 @@ def loads(kind: type[T], text: str | bytes, path: str = "body") -> T:
     """`from_wire` for JSON text; text that is not JSON raises WireError too."""
     try:
         data = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:  # the second: nested deeper than Python reads
         raise WireError(f"{path}: not JSON ({error})") from error
     return from_wire(kind, data, path)
 
@@ -114,7 +114,10 @@ def _read_dataclass(kind: type, data: dict[str, Any], path: str) -> Any:
 
 def _read_scalar(kind: Any, data: Any, path: str) -> Any:
     if kind is float and isinstance(data, int) and not isinstance(data, bool):
-        return float(data)
+        try:
+            return float(data)
+        except OverflowError:
+            raise WireError(f"{path}: got a whole number of {data.bit_length()} bits; must be a float") from None
     if isinstance(data, float) and not math.isfinite(data):  # Python's JSON reads NaN; comparing with it is False
         raise WireError(f"{path}: got {data}; must be a finite number")
     if isinstance(kind, type) and issubclass(kind, StrEnum):

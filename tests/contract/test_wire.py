@@ -86,6 +86,12 @@ def test_text_that_is_no_json_is_refused() -> None:
         wire.loads(Outer, b"<html>")
 
 
+@pytest.mark.parametrize("text", ["[" * 100_000, '{"learningRate": 1' + "0" * 400 + "}"], ids=["deep", "huge"])
+def test_json_that_python_cannot_hold_is_refused_like_any_other(text: str) -> None:
+    with pytest.raises(wire.WireError):
+        wire.loads(Inner, text)
+
+
 def test_every_work_state_travels() -> None:
     for state in WorkState:
         assert wire.loads(WorkReport, wire.dumps(WorkReport(state))).state is state
