@@ -1,12 +1,14 @@
 """Plays the demo: `python -m e2e.demo [--model smollm2|tiny] [--data DIR] [--acts 1,2,3] [--keep]`.
 
-Brings up the cluster and the images, installs everything, plays the acts one after the other, and writes
-build/demo/report.html and build/demo/summary.json. Exit code 0 only when every claim of every act held.
+Brings up the cluster and the images, installs everything, plays the acts (side by side where the model is small), and
+writes build/demo/report.html and build/demo/summary.json. Exit code 0 only when every claim of every act held.
 """
 
 import argparse
+import os
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -37,6 +39,10 @@ def main(argv: list[str] | None = None) -> int:
         except (ClusterError, InstallError) as error:
             display.say(str(error))
             return 1
+        except KeyboardInterrupt:
+            display.say("stopped; the cluster still runs, `make cluster-down` ends it")
+            sys.stdout.flush()
+            os._exit(130)  # the threads of the acts would be waited for otherwise, for as long as a cycle takes
         facts = _facts(options, started)
         page = write_report(acts, facts, options.out)
         for played in acts:
@@ -68,24 +74,26 @@ class Theatre:
 
 
 def _play_acts(options: argparse.Namespace, numbers: list[int], theatre: Theatre, profile: Profile) -> list[Played]:
-    """Some acts, on one installation."""
+    """Some acts, on one installation, as many at once as the profile says."""
     display = theatre.display
     site = install(theatre.cluster, theatre.images, profile, options.data, host_of("shop"), display.say)
     run = time.strftime("%Y%m%d-%H%M%S", time.gmtime())
-    acts = []
-    for number in numbers:
-        stage = Stage(site, profile, run, options.out, display.watch)
+    stage = Stage(site, profile, run, options.out, display.watch)
+
+    def play(number: int) -> Played:
         played = new_act(number)
         try:
             ACTS[number](stage, played)
         except (ClaimFailed, Overdue, ClusterError) as error:
             played.failure = str(error)
             display.say(played.failure)
-        display.rest()
-        acts.append(played)
+        display.rest(played)
         if not (options.keep and number == numbers[-1]):
             remove_release(site, played.release)
-    return acts
+        return played
+
+    stages = ThreadPoolExecutor(profile.acts_at_once)
+    return list(stages.map(play, numbers))
 
 
 def _facts(options: argparse.Namespace, started: float) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What a person sees while an act plays: a live table on a terminal, a line per change elsewhere."""
+"""What a person sees while acts play: a live table each on a terminal, a line per change elsewhere."""
 
 import sys
 import threading
@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass
 from typing import Final
 
-from rich.console import Console
+from rich.console import Console, Group
 from rich.live import Live
 from rich.table import Table
 
@@ -20,22 +20,24 @@ REFRESH_SECONDS: Final = 1.0
 
 @dataclass(frozen=True)
 class Watched:
-    """The act on stage."""
+    """An act on stage."""
 
     played: Played
     recorder: Recorder
     traffic: Traffic
+    told: list[str]
+    """The state lines already printed; the last one is compared with what is seen now."""
 
 
 class Display:
-    """Shows the act that is on; a context manager around all acts."""
+    """Shows the acts that are on; a context manager around all acts. Acts may call it from threads of their own."""
 
     def __init__(self, console: Console | None = None) -> None:
         self._console = console or Console()
         self._live = Live(console=self._console, auto_refresh=False) if self._console.is_terminal else None
         self._stop = threading.Event()
-        self._watched: Watched | None = None
-        self._told = ""
+        self._lock = threading.Lock()
+        self._watched: dict[int, Watched] = {}
         self._began = time.monotonic()
 
     def __enter__(self) -> "Display":
@@ -51,12 +53,14 @@ class Display:
 
     def watch(self, played: Played, recorder: Recorder, traffic: Traffic) -> None:
         """Show this act from now on."""
-        self._watched = Watched(played, recorder, traffic)
+        with self._lock:
+            self._watched[played.number] = Watched(played, recorder, traffic, [""])
         self.say(f"act {played.number}: {played.title}")
 
-    def rest(self) -> None:
-        """Show nothing until the next act."""
-        self._watched = None
+    def rest(self, played: Played) -> None:
+        """Show this act no longer."""
+        with self._lock:
+            self._watched.pop(played.number, None)
 
     def say(self, text: str) -> None:
         """One line that stays."""
@@ -66,20 +70,21 @@ class Display:
 
     def _show(self) -> None:
         while not self._stop.wait(REFRESH_SECONDS):
-            watched = self._watched
-            if watched is None:
-                continue
+            with self._lock:
+                watched = [act for _, act in sorted(self._watched.items())]
             if self._live:
-                self._live.update(_table(watched), refresh=True)
-            else:
-                self._say_change(watched)
+                self._live.update(Group(*map(_table, watched)), refresh=True)
+                continue
+            for act in watched:
+                self._say_change(act)
 
     def _say_change(self, watched: Watched) -> None:
         line = state_line(watched.recorder.last)
-        if line != self._told:
-            self._told = line
-            totals = watched.traffic.totals()
-            self.say(f"{line}; {totals.sent} requests, {totals.failed} failed")
+        if line == watched.told[-1]:
+            return
+        watched.told.append(line)
+        totals = watched.traffic.totals()
+        self.say(f"act {watched.played.number}: {line}; {totals.sent} requests, {totals.failed} failed")
 
 
 def state_line(seen: Seen) -> str:

@@ -36,6 +36,8 @@ class Profile:
     """Limit of the candidate's p95, in ms; two cores also train."""
     minutes: int
     """Longest that one cycle may take before the demo gives up."""
+    acts_at_once: int = 1
+    """Releases that train and serve side by side; memory bounds it."""
     base: str = ""
     """Model whose base is used; the profile's own where empty."""
     checks: str = "[]"
@@ -60,6 +62,7 @@ TINY: Final = Profile(
     analysis_requests=10,
     max_latency=1000,
     minutes=15,
+    acts_at_once=3,
 )
 
 SMOLLM2: Final = Profile(
