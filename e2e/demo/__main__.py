@@ -1,7 +1,8 @@
 """Plays the demo: `python -m e2e.demo [--model smollm2|tiny] [--data DIR] [--acts 1,2,3] [--keep]`.
 
 Brings up the cluster and the images, installs everything, plays the acts (side by side where the model is small), and
-writes build/demo/report.html and build/demo/summary.json. Exit code 0 only when every claim of every act held.
+writes build/demo/report.html and build/demo/summary.json. Exit code 0 only when every claim of every act held;
+an act that its model did not earn counts when the tiny model then plays it.
 """
 
 import argparse
@@ -16,7 +17,7 @@ from typing import Any
 from e2e.cluster import Cluster, ClusterError, ensure
 from e2e.cluster.images import build, publish
 from e2e.cluster.paths import REPOSITORY
-from e2e.demo.acts import ACTS, ClaimFailed, Played, Stage, host_of, new_act
+from e2e.demo.acts import ACTS, ClaimFailed, NotEarned, Played, Stage, host_of, new_act
 from e2e.demo.display import Display
 from e2e.demo.install import IMAGES, InstallError, install, remove_release, uninstall
 from e2e.demo.profiles import PROFILES, REHEARSAL, TINY, Profile
@@ -50,17 +51,20 @@ def main(argv: list[str] | None = None) -> int:
         display.say(f"report: {page}")
         if not options.keep:
             uninstall(cluster)
-    return 1 if any(played.failure for played in acts) else 0
+    return 0 if all(_held(played, acts) for played in acts) else 1
 
 
 def _play(options: argparse.Namespace, cluster: Cluster, images: dict[str, str], display: Display) -> list[Played]:
     profile = REHEARSAL if options.model == REHEARSAL.model else PROFILES[options.model]
-    acts = _play_acts(options, options.acts, Theatre(cluster, images, display), profile)
-    promotion = next((played for played in acts if played.number == 1), None)
-    if promotion and promotion.failure and profile is not TINY:
+    theatre = Theatre(cluster, images, display)
+    acts = _play_acts(options, [number for number in options.acts if number in profile.acts], theatre, profile)
+    left = [number for number in options.acts if number not in profile.acts]
+    if any(played.not_earned for played in acts) and profile is not TINY:
         # An honest "no" is a result. The way through a promotion is then shown with the model that earns one.
         display.say(f"{profile.model} earned no promotion; the tiny model plays act one")
-        acts += _play_acts(options, [1], Theatre(cluster, images, display), TINY)
+        left.insert(0, 1)
+    if left:
+        acts += _play_acts(options, left, theatre, TINY)
     return acts
 
 
@@ -85,7 +89,7 @@ def _play_acts(options: argparse.Namespace, numbers: list[int], theatre: Theatre
         try:
             ACTS[number](stage, played)
         except (ClaimFailed, Overdue, ClusterError) as error:
-            played.failure = str(error)
+            played.failure, played.not_earned = str(error), isinstance(error, NotEarned)
             display.say(played.failure)
         display.rest(played)
         if not (options.keep and number == numbers[-1]):
@@ -94,6 +98,12 @@ def _play_acts(options: argparse.Namespace, numbers: list[int], theatre: Theatre
 
     stages = ThreadPoolExecutor(profile.acts_at_once)
     return list(stages.map(play, numbers))
+
+
+def _held(played: Played, acts: list[Played]) -> bool:
+    """Every claim held; or the model earned no promotion, and another one showed the act in its place."""
+    again = [other for other in acts if other.number == played.number and other is not played]
+    return not played.failure or (played.not_earned and any(not other.failure for other in again))
 
 
 def _facts(options: argparse.Namespace, started: float) -> dict[str, Any]:

@@ -30,6 +30,10 @@ class ClaimFailed(AssertionError):
     """An act's claim is not true; the message is the sentence to print."""
 
 
+class NotEarned(ClaimFailed):
+    """The gate did not pass the candidate: an honest result of what the model learnt, not a defect of the release."""
+
+
 @dataclass(frozen=True)
 class Claim:
     """A statement about an act that was checked and held."""
@@ -55,6 +59,8 @@ class Played:
     gate: dict[str, Any] = field(default_factory=dict)
     """The gate's report.json; empty when the cycle did not get that far."""
     failure: str = ""
+    not_earned: bool = False
+    """The failure is the gate's verdict, and nothing else went wrong."""
 
     def claim(self, holds: bool, text: str, otherwise: str = "") -> None:
         """Note a claim that holds.
@@ -165,11 +171,13 @@ def play_promotion(stage: Stage, played: Played) -> None:
 def claim_promoted(played: Played) -> None:
     """What must be true of a promotion."""
     outcome, verdict = played.record.get("outcome"), played.gate.get("verdict")
-    played.claim(verdict == "Pass", "the gate passed the candidate", f"{verdict}: {played.gate.get('reason')}")
-    played.claim(outcome == OUTCOME_PROMOTED, "the cycle was promoted", f"{outcome}: {played.record.get('message')}")
     failed = [request for request in played.requests if request.status != 200]
-    text = f"0 of {len(played.requests)} requests failed while the model was replaced"
+    text = f"0 of {len(played.requests)} requests failed from before the cycle until after it"
     played.claim(not failed, text, f"{len(failed)} failed, the first: {failed[0].problem}" if failed else "")
+    if outcome == OUTCOME_REJECTED and verdict in ("Fail", "Inconclusive"):
+        raise NotEarned(f"act {played.number}: the gate did not pass it ({verdict}: {played.gate.get('reason')})")
+    played.claim(verdict == "Pass", f"the gate passed the candidate: {played.gate.get('reason')}", str(verdict))
+    played.claim(outcome == OUTCOME_PROMOTED, "the cycle was promoted", f"{outcome}: {played.record.get('message')}")
     for name in STAGES:
         shares = sorted({seen.stage(name).get("share", 0) for seen in played.seen} - {0})
         played.claim(bool(shares) and shares[-1] == 100, f"{name} went through shares {shares}")

@@ -2,7 +2,7 @@
 
 import pytest
 
-from e2e.demo.acts import ClaimFailed, claim_promoted, claim_rejected, claim_rolled_back
+from e2e.demo.acts import ClaimFailed, NotEarned, claim_promoted, claim_rejected, claim_rolled_back
 from tests.demo.played_builder import promoted, rejected, request, rolled_back, seen
 
 
@@ -36,8 +36,26 @@ def test_a_share_that_was_set_and_never_observed_is_refused() -> None:
 def test_an_inconclusive_gate_is_told_with_its_reason() -> None:
     played = promoted()
     played.gate = {"verdict": "Inconclusive", "reason": "RewardGain: bounds include 0"}
-    with pytest.raises(ClaimFailed, match="Inconclusive: RewardGain: bounds include 0"):
+    played.record |= {"outcome": "Rejected"}
+    with pytest.raises(NotEarned, match="Inconclusive: RewardGain: bounds include 0"):
         claim_promoted(played)
+
+
+def test_a_promotion_that_the_gate_did_not_pass_is_a_defect_and_no_honest_no() -> None:
+    played = promoted()
+    played.gate = {"verdict": "Inconclusive", "reason": "RewardGain: bounds include 0"}
+    with pytest.raises(ClaimFailed) as refused:
+        claim_promoted(played)
+    assert not isinstance(refused.value, NotEarned)
+
+
+def test_a_request_that_failed_is_a_defect_even_where_the_gate_said_no() -> None:
+    played = promoted()
+    played.gate, played.record = {"verdict": "Fail"}, {"outcome": "Rejected"}
+    played.requests.append(request("recall", status=503))
+    with pytest.raises(ClaimFailed) as refused:
+        claim_promoted(played)
+    assert not isinstance(refused.value, NotEarned)
 
 
 def test_an_exploited_reward_that_is_refused_holds_all_claims() -> None:

@@ -1,6 +1,7 @@
 """The demo's manifests are what the operator and the API server read: complete, restricted, no bar lowered."""
 
 import json
+import re
 from dataclasses import asdict
 
 import pytest
@@ -12,10 +13,19 @@ from e2e.demo.tiny_prompt import TEMPLATE
 from rewriter_operator.api.release import RewriterReleaseSpec
 
 
+class AsKubectl(yaml.SafeLoader):
+    """PyYAML takes 1e-05 for a text; kubectl's reader, like YAML 1.2, for a number."""
+
+
+AsKubectl.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"^[-+]?[0-9]+[eE][-+]?[0-9]+$"), list("0123456789")
+)
+
+
 def release(profile: Profile) -> RewriterReleaseSpec:
     values = asdict(profile) | {"template": json.dumps(profile.template)}
     names = {"name": "shop", "sub_path": "demo/runs/1/shop", "relevance": "relevance", "host": "shop.example"}
-    return RewriterReleaseSpec.model_validate(yaml.safe_load(render("release.yaml", **values, **names))["spec"])
+    return RewriterReleaseSpec.model_validate(yaml.load(render("release.yaml", **values, **names), AsKubectl)["spec"])
 
 
 @pytest.mark.parametrize("profile", PROFILES.values(), ids=lambda profile: profile.model)
