@@ -1,41 +1,39 @@
 """`spec` of a RewriterRelease: how a query rewriter is retrained, judged, and given traffic.
 
 These models are the one source of crds/rewriter.dev_rewriterreleases.yaml. Everything has a bound, because CEL's cost
-estimate needs them and because an unbounded field is an outage that waits for its first user.
+estimate needs them and because an unbounded field is an outage that waits for its first user. What is refused, and
+with which sentence, is docs/bad-input.md.
 """
 
+import re
 from enum import StrEnum
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import Field, StringConstraints
 
 from rewriter_contract.reports import CheckName
-from rewriter_operator.api.model import (
-    ApiModel,
-    Duration,
-    Image,
-    Name,
-    VolumePath,
-    rule,
-    rules,
-)
-
-Quantity = Annotated[str, StringConstraints(pattern=r"^[0-9]+(\.[0-9]+)?(m|k|Ki|M|Mi|G|Gi|T|Ti)?$", max_length=16)]
-Labels = Annotated[dict[str, Annotated[str, StringConstraints(max_length=63)]], Field(max_length=16)]
+from rewriter_operator.api.cron import CRON_RULES
+from rewriter_operator.api.model import CallTimeout, Duration, Image, Name, SpecModel, VolumePath, rules
+from rewriter_operator.api.resources import RESOURCE_RULES, TOLERATION_RULE, Labels, Resources, Toleration
+from rewriter_operator.api.value_rules import ValueRule, at_most, matching, sentence
 
 
-class Schedule(ApiModel):
+class Schedule(SpecModel):
     """When cycles start by themselves. A change of the spec's model, data, reward, training or gate starts one too."""
 
-    cron: Annotated[str, StringConstraints(min_length=9, max_length=100, pattern=r"^\S+( \S+){4}$")]
+    cron: Annotated[str, StringConstraints(min_length=9, max_length=100), *CRON_RULES]
     """Five cron fields, e.g. `0 3 * * 1` for Mondays at three. At most once an hour."""
-    time_zone: Annotated[str, StringConstraints(max_length=64, pattern=r"^[A-Za-z0-9_+/-]+$")] = "UTC"
+    time_zone: Annotated[
+        str,
+        StringConstraints(max_length=64),
+        matching(r"[A-Za-z0-9_+-]+(/[A-Za-z0-9_+-]+)*", "must be an IANA time zone, e.g. Europe/Berlin"),
+    ] = "UTC"
     """IANA time zone of the cron fields, e.g. Europe/Berlin."""
     starting_deadline: Duration = "1h"
     """A start that was missed (the operator was down) is made up for within this time, then skipped."""
 
 
-class Volume(ApiModel):
+class Volume(SpecModel):
     """The shared ReadWriteMany volume with base models, data, weights and evidence."""
 
     claim_name: Name
@@ -44,10 +42,28 @@ class Volume(ApiModel):
     """Directory of this release on the volume. Never shared by two releases."""
 
 
-class Prompt(ApiModel):
+_CONTROL = r"[\x00-\x08\x0b-\x1f\x7f]"
+
+
+class Prompt(SpecModel):
     """How a query becomes the model's prompt."""
 
-    template: Annotated[str, StringConstraints(min_length=7, max_length=4096)] = "{query}"
+    template: Annotated[
+        str,
+        StringConstraints(min_length=7, max_length=4096),
+        ValueRule(
+            "self.split('{query}').size() == 2",
+            lambda text: text.count("{query}") == 1,
+            "must contain {query} exactly once",
+            shown="self.split('{query}').size() - 1",
+        ),
+        ValueRule(
+            f"!self.matches(r'{_CONTROL}')",
+            lambda text: re.search(_CONTROL, text) is None,
+            "must not hold control characters other than line feeds and tabs",
+            shown="",
+        ),
+    ] = "{query}"
     """Must contain `{query}` exactly once."""
     chat: bool = False
     """True: the template is the user message of the tokenizer's chat template. False: it is the whole prompt."""
@@ -55,7 +71,7 @@ class Prompt(ApiModel):
     """A completion ends before the first of these strings."""
 
 
-class Model(ApiModel):
+class Model(SpecModel):
     """The base model: where training starts in the first cycle."""
 
     path: VolumePath
@@ -64,20 +80,10 @@ class Model(ApiModel):
     """Precision of training and serving."""
     max_length: Annotated[int, Field(ge=32, le=32768)] = 512
     """Longest prompt plus completion, in tokens."""
-    prompt: Annotated[
-        Prompt,
-        Field(
-            json_schema_extra=rules(
-                rule(
-                    "!has(self.template) || self.template.split('{query}').size() == 2",
-                    "must contain {query} exactly once",
-                )
-            )
-        ),
-    ] = Prompt()
+    prompt: Prompt = Prompt()
 
 
-class Data(ApiModel):
+class Data(SpecModel):
     """Files on the volume (JSON Lines; docs/data.md). Gate queries must not appear among training queries."""
 
     corpus: VolumePath
@@ -88,28 +94,46 @@ class Data(ApiModel):
     """Held-out queries with labels: {id, query, positives, negatives, labels, slice}."""
 
 
-class ServiceEndpoint(ApiModel):
+class ServiceEndpoint(SpecModel):
     """An HTTP service in the release's own namespace."""
 
-    service_name: Name
+    service_name: Annotated[
+        str,
+        StringConstraints(min_length=1, max_length=63),
+        matching(
+            r"[a-z]([-a-z0-9]*[a-z0-9])?",
+            "must be the name of a Service in the release namespace, e.g. relevance; no URL, address or other "
+            "namespace",
+        ),
+    ]
     """Name of a Service in the release's namespace."""
     port: Annotated[int, Field(ge=1, le=65535)] = 8080
-    path: Annotated[str, StringConstraints(pattern=r"^/[A-Za-z0-9._/-]*$", max_length=256)]
+    path: Annotated[
+        str,
+        StringConstraints(max_length=256),
+        matching(
+            r"/[A-Za-z0-9._/-]*", "must be the path of a call, e.g. /v1/score; host and port are fields of their own"
+        ),
+    ]
     """Path of the call, e.g. /v1/score."""
-    timeout: Duration = "10s"
+    timeout: CallTimeout = "10s"
     """Longest wait for one answer."""
 
 
-class FusionReference(ApiModel):
+class FusionReference(SpecModel):
     """The serving fusion's constants, read from the config that serving itself uses."""
 
     config_map_name: Name
     """Name of a ConfigMap in the release's namespace."""
-    key: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._-]+$", max_length=253)] = "fusion.json"
+    key: Annotated[
+        str,
+        StringConstraints(max_length=253),
+        matching(r"[A-Za-z0-9._-]+", "must be a key of the ConfigMap, e.g. fusion.json"),
+    ] = "fusion.json"
     """Key with JSON {"stages": {"finerank": {"a": 1.0, "b": 0.3, "gamma": 1.0}}}."""
 
 
-class Reward(ApiModel):
+class Reward(SpecModel):
     """The multiplicative ratio reward: log R(x,y) = sum_g gamma_g * [mean over positives of clip(log rho_g) - lambda *
     mean over negatives of clip(log rho_g)], rho_g = (b_g + a_g*rel(y,d)) / (b_g + a_g*rel(x,d)). Copying scores 0."""
 
@@ -121,37 +145,36 @@ class Reward(ApiModel):
     """Weight of the negatives. Above 0 it guards against rewrites that raise the relevance of everything."""
     clip: Annotated[float, Field(gt=0, le=10)] = 1.386
     """Each log ratio is clipped to plus or minus this (log 4)."""
-    max_missing: Annotated[float, Field(ge=0, le=0.2)] = 0.02
+    max_missing: Annotated[float, Field(ge=0), at_most(0.2)] = 0.02
     """Share of scores that may be missing before a phase fails. A missing score is never taken as zero."""
 
 
-class Toleration(ApiModel):
-    """As in a pod."""
-
-    key: Annotated[str, StringConstraints(max_length=253)] | None = None
-    operator: Literal["Exists", "Equal"] = "Equal"
-    value: Annotated[str, StringConstraints(max_length=63)] | None = None
-    effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"] | None = None
-
-
-class Resources(ApiModel):
-    """Requests and limits of the main container."""
-
-    requests: Annotated[dict[str, Quantity], Field(max_length=8)] = {}
-    limits: Annotated[dict[str, Quantity], Field(max_length=8)] = {}
-
-
-class Pods(ApiModel):
+class Pods(SpecModel):
     """What pods of one role run and where."""
 
     image: Image | None = None
     """Defaults to the image that the operator was installed with."""
-    resources: Resources = Resources()
+    resources: Annotated[Resources, *RESOURCE_RULES] = Resources()
     """E.g. limits: {nvidia.com/gpu: "1"}."""
     node_selector: Labels = {}
-    tolerations: Annotated[list[Toleration], Field(max_length=16)] = []
+    tolerations: Annotated[list[Annotated[Toleration, TOLERATION_RULE]], Field(max_length=16)] = []
     priority_class_name: Name | None = None
     runtime_class_name: Name | None = None
+
+
+def _engine_fits(device: str) -> dict[str, str]:
+    limit = f"self.resources.limits['{device}']"
+    return sentence(
+        f"!has(self.resources) || !has(self.resources.limits) || !('{device}' in self.resources.limits)"
+        f" || !isQuantity({limit})"
+        f" || !quantity({limit}).isInteger() || quantity({limit}).asInteger() >= self.tensorParallel",
+        f"must be at most the number of {device} in resources.limits",
+        shown="self.tensorParallel",
+        path=".tensorParallel",
+    )
+
+
+_ENGINE_FITS = rules(_engine_fits("nvidia.com/gpu"), _engine_fits("amd.com/gpu"))
 
 
 class SamplerPods(Pods):
@@ -162,7 +185,7 @@ class SamplerPods(Pods):
     """GPUs that one engine spans."""
 
 
-class Sampling(ApiModel):
+class Sampling(SpecModel):
     """How rewrites are drawn for training."""
 
     queries_per_phase: Annotated[int, Field(ge=1, le=1_000_000)] = 2048
@@ -173,7 +196,7 @@ class Sampling(ApiModel):
     max_tokens: Annotated[int, Field(ge=1, le=1024)] = 32
 
 
-class Pairs(ApiModel):
+class Pairs(SpecModel):
     """How ranked samples become preference pairs: i-th best with i-th worst."""
 
     top_k: Annotated[int, Field(ge=1, le=16)] = 2
@@ -183,7 +206,7 @@ class Pairs(ApiModel):
     """Which sample is the worst: the minimum, or the one nearest to mean - 2 standard deviations."""
 
 
-class Mpo(ApiModel):
+class Mpo(SpecModel):
     """Mixed Preference Optimization (arXiv 2411.10442): w_p*DPO + w_q*BCO (running delta) + w_g*NLL of the chosen."""
 
     preference: Annotated[float, Field(ge=0, le=10)] = 0.8
@@ -192,12 +215,12 @@ class Mpo(ApiModel):
     beta: Annotated[float, Field(gt=0, le=10)] = 0.1
 
 
-class Optimizer(ApiModel):
+class Optimizer(SpecModel):
     """AdamW and the batch."""
 
-    learning_rate: Annotated[float, Field(gt=0, le=0.1)] = 5e-6
+    learning_rate: Annotated[float, Field(gt=0), at_most(0.1)] = 5e-6
     weight_decay: Annotated[float, Field(ge=0, le=1)] = 0.05
-    warmup_ratio: Annotated[float, Field(ge=0, le=0.5)] = 0.03
+    warmup_ratio: Annotated[float, Field(ge=0), at_most(0.5)] = 0.03
     max_grad_norm: Annotated[float, Field(gt=0, le=1000)] = 1.0
     pairs_per_step: Annotated[int, Field(ge=1, le=4096)] = 32
     epochs: Annotated[int, Field(ge=1, le=10)] = 1
@@ -205,7 +228,7 @@ class Optimizer(ApiModel):
     """DeepSpeed ZeRO stage."""
 
 
-class Training(ApiModel):
+class Training(SpecModel):
     """The learning loop: phases of sample, score, pair, optimise, publish, and one weight sync per phase."""
 
     phases: Annotated[int, Field(ge=1, le=1000)] = 4
@@ -213,23 +236,33 @@ class Training(ApiModel):
     """Weights that a cycle starts from. Base also serves as the start while nothing was promoted."""
     reference: Literal["PhaseStart", "CycleStart"] = "PhaseStart"
     """pi_0 of the preference terms: PhaseStart follows the policy, CycleStart bounds the drift of a whole cycle."""
-    sampling: Annotated[Sampling, Field()] = Sampling()
+    sampling: Sampling = Sampling()
     pairs: Pairs = Pairs()
-    mpo: Mpo = Mpo()
+    mpo: Annotated[
+        Mpo,
+        Field(
+            json_schema_extra=rules(
+                sentence(
+                    "!has(self.preference) || self.preference + self.quality + self.generation > 0.0",
+                    "one of preference, quality, generation must be above 0, or nothing is learnt",
+                )
+            )
+        ),
+    ] = Mpo()
     optimizer: Optimizer = Optimizer()
     seed: Annotated[int, Field(ge=0, le=2_147_483_647)] = 0
     trainer: Pods = Pods()
-    samplers: SamplerPods = SamplerPods()
+    samplers: Annotated[SamplerPods, Field(json_schema_extra=_ENGINE_FITS)] = SamplerPods()
     phase_deadline: Duration = "6h"
     """A phase that takes longer fails the cycle; incumbents go on serving."""
     stall_timeout: Duration = "15m"
     """A pod that shows no progress for this long is replaced, at most three times in a phase."""
 
 
-class Check(ApiModel):
+class Check(SpecModel):
     """Settings of one gate check; what is not set keeps the default of docs/gate.md."""
 
-    name: CheckName
+    name: Annotated[CheckName, Field(strict=False)]
     disabled: bool = False
     """A disabled check is still measured and shown, and never decides."""
     margin: Annotated[float, Field(ge=0, le=100)] | None = None
@@ -238,18 +271,73 @@ class Check(ApiModel):
     max: Annotated[float, Field(ge=-1000, le=1000)] | None = None
 
 
-class Gate(ApiModel):
+CHECKS_THAT_READ: Final = {
+    "margin": ("GoldNdcg", "GoldRecall", "NoRewardHacking", "SliceRegressions", "CopyRate", "Repetition", "Format"),
+    "min": ("RewardGain", "TailLoss", "LengthRatio", "RewardAgreesWithGold"),
+    "max": (
+        *("EvidenceIsComplete", "LengthRatio", "LengthTail", "CopyRate", "Repetition", "Format"),
+        "DistinctRewrites",
+    ),
+}
+"""Number of a check -> the checks that look at it; to set it on another would look like a limit and be none."""
+
+DECIDING: Final = tuple(
+    name.value
+    for name in CheckName
+    if name not in (CheckName.EVIDENCE_IS_COMPLETE, CheckName.WINS_AND_LOSSES, CheckName.REWARD_AGREES_WITH_GOLD)
+)
+"""Checks that refuse a candidate, beside EvidenceIsComplete, which refuses only evidence."""
+
+
+def _read(number: str) -> dict[str, str]:
+    readers = CHECKS_THAT_READ[number]
+    return sentence(
+        f"!has(self.{number}) || self.name in [{', '.join(repr(name) for name in readers)}]",
+        f"this check does not look at {number}; those that do: {', '.join(readers)}",
+        shown=f"self.{number}",
+        path=f".{number}",
+    )
+
+
+_CHECK_RULES = rules(
+    *(_read(number) for number in CHECKS_THAT_READ),
+    sentence(
+        "!has(self.min) || !has(self.max) || self.min <= self.max",
+        "min must be at most max",
+        shown="self.min, self.max",
+        got="min %s and max %s",
+        path=".min",
+    ),
+    sentence(
+        "!self.disabled || self.name != 'EvidenceIsComplete'",
+        "EvidenceIsComplete cannot be disabled: a verdict without evidence is none; raise its max instead",
+        path=".disabled",
+    ),
+)
+
+_CHECKS_RULE = sentence(
+    f"![{', '.join(repr(name) for name in DECIDING)}].all(n, self.exists(c, c.name == n && c.disabled))",
+    "must leave at least one check that decides, e.g. RewardGain; all of them are disabled",
+)
+
+
+class Gate(SpecModel):
     """The judge: candidate against incumbent on held-out queries, by reward, by gold and by stability metrics."""
 
     search: ServiceEndpoint
     """The real search, for gold (docs/search-api.md): it ranks documents for a query with given rewrites beside it."""
-    alpha: Annotated[float, Field(gt=0, le=0.2)] = 0.05
+    alpha: Annotated[float, Field(gt=0), at_most(0.2)] = 0.05
     minimum_queries: Annotated[int, Field(ge=10, le=1_000_000)] = 30
     """Fewer paired queries than this make the verdict Inconclusive."""
     checks: Annotated[
-        list[Check],
+        list[Annotated[Check, Field(json_schema_extra=_CHECK_RULES)]],
         Field(
-            max_length=32, json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]}
+            max_length=32,
+            json_schema_extra={
+                "x-kubernetes-list-type": "map",
+                "x-kubernetes-list-map-keys": ["name"],
+                **rules(_CHECKS_RULE),
+            },
         ),
     ] = []
     """Overrides by name."""
@@ -261,13 +349,13 @@ class Serving(Pods):
     replicas: Annotated[int, Field(ge=1, le=256)] = 2
     max_tokens: Annotated[int, Field(ge=1, le=1024)] = 32
     max_rewrites: Annotated[int, Field(ge=1, le=8)] = 4
-    request_timeout: Duration = "5s"
+    request_timeout: CallTimeout = "5s"
     tensor_parallel: Annotated[int, Field(ge=1, le=16)] = 1
     ready_timeout: Duration = "15m"
     """Candidate pods that are not ready by then end the cycle as Failed; incumbents go on serving."""
 
 
-class Gateway(ApiModel):
+class Gateway(SpecModel):
     """The Gateway that consumers of rewrites call."""
 
     name: Name
@@ -277,12 +365,21 @@ class Gateway(ApiModel):
     """Listener; all that allow the route when empty."""
 
 
-class Traffic(ApiModel):
+class Traffic(SpecModel):
     """The HTTPRoute that the operator creates and owns."""
 
     gateway: Gateway
     hostnames: Annotated[
-        list[Annotated[str, StringConstraints(pattern=r"^(\*\.)?[a-z0-9]([-a-z0-9.]*[a-z0-9])?$", max_length=253)]],
+        list[
+            Annotated[
+                str,
+                StringConstraints(min_length=1, max_length=253),
+                matching(
+                    r"(\*\.)?[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*",
+                    "must be a host name in lower case without port, e.g. rewrites.shop.example",
+                ),
+            ]
+        ],
         Field(max_length=8),
     ] = []
 
@@ -295,14 +392,14 @@ class StageName(StrEnum):
     RECALL = "recall"
 
 
-class Pause(ApiModel):
+class Pause(SpecModel):
     """A wait: for a time, or until approved for this revision."""
 
     duration: Duration | None = None
     """Empty: until a person approves (annotation rewriter.dev/approve: "<revision>")."""
 
 
-class AnalysisStep(ApiModel):
+class AnalysisStep(SpecModel):
     """Wait until the candidate has answered enough requests in this stage and none of the limits is crossed."""
 
     min_requests: Annotated[int, Field(ge=1, le=10_000_000)] = 100
@@ -310,7 +407,7 @@ class AnalysisStep(ApiModel):
     """Too few requests by then is Inconclusive, which rolls back: missing data never promotes."""
 
 
-class Step(ApiModel):
+class Step(SpecModel):
     """Exactly one of setShare, pause, analysis."""
 
     set_share: Annotated[int, Field(ge=1, le=100)] | None = None
@@ -319,41 +416,67 @@ class Step(ApiModel):
     analysis: AnalysisStep | None = None
 
 
+_KINDS = "(has(self.setShare) ? 1 : 0) + (has(self.pause) ? 1 : 0) + (has(self.analysis) ? 1 : 0)"
+
 _ONE_KIND = rules(
-    rule(
-        "(has(self.setShare) ? 1 : 0) + (has(self.pause) ? 1 : 0) + (has(self.analysis) ? 1 : 0) == 1",
+    sentence(
+        f"{_KINDS} == 1",
         "a step is exactly one of setShare, pause, analysis",
+        shown=_KINDS,
+        got="%d of them",
     )
 )
 
 
-class Stage(ApiModel):
+class Stage(SpecModel):
     """One consumer of rewrites: its own incumbent, its own steps."""
 
-    name: StageName
+    name: Annotated[StageName, Field(strict=False)]
     depends_on: Annotated[
-        list[StageName], Field(max_length=2, json_schema_extra={"x-kubernetes-list-type": "set"})
+        list[Annotated[StageName, Field(strict=False)]],
+        Field(max_length=2, json_schema_extra={"x-kubernetes-list-type": "set"}),
     ] = []
     """Stages that must be at full share first; a failure there takes this stage back too."""
     steps: Annotated[list[Annotated[Step, Field(json_schema_extra=_ONE_KIND)]], Field(min_length=1, max_length=32)]
 
 
+_SHARES = "self.steps.filter(s, has(s.setShare)).map(s, s.setShare)"
+
 _STAGE_RULES = rules(
-    rule("!(self.name in self.dependsOn)", "a stage cannot depend on itself"),
-    rule(
-        "self.steps.filter(s, has(s.setShare)).map(s, s.setShare).isSorted()",
-        "the shares of a stage's steps must rise, e.g. 5, 25, 100",
+    sentence(
+        "!(self.name in self.dependsOn)",
+        "a stage cannot depend on itself; name another stage or none",
+        shown="self.name",
+        path=".dependsOn",
     ),
-    rule(
+    sentence(
+        f"{_SHARES}.isSorted()",
+        "the shares of a stage must rise from step to step, e.g. 5, 25, 100",
+        shown=_SHARES,
+        path=".steps",
+    ),
+    sentence(
         "self.steps.filter(s, has(s.setShare))"
         ".all(s, self.steps.exists_one(t, has(t.setShare) && t.setShare == s.setShare))",
-        "the shares of a stage's steps must differ from each other",
+        "the shares of a stage must differ from each other, e.g. 5, 25, 100",
+        shown=_SHARES,
+        path=".steps",
     ),
-    rule("self.steps.exists(s, has(s.setShare) && s.setShare == 100)", "the last setShare of a stage must be 100"),
+    sentence(
+        "self.steps.exists(s, has(s.setShare) && s.setShare == 100)",
+        "the last setShare of a stage must be 100, e.g. 5, 25, 100",
+        shown=_SHARES,
+        path=".steps",
+    ),
+    sentence(
+        "self.steps.size() == 0 || !has(self.steps[0].analysis)",
+        "an analysis needs a setShare before it: without a share the candidate answers nothing",
+        path=".steps",
+    ),
 )
 
 
-class Limits(ApiModel):
+class Limits(SpecModel):
     """What the candidate's own answers may look like; judged on the serving pods' counters at every look."""
 
     max_error_rate: Annotated[float, Field(ge=0, le=1)] = 0.01
@@ -365,18 +488,18 @@ class Limits(ApiModel):
     """No limit is judged on fewer requests than this."""
 
 
-class ShareVerification(ApiModel):
+class ShareVerification(SpecModel):
     """A share is verified by the serving pods' own counters, not assumed from the route."""
 
     min_requests: Annotated[int, Field(ge=1, le=10_000_000)] = 50
     """Requests of the stage, on both sides together, that the binomial interval needs."""
-    alpha: Annotated[float, Field(gt=0, le=0.1)] = 0.001
+    alpha: Annotated[float, Field(gt=0), at_most(0.1)] = 0.001
     """A share outside its 1-alpha binomial interval stops the rollout."""
     timeout: Duration = "15m"
     """A share that cannot be verified by then rolls the stage back."""
 
 
-class Rollout(ApiModel):
+class Rollout(SpecModel):
     """How a candidate that passed the gate gets traffic, stage by stage."""
 
     stages: Annotated[
@@ -393,7 +516,7 @@ class Rollout(ApiModel):
     """All stages at full share for this long, limits still judged, before the candidate becomes the incumbent."""
 
 
-class RewriterReleaseSpec(ApiModel):
+class RewriterReleaseSpec(SpecModel):
     """How a search engine's query rewriter is retrained, judged and released."""
 
     suspend: bool = False
@@ -408,7 +531,7 @@ class RewriterReleaseSpec(ApiModel):
     reward: Reward
     training: Training = Training()
     gate: Gate
-    serving: Serving = Serving()
+    serving: Annotated[Serving, Field(json_schema_extra=_ENGINE_FITS)] = Serving()
     traffic: Traffic
     rollout: Rollout
     history_limit: Annotated[int, Field(ge=2, le=20)] = 5
@@ -416,22 +539,60 @@ class RewriterReleaseSpec(ApiModel):
 
 
 SPEC_RULES: dict[str, Any] = rules(
-    rule(
+    sentence(
         "self.rollout.stages.all(s, s.dependsOn.all(d, self.rollout.stages.exists(t, t.name == d)))",
-        "spec.rollout.stages[].dependsOn must name stages of this release",
+        "dependsOn must name stages of this release",
+        shown="self.rollout.stages.map(s, {s.name: s.dependsOn})",
+        path=".rollout.stages",
     ),
-    rule(
+    sentence(  # for three stages, all cycles: one of two stages, or every stage waits for another
+        "self.rollout.stages.exists(s, s.dependsOn.size() == 0) && self.rollout.stages.all(s, s.dependsOn.all(d,"
+        " s.name == d || !self.rollout.stages.exists(t, t.name == d && s.name in t.dependsOn)))",
+        "no stage may wait for one that waits for it; take one dependsOn away",
+        shown="self.rollout.stages.map(s, {s.name: s.dependsOn})",
+        path=".rollout.stages",
+    ),
+    sentence(
         "self.training.pairs.topK * 2 <= self.training.sampling.samplesPerQuery",
-        "spec.training.pairs.topK must be at most half of spec.training.sampling.samplesPerQuery",
+        "topK best and topK worst samples make pairs: topK must be at most half of "
+        "spec.training.sampling.samplesPerQuery",
+        shown="self.training.pairs.topK, self.training.sampling.samplesPerQuery",
+        got="%d of %d samples",
+        path=".training.pairs.topK",
     ),
-    rule(
+    sentence(
         "self.training.sampling.maxTokens < self.model.maxLength",
-        "spec.training.sampling.maxTokens must be below spec.model.maxLength",
+        "must be below spec.model.maxLength, which prompt and completion share",
+        shown="self.training.sampling.maxTokens, self.model.maxLength",
+        got="%d of %d",
+        path=".training.sampling.maxTokens",
     ),
-    rule("self.serving.maxTokens < self.model.maxLength", "spec.serving.maxTokens must be below spec.model.maxLength"),
-    rule("self.data.train != self.data.gate", "spec.data.gate must not be the training file"),
+    sentence(
+        "self.serving.maxTokens < self.model.maxLength",
+        "must be below spec.model.maxLength, which prompt and completion share",
+        shown="self.serving.maxTokens, self.model.maxLength",
+        got="%d of %d",
+        path=".serving.maxTokens",
+    ),
+    sentence(
+        "self.data.train != self.data.gate",
+        "must not be the training file: the gate judges on queries that were never trained on",
+        shown="self.data.gate",
+        path=".data.gate",
+    ),
+    sentence(
+        "self.data.corpus != self.data.train && self.data.corpus != self.data.gate",
+        "must be the file of documents, not of queries",
+        shown="self.data.corpus",
+        path=".data.corpus",
+    ),
 )
 
 IMMUTABLE_VOLUME = rules(
-    rule("self == oldSelf", "spec.volume cannot be changed; create a release with another name over the new volume")
+    sentence(
+        "self == oldSelf",
+        "cannot be changed; create a release with another name over the new volume",
+        shown="self.claimName, self.subPath, oldSelf.claimName, oldSelf.subPath",
+        got="%s/%s instead of %s/%s",
+    )
 )
