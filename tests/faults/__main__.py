@@ -1,0 +1,58 @@
+"""Plays plans and prints a table: `python -m tests.faults` plays all of them, `--sample` about forty.
+
+`--workload promote` narrows it, `--only "killed before"` plays the plans whose name has these words.
+"""
+
+import argparse
+import os
+import signal
+import sys
+import time
+
+from e2e.cluster import control_plane
+from tests.faults.campaign import Reference, all_plans, carry_out, names_of, sample_plans
+from tests.faults.cluster_setup import install
+from tests.faults.plans import Plan, Played
+
+
+def main() -> int:
+    """Returns 1 when any plan shows a violation."""
+    parser = argparse.ArgumentParser(prog="python -m tests.faults", description=__doc__)
+    parser.add_argument("--sample", action="store_true", help="about forty plans instead of all")
+    parser.add_argument("--workload", default="", help="one of them")
+    parser.add_argument("--only", default="", help="plans whose name contains this")
+    parser.add_argument("--parallel", type=int, default=4, help="runs side by side")
+    parser.add_argument("--learn", type=int, default=0, help="reference runs for each workload")
+    arguments = parser.parse_args()
+    choose = sample_plans if arguments.sample else all_plans
+
+    def chosen(reference: Reference) -> list[Plan]:
+        return [plan for plan in choose(reference) if arguments.only in str(plan)]
+
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what was started is ended
+    started = time.monotonic()
+    plane = control_plane("faults", until_exit_of=os.getpid())
+    try:
+        install(plane)
+        learn = arguments.learn or (1 if arguments.sample else 2)
+        names = names_of(arguments.workload)
+        report = carry_out(plane.kubeconfig, names, chosen, learn, arguments.parallel, _tell)
+    finally:
+        plane.down()
+    print(f"\n{report.table()}\n")
+    for played, wrong in report.failures:
+        print(f"{played.plan}  ({played.directory})")
+        for line in wrong:
+            print(f"    {line}")
+    count = len(report.results)
+    print(f"{count - len(report.failures)} passed, {len(report.failures)} failed; {time.monotonic() - started:.0f} s")
+    return 1 if report.failures else 0
+
+
+def _tell(played: Played) -> None:
+    strikes = "" if played.struck or played.plan.fault is None else ", did not strike"
+    print(f"{played.seconds:6.1f} s  {played.plan}{strikes}", flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,178 @@
+"""From reference runs to plans, and from plans to a verdict: learn, strike once at each write, compare.
+
+Two undisturbed runs of a workload are the reference (a sample learns from one): a write that only one of them made
+depends on timing and is no place for a fault; what differs between their end states says nothing and is not compared.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass, field
+from multiprocessing import get_context
+from pathlib import Path
+
+from tests.faults.end_state import differences
+from tests.faults.plans import AT_ONE_WRITE, Fault, Plan, Played
+from tests.faults.signatures import Write
+from tests.faults.workloads import WORKLOADS
+
+CODES = (409, 429, 500, 503)
+WATCH_FAULTS = (Fault.WATCHES_CUT, Fault.WATCHES_FROZEN, Fault.WATCHES_EXPIRED, Fault.WATCHES_BROKEN)
+DROPPED = tuple(
+    f"{plural} {happened}"
+    for plural in ("rewriterreleases", "pods", "deployments", "httproutes")
+    for happened in ("ADDED", "MODIFIED", "DELETED")
+)
+
+Tell = Callable[[Played], None]
+
+
+@dataclass
+class Reference:
+    """What a workload does when nothing goes wrong."""
+
+    workload: str
+    runs: list[Played]
+
+    @property
+    def writes(self) -> list[Write]:
+        """Those of every run, in the order of the first."""
+        common = set.intersection(*(set(run.writes) for run in self.runs))
+        return [write for write in self.runs[0].writes if write in common]
+
+    def violations(self, played: Played) -> list[str]:
+        """What a disturbed run did that the undisturbed ones never do."""
+        found = list(played.violations)
+        if any(violation.startswith("I6") for violation in found):
+            return found  # it never came to its end: what differs there follows from that
+        steady = {key for run in self.runs[1:] for key in _unequal(self.runs[0].end, run.end)}
+        first = {key: value for key, value in self.runs[0].end.items() if key not in steady}
+        last = {key: value for key, value in played.end.items() if key not in steady}
+        found += [f"end state: {line}" for line in differences(first, last)]
+        counts: list[dict[str, tuple[int, int]]] = [run.counts for run in self.runs]
+        found += [
+            f"I11: {key} created and deleted {played.counts.get(key, (0, 0))} times, not {counts[0].get(key, (0, 0))}"
+            for key in sorted(counts[0].keys() | played.counts.keys())
+            if all(played.counts.get(key, (0, 0)) != count.get(key, (0, 0)) for count in counts)
+        ]
+        return found
+
+
+@dataclass
+class Report:
+    """All that was played, with what is wrong with it."""
+
+    references: dict[str, Reference] = field(default_factory=dict)
+    results: list[tuple[Played, list[str]]] = field(default_factory=list)
+
+    @property
+    def failures(self) -> list[tuple[Played, list[str]]]:
+        return [(played, wrong) for played, wrong in self.results if wrong]
+
+    def table(self) -> str:
+        """A row for each workload and fault: plans, of these struck, of these sound."""
+        rows: dict[tuple[str, str], Counter[str]] = {}
+        for played, wrong in self.results:
+            row = rows.setdefault((played.plan.workload, str(played.plan.fault or "undisturbed")), Counter())
+            row["plans"] += 1
+            row["struck"] += played.struck or played.plan.fault is None
+            row["sound"] += not wrong
+        lines = [f"{'workload':14s} {'fault':46s} {'plans':>5s} {'struck':>6s} {'sound':>5s}"]
+        for (workload, fault), row in sorted(rows.items()):
+            mark = "" if row["plans"] == row["sound"] else "  <-"
+            lines.append(f"{workload:14s} {fault:46s} {row['plans']:5d} {row['struck']:6d} {row['sound']:5d}{mark}")
+        return "\n".join(lines)
+
+
+def all_plans(reference: Reference) -> list[Plan]:
+    """Every effective write at every crash point, and every fault of the connection."""
+    workload = reference.workload
+    plans = [Plan(workload, fault, write) for write in reference.writes for fault in AT_ONE_WRITE]
+    plans += [Plan(workload, Fault.ERRORS, code=code) for code in CODES]
+    plans += [Plan(workload, fault) for fault in WATCH_FAULTS]
+    plans += [Plan(workload, Fault.EVENTS_DROPPED, kind=kind) for kind in DROPPED]
+    return [*plans, Plan(workload, Fault.LISTS_STALE)]
+
+
+def sample_plans(reference: Reference) -> list[Plan]:
+    """One plan for each kind of write of the promotion, crash points in turn; a few of every other workload."""
+    workload, writes = reference.workload, _one_of_a_kind(reference.writes)
+    if workload != "promote":
+        writes = _spread(writes, 3)
+    plans = [Plan(workload, AT_ONE_WRITE[index % 4], write) for index, write in enumerate(writes)]
+    extra = {
+        "promote": [Plan(workload, Fault.ERRORS, code=500), Plan(workload, Fault.WATCHES_CUT)],
+        "gate-refuses": [Plan(workload, Fault.ERRORS, code=409)],
+        "rolled-back": [Plan(workload, Fault.WATCHES_FROZEN), Plan(workload, Fault.LISTS_STALE)],
+        "edited": [Plan(workload, Fault.EVENTS_DROPPED, kind="pods MODIFIED")],
+        "deleted": [Plan(workload, Fault.EVENTS_DROPPED, kind="rewriterreleases DELETED")],
+        "second-cycle": [Plan(workload, Fault.WATCHES_EXPIRED)],
+    }
+    return plans + extra[workload]
+
+
+def carry_out(
+    kubeconfig: Path,
+    workloads: Iterable[str],
+    choose: Callable[[Reference], list[Plan]],
+    learn: int,
+    parallel: int,
+    tell: Tell,
+) -> Report:
+    """Learn, plan, play, judge."""
+    report = Report()
+    names = list(workloads)
+    with ProcessPoolExecutor(parallel, mp_context=get_context("spawn")) as pool:
+        learning = [Plan(name) for name in names for _ in range(learn)]
+        runs = list(_played(pool, kubeconfig, learning, tell))
+        for name in names:
+            report.references[name] = Reference(name, [run for run in runs if run.plan.workload == name])
+        report.results += [(run, run.violations) for run in runs]
+        plans = [plan for reference in report.references.values() for plan in choose(reference)]
+        for played in _played(pool, kubeconfig, plans, tell):
+            wrong = report.references[played.plan.workload].violations(played)
+            report.results.append((played, wrong))
+            for line in wrong:
+                print(f"    {line}", flush=True)
+    return report
+
+
+def _played(pool: ProcessPoolExecutor, kubeconfig: Path, plans: list[Plan], tell: Tell) -> Iterator[Played]:
+    for future in as_completed([pool.submit(_play, kubeconfig, plan) for plan in plans]):
+        played = future.result()
+        tell(played)
+        yield played
+
+
+def _play(kubeconfig: Path, plan: Plan) -> Played:
+    """In a worker."""
+    import asyncio
+
+    from tests.faults.run import play
+
+    return asyncio.run(play(kubeconfig, plan))
+
+
+def _one_of_a_kind(writes: list[Write]) -> list[Write]:
+    """The first write of each kind: verb, object, and for a release's status its state."""
+    kinds: dict[str, Write] = {}
+    for write in writes:
+        verb, *words = write.signature.split(" ")
+        kinds.setdefault(" ".join([verb, *words[: 2 if "status" in words[0] else 1]]), write)
+    return list(kinds.values())
+
+
+def _spread(writes: list[Write], count: int) -> list[Write]:
+    """`count` of them, evenly."""
+    if len(writes) <= count:
+        return writes
+    return [writes[round(index * (len(writes) - 1) / (count - 1))] for index in range(count)]
+
+
+def _unequal(one: dict[str, object], other: dict[str, object]) -> set[str]:
+    return {key for key in one.keys() | other.keys() if one.get(key) != other.get(key)}
+
+
+def names_of(wanted: str) -> list[str]:
+    """Workloads by name, all of them without one."""
+    return [wanted] if wanted else list(WORKLOADS)

@@ -1,0 +1,65 @@
+"""Everything that happens to a namespace's objects, seen once and told to all who play or judge."""
+
+import asyncio
+import contextlib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from tests.faults.cluster_client import ClusterClient
+
+KINDS = ("RewriterRelease", "RewriterRevision", "Pod", "Deployment", "Service", "Secret", "HTTPRoute", "Event")
+
+Listener = Callable[[str, dict[str, Any]], None]
+
+
+@dataclass
+class ClusterView:
+    """The live objects, and listeners who are told of every change."""
+
+    client: ClusterClient
+    namespace: str
+    kinds: tuple[str, ...] = KINDS
+    objects: dict[tuple[str, str], dict[str, Any]] = field(default_factory=dict)
+    listeners: list[Listener] = field(default_factory=list)
+    changed: asyncio.Event = field(default_factory=asyncio.Event)
+    _tasks: list["asyncio.Task[None]"] = field(default_factory=list)
+
+    def start(self) -> None:
+        """Begin to watch."""
+        self._tasks = [asyncio.create_task(self._watch(kind)) for kind in self.kinds]
+
+    async def stop(self) -> None:
+        """End."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def of(self, kind: str) -> list[dict[str, Any]]:
+        """The live objects of a kind."""
+        return [item for (found, _), item in self.objects.items() if found == kind]
+
+    def get(self, kind: str, name: str) -> dict[str, Any] | None:
+        """One live object."""
+        return self.objects.get((kind, name))
+
+    async def until(self, is_so: Callable[[], bool], is_over: Callable[[], bool]) -> bool:
+        """Wait for something to be true, looking after every change; False when it did not come true in time."""
+        while not is_so():
+            if is_over():
+                return False
+            self.changed.clear()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self.changed.wait(), 0.2)
+        return True
+
+    async def _watch(self, kind: str) -> None:
+        async for happened, item in self.client.watch(kind, self.namespace):
+            key = (kind, item["metadata"]["name"])
+            if happened == "DELETED":
+                self.objects.pop(key, None)
+            else:
+                self.objects[key] = item
+            for listener in self.listeners:
+                listener(happened, item)
+            self.changed.set()

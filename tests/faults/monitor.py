@@ -1,0 +1,312 @@
+"""The invariants I1 to I12, judged from outside: from what the API server says happened, in the order of etcd.
+
+Nothing is judged while it is seen, because two watches have no common order; every object's resourceVersion is etcd's
+revision, so the history is sorted by it first, and each change is judged against what was true at that revision.
+It knows only the API: the states, the verdict, the shares, the route. It never asks the operator.
+
+Attach it to any run over a cluster (a test's own process, no event loop needed):
+
+    with watching(kubeconfig, "search") as monitor:
+        ...                                    # the story
+    assert monitor.violations() == []
+"""
+
+import asyncio
+import base64
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from rewriter_operator.api.states import State
+from rewriter_operator.core.states import TRAFFIC_STATES, TRANSITIONS
+from tests.faults.cluster_client import ClusterClient
+from tests.faults.cluster_view import ClusterView
+
+PASSTHROUGH = "passthrough"
+LIVING = ("Pending", "Running")
+
+
+@dataclass(frozen=True)
+class Change:
+    """One change of one object."""
+
+    version: int
+    happened: str
+    item: dict[str, Any]
+
+    @property
+    def kind(self) -> str:
+        return str(self.item["kind"])
+
+    @property
+    def name(self) -> str:
+        return str(self.item["metadata"]["name"])
+
+
+@dataclass
+class Monitor:
+    """Collects with `see`, judges with `violations`."""
+
+    changes: list[Change] = field(default_factory=list)
+    tokens: set[str] = field(default_factory=set)
+
+    def see(self, happened: str, item: dict[str, Any]) -> None:
+        """A listener of a ClusterView."""
+        version = int(item["metadata"]["resourceVersion"])
+        self.changes.append(Change(version, happened, item))
+        if item["kind"] == "Secret":
+            self.tokens |= {base64.b64decode(value).decode() for value in item.get("data", {}).values()}
+
+    def violations(self) -> list[str]:
+        """Every breach of an invariant, as a sentence that begins with its number."""
+        history = sorted(self.changes, key=lambda change: change.version)
+        return [found for judge in JUDGES for found in judge(history)] + self.leaks(
+            str(change.item) for change in history if change.kind != "Secret"
+        )
+
+    def leaks(self, texts: "Iterator[str] | list[str]") -> list[str]:
+        """I12: the agents' token in any of these texts (objects; a caller adds logs and metrics)."""
+        found = any(token in text for text in texts for token in self.tokens if token)
+        return ["I12: the agents' token is told outside of its Secret"] if found else []
+
+
+def _releases(history: list[Change]) -> Iterator[tuple[Change, dict[str, Any]]]:
+    """Changes of releases with the status before, by name."""
+    before: dict[str, dict[str, Any]] = {}
+    for change in history:
+        if change.kind == "RewriterRelease":
+            uid = change.item["metadata"]["uid"]
+            yield change, before.get(uid, {})
+            before[uid] = change.item.get("status", {})
+
+
+def traffic_goes_only_where_it_may(history: list[Change]) -> list[str]:
+    """I1: a stage's requests go to its incumbent, or to a candidate whose gate passed, in a state that has traffic."""
+    status: dict[str, dict[str, Any]] = {}
+    found = []
+    for change in history:
+        release = _release_of(change)
+        if change.kind == "RewriterRelease":
+            status[release] = change.item.get("status", {})
+        elif change.kind == "HTTPRoute" and change.happened != "DELETED":
+            for stage, weights in route_weights(change.item).items():
+                may = _may_answer(status.get(release, {}), stage, release)
+                odd = {service: weight for service, weight in weights.items() if weight and service not in may}
+                if odd:
+                    state = status.get(release, {}).get("state")
+                    found.append(f"I1: {stage} gives {odd} while only {sorted(may)} may answer ({state})")
+    return list(dict.fromkeys(found))
+
+
+def candidates_share_never_rises_after_a_stop(history: list[Change]) -> list[str]:
+    """I1: once an outcome other than Promoted is decided, no route gives the candidate more than the one before."""
+    found, stopped, shares = [], dict[str, str](), dict[tuple[str, str], int]()
+    for change in history:
+        release = _release_of(change)
+        if change.kind == "RewriterRelease":
+            cycle = change.item.get("status", {}).get("cycle") or {}
+            bad = cycle.get("outcome") not in (None, "Promoted") and cycle.get("candidate")
+            stopped[release] = f"{release}-r{cycle['candidate']['revision']:04d}" if bad else ""
+        elif change.kind == "HTTPRoute" and change.happened != "DELETED":
+            for stage, weights in route_weights(change.item).items():
+                candidate = stopped.get(release, "")
+                now = weights.get(candidate, 0) if candidate else 0
+                if candidate and now > shares.get((stage, candidate), 0):
+                    found.append(f"I1: {stage}: share of {candidate} rises to {now} after its cycle was stopped")
+                for service, weight in weights.items():
+                    shares[(stage, service)] = weight
+    return found
+
+
+def one_trainer_at_a_time(history: list[Change]) -> list[str]:
+    """I2: at most one trainer pod of a release exists."""
+    living: dict[str, set[str]] = {}
+    found = []
+    for change in history:
+        if change.kind != "Pod" or change.item["metadata"]["labels"].get("rewriter.dev/role") != "trainer":
+            continue
+        trainers = living.setdefault(_release_of(change), set())
+        if change.happened != "DELETED" and change.item.get("status", {}).get("phase", "Pending") in LIVING:
+            trainers.add(change.item["metadata"]["uid"])
+        else:
+            trainers.discard(change.item["metadata"]["uid"])
+        if len(trainers) > 1:
+            found.append(f"I2: {len(trainers)} trainers at revision {change.version}")
+    return found
+
+
+def phases_only_go_on(history: list[Change]) -> list[str]:
+    """I3: inside a cycle the phase number never falls, and rises by one."""
+    found = []
+    for change, before in _releases(history):
+        old, new = before.get("cycle") or {}, change.item.get("status", {}).get("cycle") or {}
+        if old.get("number") != new.get("number") or not (old.get("phase") and new.get("phase")):
+            continue
+        step = new["phase"]["number"] - old["phase"]["number"]
+        if step not in (0, 1):
+            found.append(f"I3: phase {old['phase']['number']} is followed by {new['phase']['number']}")
+    return found
+
+
+def states_follow_the_table(history: list[Change]) -> list[str]:
+    """I5: the state moves only as core/states.py lists, and cycle numbers only rise."""
+    found = []
+    for change, before in _releases(history):
+        status = change.item.get("status", {})
+        if not before or "state" not in status:
+            continue
+        old, new = State(before["state"]), State(status["state"])
+        if old is not new and new not in TRANSITIONS[old].values():
+            found.append(f"I5: {old} is followed by {new}, which no event leads to")
+        if status.get("lastCycleNumber", 0) < before.get("lastCycleNumber", 0):
+            found.append(f"I5: cycle number falls to {status.get('lastCycleNumber')}")
+    return found
+
+
+def no_step_is_skipped(history: list[Change]) -> list[str]:
+    """I5: inside a cycle a stage's step index never falls and rises by one."""
+    found = []
+    for change, before in _releases(history):
+        status = change.item.get("status", {})
+        old_cycle, new_cycle = (before.get("cycle") or {}).get("number"), (status.get("cycle") or {}).get("number")
+        if old_cycle != new_cycle or old_cycle is None:
+            continue
+        steps = {stage["name"]: stage.get("step", 0) for stage in before.get("stages", [])}
+        for stage in status.get("stages", []):
+            moved = stage.get("step", 0) - steps.get(stage["name"], stage.get("step", 0))
+            if moved not in (0, 1):
+                found.append(f"I5: {stage['name']}: step {steps[stage['name']]} is followed by {stage.get('step', 0)}")
+    return found
+
+
+def a_stage_is_left_only_when_verified(history: list[Change]) -> list[str]:
+    """I5: a higher share is set only after the one before was verified."""
+    found = []
+    for change, before in _releases(history):
+        stages = {stage["name"]: stage for stage in before.get("stages", [])}
+        for stage in change.item.get("status", {}).get("stages", []):
+            old = stages.get(stage["name"], {})
+            if stage.get("share", 0) > old.get("share", 0) > 0 and not old.get("verified"):
+                found.append(f"I5: {stage['name']}: {old['share']} % is left for {stage['share']} % unverified")
+    return found
+
+
+def no_object_is_made_twice(history: list[Change]) -> list[str]:
+    """I11: no two objects of one kind and name live at the same time, and pods of a cycle are not made again for one
+    another while the first still exists (the API server guarantees it; this guards the monitor itself)."""
+    living: dict[tuple[str, str], str] = {}
+    found = []
+    for change in history:
+        key, uid = (change.kind, change.name), change.item["metadata"]["uid"]
+        if change.happened == "DELETED":
+            if living.get(key) == uid:
+                del living[key]
+        elif living.setdefault(key, uid) != uid:
+            living[key] = uid
+            found.append(f"I11: {change.kind} {change.name} exists twice")
+    return found
+
+
+def children_go_with_their_release(history: list[Change]) -> list[str]:
+    """I8: whoever makes a child of a release that is deleted leaves nothing behind."""
+    releases = {
+        change.item["metadata"]["uid"]: change.happened for change in history if change.kind == "RewriterRelease"
+    }
+    if not releases or any(happened != "DELETED" for happened in releases.values()):
+        return []
+    left: dict[str, str] = {}
+    for change in history:
+        if change.kind in ("RewriterRelease", "Event"):
+            continue
+        uid = change.item["metadata"]["uid"]
+        if change.happened == "DELETED":
+            left.pop(uid, None)
+        else:
+            left[uid] = f"{change.kind} {change.name}"
+    return [f"I8: {name} outlives its release" for name in left.values()]
+
+
+JUDGES: tuple[Callable[[list[Change]], list[str]], ...] = (
+    traffic_goes_only_where_it_may,
+    candidates_share_never_rises_after_a_stop,
+    one_trainer_at_a_time,
+    phases_only_go_on,
+    states_follow_the_table,
+    no_step_is_skipped,
+    a_stage_is_left_only_when_verified,
+    children_go_with_their_release,
+    no_object_is_made_twice,
+)
+
+
+def route_weights(route: dict[str, Any]) -> dict[str, dict[str, int]]:
+    """Stage -> Service -> weight."""
+    found = {}
+    for rule in route["spec"].get("rules", []):
+        headers = [header["value"] for match in rule.get("matches", []) for header in match.get("headers", [])]
+        if headers:
+            found[headers[0]] = {item["name"]: int(item.get("weight", 1)) for item in rule.get("backendRefs", [])}
+    return found
+
+
+def writes_in_silence(history: list[Change], since: float) -> list[str]:
+    """I10: names of objects that changed after a moment (Unix seconds) from which on nothing should."""
+    return [
+        f"I10: {change.kind} {change.name} changed in a steady state"
+        for change in history
+        if change.kind != "Event" and _written_at(change.item) > since
+    ]
+
+
+def _may_answer(status: dict[str, Any], stage: str, release: str) -> set[str]:
+    """Services that may answer a stage, by what status said when the route was written."""
+    rows = {row["name"]: row for row in status.get("stages", [])}
+    incumbent = (rows.get(stage, {}).get("incumbent") or {}).get("revision")
+    may = {f"{release}-{PASSTHROUGH}" if incumbent is None else f"{release}-r{incumbent:04d}"}
+    if status.get("state", State.BOOTSTRAPPING) == State.BOOTSTRAPPING:
+        may.add(f"{release}-{PASSTHROUGH}")
+    cycle = status.get("cycle") or {}
+    passed = (cycle.get("gate") or {}).get("verdict") == "Pass"
+    if status.get("state") in TRAFFIC_STATES and passed and cycle.get("candidate"):
+        may.add(f"{release}-r{cycle['candidate']['revision']:04d}")
+    return may
+
+
+def _release_of(change: Change) -> str:
+    if change.kind == "RewriterRelease":
+        return change.name
+    return str(change.item["metadata"].get("labels", {}).get("rewriter.dev/release", ""))
+
+
+def _written_at(item: dict[str, Any]) -> float:
+    times = [entry["time"] for entry in item["metadata"].get("managedFields", []) if "time" in entry]
+    return max((datetime.fromisoformat(text.replace("Z", "+00:00")).timestamp() for text in times), default=0.0)
+
+
+@contextmanager
+def watching(kubeconfig: Path, namespace: str) -> Iterator[Monitor]:
+    """A monitor over a namespace, in a thread of its own; it sees what exists at the start as created then."""
+    monitor, ready, stop = Monitor(), threading.Event(), threading.Event()
+
+    async def watch() -> None:
+        client = ClusterClient.of(kubeconfig)
+        view = ClusterView(client, namespace, listeners=[monitor.see])
+        view.start()
+        ready.set()
+        while not stop.is_set():
+            await asyncio.sleep(0.2)
+        await view.stop()
+        await client.close()
+
+    thread = threading.Thread(target=lambda: asyncio.run(watch()), name="monitor", daemon=True)
+    thread.start()
+    ready.wait(30)
+    try:
+        yield monitor
+    finally:
+        stop.set()
+        thread.join(30)

@@ -1,0 +1,72 @@
+"""The operator as a process that can be killed at any moment, and that comes up again in a tenth of a second.
+
+Its modules are imported once, in a fork server; each life is a fork of it. What runs is the shipped entry point.
+"""
+
+import asyncio
+import multiprocessing
+import os
+import signal
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tests.faults.clock import Clock
+
+_PRELOAD = ["rewriter_operator.__main__", "tests.faults.clock", "tests.faults.operator_process"]
+
+
+def _live(environment: dict[str, str], log: str, clock: Clock) -> None:
+    """One life of the operator."""
+    os.environ.update(environment)
+    descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    os.dup2(descriptor, 1)
+    os.dup2(descriptor, 2)
+    clock.install()
+    from kubernetes.aio.config import kube_config
+
+    kube_config.KUBE_CONFIG_DEFAULT_LOCATION = environment["KUBECONFIG"]  # it read the variable before the fork
+    from rewriter_operator.__main__ import main
+
+    sys.argv = ["rewriter-operator"]
+    main()
+
+
+def _context() -> Any:
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(_PRELOAD)
+    return context
+
+
+@dataclass
+class OperatorProcess:
+    """Started, killed, started again by the harness as a kubelet would."""
+
+    environment: dict[str, str]
+    log: Path
+    clock: Clock
+    lives: int = 0
+    _process: Any = field(default=None, repr=False)
+
+    async def start(self) -> None:
+        """Begin the next life."""
+        self.lives += 1
+        process = _context().Process(target=_live, args=(self.environment, str(self.log), self.clock))
+        await asyncio.to_thread(process.start)
+        self._process = process
+
+    def kill(self) -> None:
+        """SIGKILL, now."""
+        if self._process is not None and self._process.is_alive():
+            os.kill(self._process.pid, signal.SIGKILL)
+
+    async def reap(self) -> None:
+        """Wait for the end of a life."""
+        if self._process is not None:
+            await asyncio.to_thread(self._process.join, 10)
+            self._process = None
+
+    def is_alive(self) -> bool:
+        """Whether this life still lasts."""
+        return self._process is not None and self._process.is_alive()

@@ -1,0 +1,63 @@
+"""A plan: one workload, and what goes wrong in it."""
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from tests.faults.signatures import Write
+
+
+class Fault(StrEnum):
+    """What goes wrong. The first four happen at one write, the others from one write on."""
+
+    KILLED_BEFORE = "killed before the write"
+    KILLED_UNANSWERED = "killed after the commit, before the answer"
+    KILLED_AFTER = "killed after the answer"
+    ANSWER_LOST = "answer lost after the commit"
+    ERRORS = "every other write is answered with an error"
+    WATCHES_CUT = "watches cut"
+    WATCHES_FROZEN = "watches frozen"
+    WATCHES_EXPIRED = "watches end with 410"
+    WATCHES_BROKEN = "watches end with 500"
+    EVENTS_DROPPED = "events dropped"
+    LISTS_STALE = "lists are stale"
+
+
+AT_ONE_WRITE = (Fault.KILLED_BEFORE, Fault.KILLED_UNANSWERED, Fault.KILLED_AFTER, Fault.ANSWER_LOST)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One run. Without a fault it is a reference run."""
+
+    workload: str
+    fault: Fault | None = None
+    write: Write | None = None
+    code: int = 0
+    """HTTP status of ERRORS."""
+    kind: str = ""
+    """`pods DELETED`: what EVENTS_DROPPED drops."""
+
+    def __str__(self) -> str:
+        detail = " ".join(str(part) for part in (self.code or "", self.kind) if part)
+        where = f" @ {self.write}" if self.write else ""
+        return f"{self.workload}: {self.fault or 'undisturbed'}{f' {detail}' if detail else ''}{where}"
+
+
+@dataclass
+class Played:
+    """What came of a plan."""
+
+    plan: Plan
+    writes: list[Write] = field(default_factory=list)
+    """Effective writes, in order."""
+    end: dict[str, object] = field(default_factory=dict)
+    """The end state, masked."""
+    counts: dict[str, tuple[int, int]] = field(default_factory=dict)
+    """Object -> (created, deleted)."""
+    violations: list[str] = field(default_factory=list)
+    struck: bool = False
+    """The fault did happen."""
+    seconds: float = 0.0
+    lives: int = 1
+    directory: str = ""
+    """Log of the operator, kept when something is wrong."""

@@ -1,0 +1,294 @@
+"""Between the operator and the API server: passes everything on, writes everything down, and does what the plan says.
+
+Plain HTTP/1.1 towards the operator, the administrator's certificate towards the API server. Watches are relayed event
+by event; a bookmark is sent as often as a real API server would by the operator's clock.
+"""
+
+import asyncio
+import contextlib
+import json
+import re
+import threading
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import aiohttp
+from aiohttp import web
+from yarl import URL
+
+from rewriter_contract.agent import Route
+from tests.faults.clock import Clock
+from tests.faults.cluster_client import ClusterClient, lines
+from tests.faults.plans import Fault, Plan
+from tests.faults.signatures import Write, signature_of, target_of
+
+BOOKMARK_SECONDS = 55.0
+FAULT_SECONDS = 100.0
+"""How long a fault that begins at a write lasts: longer than the operator's time-outs and its resync."""
+STALE_BY = 4
+"""Writes by which a stale list lags."""
+
+
+@dataclass
+class Injector:
+    """Decides, at each write, whether this is where the plan strikes. Asked from the proxy and from pods' threads."""
+
+    plan: Plan
+    clock: Clock
+    kill: Callable[[], None]
+    counter: Counter[str] = field(default_factory=Counter)
+    writes: list[tuple[Write, bool]] = field(default_factory=list)
+    """(write, effective)"""
+    struck_at: float | None = None
+    armed: bool = False
+    """Kill at the operator's next request."""
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def arrives(self, signature: str) -> tuple[Write, Fault | None]:
+        """A write is here; the fault that is to happen at it."""
+        with self._lock:
+            self.counter[signature] += 1
+            write = Write(signature, self.counter[signature])
+            hit = self.struck_at is None and write == self.plan.write
+            if hit:
+                self.struck_at = self.clock.time()
+            return write, self.plan.fault if hit else None
+
+    def at_orders(self, pod: str, route: Route) -> Route:
+        """A pod's call; when it is an order, it is a write with the same crash points as those to the API server."""
+        if route.method != "PUT":
+            return route
+
+        def ordered(match: re.Match[str], body: bytes) -> Any:
+            write, fault = self.arrives(_order_signature(pod, match[0], body))
+            if fault is Fault.KILLED_BEFORE:
+                self.strike()
+                raise ConnectionResetError
+            answer = route.handler(match, body)
+            self.writes.append((write, True))
+            if fault in (Fault.KILLED_UNANSWERED, Fault.ANSWER_LOST):
+                if fault is Fault.KILLED_UNANSWERED:
+                    self.strike()
+                raise ConnectionResetError
+            self.armed = self.armed or fault is Fault.KILLED_AFTER
+            return answer
+
+        return Route(route.method, route.path, ordered)
+
+    def lasts(self, fault: Fault) -> bool:
+        """Whether a fault that goes on for a while is on now."""
+        if self.plan.fault is not fault:
+            return False
+        if self.plan.write is None and self.struck_at is None:
+            self.struck_at = self.clock.time()
+        return self.struck_at is not None and self.clock.time() - self.struck_at < FAULT_SECONDS
+
+    def strike(self) -> None:
+        """Kill the operator."""
+        self.armed = False
+        self.kill()
+
+
+@dataclass
+class FaultProxy:
+    """One operator's way to the API server."""
+
+    client: ClusterClient
+    injector: Injector
+    clock: Clock
+    port: int = 0
+    under_way: int = 0
+    """Calls that are not watches."""
+    silent: bool = True
+    """This life of the operator has not called yet."""
+    watch_log: list[str] = field(default_factory=list)
+    _versions: list[int] = field(default_factory=list)
+    _known: dict[str, str] = field(default_factory=dict)
+    _errors: int = 0
+    _runner: web.AppRunner | None = None
+
+    async def start(self) -> None:
+        """Listen on a free port of the loopback."""
+        self._runner = web.AppRunner(web.Application(client_max_size=64 * 1024 * 1024), access_log=None)
+        assert isinstance(self._runner.app, web.Application)
+        self._runner.app.router.add_route("*", "/{path:.*}", self._answer)
+        await self._runner.setup()
+        site = web.TCPSite(self._runner, "127.0.0.1", 0, shutdown_timeout=0.1)
+        await site.start()
+        assert site._server is not None
+        self.port = site._server.sockets[0].getsockname()[1]  # type: ignore[attr-defined]
+
+    async def stop(self) -> None:
+        """Close."""
+        if self._runner:
+            await self._runner.cleanup()
+
+    async def _answer(self, request: web.Request) -> web.StreamResponse:
+        if self.injector.armed:
+            self.injector.strike()
+            return _vanish(request)
+        self.silent = False
+        if request.query.get("watch"):
+            return await self._watch(request)
+        self.under_way += 1
+        try:
+            if request.method == "GET":
+                return await self._pass_on(request, self._path_of_read(request), b"")
+            return await self._write(request)
+        finally:
+            self.under_way -= 1
+
+    async def _write(self, request: web.Request) -> web.StreamResponse:
+        body = await request.read()
+        target = target_of(request.path)
+        if target is not None and target.plural == "leases":  # a heartbeat, and no write about any release
+            return await self._pass_on(request, request.path_qs, body)
+        write, fault = self.injector.arrives(signature_of(request.method, request.path, body))
+        if fault is Fault.KILLED_BEFORE:
+            self.injector.strike()
+            return _vanish(request)
+        if self.injector.lasts(Fault.ERRORS) and self._is_refused():
+            return _error(self.injector.plan.code)
+        response = await self._pass_on(request, request.path_qs, body)
+        assert isinstance(response, web.Response)
+        self.injector.writes.append((write, self._is_effective(request, response)))
+        match fault:
+            case Fault.KILLED_UNANSWERED:
+                self.injector.strike()
+                return _vanish(request)
+            case Fault.ANSWER_LOST:
+                return _vanish(request)
+            case Fault.KILLED_AFTER:
+                self.injector.armed = True
+        return response
+
+    def _is_refused(self) -> bool:
+        self._errors += 1
+        return self._errors % 2 == 1
+
+    async def _pass_on(self, request: web.Request, path: str, body: bytes) -> web.StreamResponse:
+        headers = {name: value for name, value in request.headers.items() if name.lower() in ("accept", "content-type")}
+        async with self.client.session.request(
+            request.method, URL(self.client.server + path, encoded=True), data=body or None, headers=headers
+        ) as answer:
+            data = await answer.read()
+            return web.Response(status=answer.status, body=data, content_type=answer.content_type)
+
+    def _is_effective(self, request: web.Request, response: web.Response) -> bool:
+        """Whether anything is different since: an answer without error, and a version that was not there before."""
+        if response.status >= 400:
+            return False
+        assert isinstance(response.body, bytes)
+        version = json.loads(response.body).get("metadata", {}).get("resourceVersion", "")
+        if request.method == "DELETE":
+            return True
+        target = target_of(request.path)
+        name = json.loads(response.body).get("metadata", {}).get("name", "")
+        key = f"{target.plural if target else ''}/{name}"
+        changed = bool(self._known.get(key) != version)
+        self._known[key] = version
+        if changed and version.isdigit():
+            self._versions.append(int(version))
+        return changed
+
+    def _path_of_read(self, request: web.Request) -> str:
+        """A list may be answered from the past: etcd still has it."""
+        target = target_of(request.path)
+        is_list = target is not None and not target.name
+        if is_list and self.injector.lasts(Fault.LISTS_STALE) and len(self._versions) > STALE_BY:
+            version = self._versions[-1 - STALE_BY]
+            mark = "&" if request.query_string else "?"
+            return f"{request.path_qs}{mark}resourceVersion={version}&resourceVersionMatch=Exact"
+        return request.path_qs
+
+    async def _watch(self, request: web.Request) -> web.StreamResponse:
+        url = URL(self.client.server + request.path_qs, encoded=True)
+        target = target_of(request.path)
+        plural = target.plural if target else request.path
+        async with self.client.session.get(url) as answer:
+            response = web.StreamResponse(status=answer.status, headers={"Content-Type": "application/json"})
+            with contextlib.suppress(ConnectionError):  # the operator went away
+                await response.prepare(request)
+                await _Relay(self, response, plural, request.query.get("resourceVersion", "")).run(answer)
+            return response
+
+
+@dataclass
+class _Relay:
+    """One watch."""
+
+    proxy: FaultProxy
+    response: web.StreamResponse
+    plural: str
+    version: str
+    template: dict[str, str] = field(default_factory=dict)
+
+    async def run(self, answer: aiohttp.ClientResponse) -> None:
+        """Until either side ends it."""
+        reading = asyncio.create_task(self._relay(answer))
+        marking = asyncio.create_task(self._bookmarks())
+        breaking = asyncio.create_task(self._break())
+        done, pending = await asyncio.wait({reading, marking, breaking}, return_when=asyncio.FIRST_COMPLETED)
+        for task in pending:
+            task.cancel()
+        await asyncio.gather(*pending, return_exceptions=True)
+        for task in done:
+            task.exception()
+
+    async def _relay(self, answer: aiohttp.ClientResponse) -> None:
+        injector = self.proxy.injector
+        async for line in lines(answer):
+            event = json.loads(line)
+            kind, found = event["type"], event["object"]
+            self.version = found.get("metadata", {}).get("resourceVersion", self.version)
+            self.template = {"kind": found.get("kind", ""), "apiVersion": found.get("apiVersion", "")}
+            name = found.get("metadata", {}).get("name", "")
+            self.proxy.watch_log.append(f"{self.plural} {kind} {name}")
+            if injector.plan.kind == f"{self.plural} {kind}" and injector.lasts(Fault.EVENTS_DROPPED):
+                continue
+            if not injector.lasts(Fault.WATCHES_FROZEN):
+                await self.response.write(line + b"\n")
+
+    async def _bookmarks(self) -> None:
+        """As a real API server does about every minute."""
+        while True:
+            await self.proxy.clock.sleep(BOOKMARK_SECONDS)
+            if self.version and self.template and not self.proxy.injector.lasts(Fault.WATCHES_FROZEN):
+                body = {**self.template, "metadata": {"resourceVersion": self.version}}
+                await self.response.write(json.dumps({"type": "BOOKMARK", "object": body}).encode() + b"\n")
+
+    async def _break(self) -> None:
+        """Ends the watch again and again while the plan says so."""
+        injector, clock = self.proxy.injector, self.proxy.clock
+        while True:
+            await clock.sleep(3.0)
+            if injector.lasts(Fault.WATCHES_CUT):
+                return
+            for fault, code in ((Fault.WATCHES_EXPIRED, 410), (Fault.WATCHES_BROKEN, 500)):
+                if injector.lasts(fault):
+                    status = {"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": code}
+                    told = {"type": "ERROR", "object": {**status, "reason": "Expired", "message": "by the plan"}}
+                    await self.response.write(json.dumps(told).encode() + b"\n")
+                    return
+
+
+def _order_signature(pod: str, path: str, body: bytes) -> str:
+    """`ORDER shop-c0001-sampler-0 /v1/weights r0001-p01`"""
+    version = json.loads(body).get("version", "") if path == "/v1/weights" else ""
+    return f"ORDER {pod} {path} {version}".rstrip()
+
+
+def _vanish(request: web.Request) -> web.Response:
+    """End the connection without an answer."""
+    if request.transport is not None:
+        request.transport.abort()
+    return web.Response()
+
+
+def _error(code: int) -> web.Response:
+    reasons = {409: "Conflict", 429: "TooManyRequests", 500: "InternalError", 503: "ServiceUnavailable"}
+    body = {"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": code, "reason": reasons[code]}
+    headers = {"Retry-After": "1"} if code == 429 else {}
+    return web.json_response({**body, "message": "by the plan"}, status=code, headers=headers)

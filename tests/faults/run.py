@@ -1,0 +1,219 @@
+"""Plays one plan: a namespace, an operator behind a proxy, stand-ins, a workload, a fault; and looks at the end."""
+
+import asyncio
+import json
+import os
+import shutil
+import socket
+import tempfile
+import time
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+
+from rewriter_contract import agent
+from tests.faults.clock import Clock
+from tests.faults.cluster_client import ClusterClient
+from tests.faults.cluster_view import ClusterView
+from tests.faults.end_state import Counts, end_state
+from tests.faults.gateway import Gateway
+from tests.faults.kubelet import Kubelet
+from tests.faults.monitor import Monitor
+from tests.faults.operator_process import OperatorProcess
+from tests.faults.plans import Plan, Played
+from tests.faults.proxy import FaultProxy, Injector
+from tests.faults.workloads import WORKLOADS, Teller, TooLate
+
+SPEED = 20.0
+LIMIT_SECONDS = 1200.0
+"""Of the operator's clock, for one chapter of a workload: undisturbed, it takes a tenth of this."""
+QUIET_SECONDS = 12.0
+"""Of the operator's clock: this long without a write is a steady state."""
+RESTART_SECONDS = 1.0
+"""Of the operator's clock."""
+
+
+async def play(kubeconfig: Path, plan: Plan) -> Played:
+    """One run, from an empty namespace to its end."""
+    started = time.monotonic()
+    directory = Path(tempfile.mkdtemp(prefix="faults-"))
+    clock = Clock.create(directory / "clock", SPEED)
+    agent.time = clock  # type: ignore[attr-defined, assignment]  # heartbeats of the stand-ins, as the operator's clock sees them
+    async with AsyncExitStack() as stack:
+        client = ClusterClient.of(kubeconfig)
+        stack.push_async_callback(client.close)
+        stage = await _Stage.set_up(stack, client, plan, clock, directory)
+        played = await stage.perform()
+    played.seconds = time.monotonic() - started
+    played.directory = str(directory)
+    if not played.violations:
+        shutil.rmtree(directory, ignore_errors=True)
+    return played
+
+
+@dataclass
+class _Stage:
+    """Everything that takes part."""
+
+    plan: Plan
+    clock: Clock
+    client: ClusterClient
+    view: ClusterView
+    kubelet: Kubelet
+    gateway: Gateway
+    monitor: Monitor
+    counts: Counts
+    injector: Injector
+    proxy: FaultProxy
+    operator: OperatorProcess
+    volume: Path
+
+    @classmethod
+    async def set_up(
+        cls, stack: AsyncExitStack, client: ClusterClient, plan: Plan, clock: Clock, directory: Path
+    ) -> "_Stage":
+        namespace = f"f-{os.getpid()}-{time.monotonic_ns() % 10**9}"
+        body = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}}
+        await client.create("Namespace", "", body)
+        stack.push_async_callback(client.delete, "Namespace", "", namespace)
+        volume = directory / "volume"
+        _fill(volume / "shop")
+        view = ClusterView(client, namespace)
+        behaviour = WORKLOADS[plan.workload].behaviour()
+        injector = Injector(plan, clock, lambda: operator.kill())
+        kubelet = Kubelet(view, volume, behaviour, 16 + os.getpid() % 200, injector.at_orders)
+        gateway, monitor, counts = Gateway(view, kubelet, clock), Monitor(), Counts()
+        view.listeners += [monitor.see, counts.see]
+        for part in (kubelet, gateway, view):
+            part.start()
+            stack.push_async_callback(part.stop)
+        proxy = FaultProxy(client, injector, clock)
+        await proxy.start()
+        stack.push_async_callback(proxy.stop)
+        operator = OperatorProcess(_environment(namespace, proxy.port, directory), directory / "operator.log", clock)
+        return cls(plan, clock, client, view, kubelet, gateway, monitor, counts, injector, proxy, operator, volume)
+
+    async def perform(self) -> Played:
+        """Start the operator, keep it alive, tell the story, look at the end."""
+        played = Played(self.plan)
+        begun = [0]
+        teller = Teller(
+            self.client, self.view, self.clock, LIMIT_SECONDS, lambda: begun.__setitem__(0, len(self.injector.writes))
+        )
+        ticking = asyncio.create_task(self.clock.run(self._everybody_waits))
+        await self._begin_life()
+        keeper = asyncio.create_task(self._keep_alive())
+        try:
+            await WORKLOADS[self.plan.workload].tell(teller)
+            await self._quiet(played)
+        except TooLate as error:
+            played.violations.append(f"I6: {error}")
+        finally:
+            for task in (keeper, ticking):
+                task.cancel()
+            await asyncio.gather(keeper, ticking, return_exceptions=True)
+            self.operator.kill()
+            await self.operator.reap()
+        played.writes = [write for write, effective in self.injector.writes[begun[0] :] if effective]
+        played.struck = self.injector.struck_at is not None
+        played.lives = self.operator.lives
+        played.end = end_state(self.view, self.volume)
+        played.counts = self.counts.table()
+        played.violations += self._judged()
+        return played
+
+    async def _begin_life(self) -> None:
+        self.proxy.silent = True
+        await self.operator.start()
+
+    def _everybody_waits(self) -> bool:
+        """No call is under way, no stand-in has anything to do, and the operator is up."""
+        works = self.proxy.under_way or self.proxy.silent or self.kubelet.busy or self.gateway.busy
+        return not works
+
+    async def _keep_alive(self) -> None:
+        """As a kubelet does: what ended is started again."""
+        while True:
+            await asyncio.sleep(0.02)
+            if not self.operator.is_alive():
+                await self.operator.reap()
+                await self.clock.sleep(RESTART_SECONDS)
+                await self._begin_life()
+
+    async def _quiet(self, played: Played) -> None:
+        """Wait until nothing is written any more; then look whether it stays so (I10)."""
+        end = self.clock.time() + 40 * QUIET_SECONDS
+        count, since = -1, 0.0
+        while self.clock.time() < end:
+            now = sum(effective for _, effective in self.injector.writes)
+            if now != count:
+                count, since = now, self.clock.time()
+            elif self.clock.time() - since > QUIET_SECONDS:
+                return
+            await asyncio.sleep(0.05)
+        last = [str(write) for write, effective in self.injector.writes if effective][-3:]
+        played.violations.append(f"I10: still writing long after the story's end: {last}")
+
+    def _judged(self) -> list[str]:
+        log = self.operator.log.read_text(errors="replace")
+        found = [*self.monitor.violations(), *self.monitor.leaks([log]), *_errors(log), *self.kubelet.failures]
+        found += [f"I1: {number} requests of {stage} found no pod" for stage, number in self.gateway.failed.items()]
+        release = self.view.get("RewriterRelease", "shop")
+        if release and release.get("status", {}).get("observedGeneration") != release["metadata"]["generation"]:
+            found.append("I6: observedGeneration is not the generation")
+        return found
+
+
+def _errors(log: str) -> list[str]:
+    """Lines that no operator should write, whatever happens around it."""
+    found = []
+    for line in log.splitlines():
+        try:
+            entry = json.loads(line)
+        except ValueError:
+            found.append(f"log: {line[:200]}")
+            continue
+        if "traceback" in entry and "watching ended" not in entry["message"]:
+            found.append(f"log: {entry['message'][:200]}: {entry['traceback'].splitlines()[-1][:300]}")
+    return list(dict.fromkeys(found))[:5]
+
+
+def _fill(root: Path) -> None:
+    """The volume as users fill it: a base model and three data files."""
+    (root / "base/tiny").mkdir(parents=True)
+    (root / "base/tiny/config.json").write_text('{"model_type": "stand-in"}')
+    (root / "data").mkdir()
+    for name in ("corpus", "train", "gate"):
+        (root / f"data/{name}.jsonl").write_text(f'{{"id": "{name}"}}\n')
+
+
+def _environment(namespace: str, port: int, directory: Path) -> dict[str, str]:
+    config = {
+        "apiVersion": "v1",
+        "kind": "Config",
+        "clusters": [{"name": "proxy", "cluster": {"server": f"http://127.0.0.1:{port}"}}],
+        "users": [{"name": "operator", "user": {"token": "the-proxy-has-its-own"}}],
+        "contexts": [{"name": "proxy", "context": {"cluster": "proxy", "user": "operator"}}],
+        "current-context": "proxy",
+    }
+    (directory / "kubeconfig").write_text(yaml.safe_dump(config))
+    return {
+        "KUBECONFIG": str(directory / "kubeconfig"),
+        "WATCH_NAMESPACE": namespace,
+        "TRAINER_IMAGE": "registry.test/trainer:1",
+        "SAMPLER_IMAGE": "registry.test/sampler:1",
+        "METRICS_PORT": str(_free_port()),
+        "PROBE_PORT": str(_free_port()),
+        "WORKERS": "2",
+        "POD_NAME": "rewriter-operator-0",  # a container that is started again keeps its pod
+        "POD_UID": namespace,
+    }
+
+
+def _free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port: int = listener.getsockname()[1]
+        return port

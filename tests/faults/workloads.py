@@ -1,0 +1,193 @@
+"""Six stories of a release, each told by its user's actions and by how it ends."""
+
+import json
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any
+
+from tests.builders import spec_body, stage
+from tests.faults.clock import Clock
+from tests.faults.cluster_client import ClusterClient
+from tests.faults.cluster_view import ClusterView
+from tests.faults.pod_programs import Behaviour
+
+RELEASE = "shop"
+WORLD_SECONDS = 900.0
+"""Of the world's clock, for a chapter: the end of what hangs."""
+API_VERSION = "rewriter.dev/v1alpha1"
+ANALYSED = ({"setShare": 20}, {"analysis": {"minRequests": 40}}, {"setShare": 100})
+HELD: tuple[dict[str, Any], ...] = ({"setShare": 20}, {"pause": {}}, {"setShare": 100})
+
+
+class TooLate(Exception):
+    """The story did not get where it should have."""
+
+
+@dataclass
+class Teller:
+    """What a user has in hand."""
+
+    client: ClusterClient
+    view: ClusterView
+    clock: Clock
+    limit: float
+    """Seconds of the operator's clock that a chapter may take."""
+    begin: Callable[[], None]
+    """From here on writes count for plans: what came before is another workload's."""
+
+    @property
+    def namespace(self) -> str:
+        return self.view.namespace
+
+    def release(self) -> dict[str, Any]:
+        """The live release; empty when there is none."""
+        return self.view.get("RewriterRelease", RELEASE) or {}
+
+    def status(self) -> dict[str, Any]:
+        """Its status."""
+        found: dict[str, Any] = self.release().get("status", {})
+        return found
+
+    async def until(self, what: str, is_so: Callable[[], bool]) -> None:
+        """Wait for something.
+
+        Raises:
+            TooLate: with the status as it is then.
+        """
+        end, world_end = self.clock.time() + self.limit, time.monotonic() + WORLD_SECONDS
+        if not await self.view.until(is_so, lambda: self.clock.time() > end or time.monotonic() > world_end):
+            status = self.status()
+            raise TooLate(f"not within {self.limit:.0f} s: {what}; {status.get('state')}: {status.get('message')}")
+
+    async def create(self, **changes: Any) -> None:
+        """A claim, the fusion constants and a release over them."""
+        await self.client.create("PersistentVolumeClaim", self.namespace, _claim())
+        await self.client.create("ConfigMap", self.namespace, _fusion())
+        body = {
+            "apiVersion": API_VERSION,
+            "kind": "RewriterRelease",
+            "metadata": {"name": RELEASE},
+            "spec": spec(**changes),
+        }
+        await self.client.create("RewriterRelease", self.namespace, body)
+
+    async def change(self, body: dict[str, Any]) -> None:
+        """A merge patch of the release."""
+        await self.client.patch("RewriterRelease", self.namespace, RELEASE, body)
+
+    def has_ended(self, number: int, outcome: str) -> bool:
+        """Cycle `number` is over, and everything that follows from it is done."""
+        status = self.status()
+        history = status.get("history", [])
+        if not history or history[0]["number"] != number or status.get("state") != "Idle" or "cycle" in status:
+            return False
+        if history[0]["outcome"] != outcome:
+            raise TooLate(f"cycle {number} is {history[0]['outcome']}: {history[0].get('message')}")
+        revisions = {item["spec"]["revision"]: item.get("status", {}) for item in self.view.of("RewriterRevision")}
+        told = all(item["number"] not in revisions or revisions[item["number"]].get("outcome") for item in history)
+        return told and not status.get("drainingSince")
+
+    def holds(self) -> bool:
+        """The candidate has its first share, verified, and waits for approval."""
+        stages = self.status().get("stages", [])
+        return bool(stages) and stages[0].get("share") == 20 and stages[0].get("step") == 1
+
+    def is_gone(self) -> bool:
+        """Neither the release nor anything that it owned."""
+        kinds = ("RewriterRelease", "RewriterRevision", "Pod", "Deployment", "Service", "Secret", "HTTPRoute")
+        return not any(self.view.of(kind) for kind in kinds)
+
+
+@dataclass(frozen=True)
+class Workload:
+    """A story."""
+
+    name: str
+    tell: Callable[[Teller], Awaitable[None]]
+    behaviour: Callable[[], Behaviour] = Behaviour
+    gone: bool = False
+    """It ends without a release."""
+
+
+async def _promote(teller: Teller) -> None:
+    teller.begin()
+    await teller.create()
+    await teller.until("cycle 1 is promoted", lambda: teller.has_ended(1, "Promoted"))
+
+
+async def _refuse(teller: Teller) -> None:
+    teller.begin()
+    await teller.create()
+    await teller.until("cycle 1 is rejected", lambda: teller.has_ended(1, "Rejected"))
+
+
+async def _roll_back(teller: Teller) -> None:
+    teller.begin()
+    await teller.create()
+    await teller.until("cycle 1 is rolled back", lambda: teller.has_ended(1, "RolledBack"))
+
+
+async def _edit(teller: Teller) -> None:
+    await teller.create(**{"rollout.stages": stages(HELD)})
+    await teller.until("the candidate is held at its first share", teller.holds)
+    teller.begin()
+    change = {"training": {"seed": 7}, "rollout": {"stages": stages(ANALYSED)}}
+    await teller.change({"spec": change})
+    await teller.until("cycle 2 is promoted", lambda: teller.has_ended(2, "Promoted"))
+
+
+async def _delete(teller: Teller) -> None:
+    await teller.create(**{"rollout.stages": stages(HELD)})
+    await teller.until("the candidate is held at its first share", teller.holds)
+    teller.begin()
+    await teller.client.delete("RewriterRelease", teller.namespace, RELEASE)
+    await teller.until("nothing of it is left", teller.is_gone)
+
+
+async def _again(teller: Teller) -> None:
+    await teller.create()
+    await teller.until("cycle 1 is promoted", lambda: teller.has_ended(1, "Promoted"))
+    teller.begin()
+    await teller.change({"metadata": {"annotations": {"rewriter.dev/run": "again"}}})
+    await teller.until("cycle 2 is promoted", lambda: teller.has_ended(2, "Promoted"))
+
+
+WORKLOADS = {
+    workload.name: workload
+    for workload in (
+        Workload("promote", _promote),
+        Workload("gate-refuses", _refuse, lambda: Behaviour(gold_gain=-0.2)),
+        Workload("rolled-back", _roll_back, lambda: Behaviour(candidate_errors=0.5, bad_revision="r0001")),
+        Workload("edited", _edit),
+        Workload("deleted", _delete, gone=True),
+        Workload("second-cycle", _again),
+    )
+}
+
+
+def stages(finerank: tuple[dict[str, Any], ...]) -> list[dict[str, Any]]:
+    """Two stages, the second after the first."""
+    return [stage("finerank", *finerank), stage("rawrank", {"setShare": 100}, depends_on=("finerank",))]
+
+
+def spec(**changes: Any) -> dict[str, Any]:
+    """Short, but with everything in it: two phases, two stages, an analysis, a bake time."""
+    values: dict[str, Any] = {
+        "rollout.stages": stages(ANALYSED),
+        "rollout.verification": {"minRequests": 30, "timeout": "15m"},
+        "rollout.bake": "5s",
+        "model.dtype": "float32",
+    }
+    return spec_body(**{**values, **changes})
+
+
+def _claim() -> dict[str, Any]:
+    size = {"requests": {"storage": "1Gi"}}
+    body = {"accessModes": ["ReadWriteMany"], "storageClassName": "", "resources": size}
+    return {"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": "rewriter"}, "spec": body}
+
+
+def _fusion() -> dict[str, Any]:
+    data = {"fusion.json": json.dumps({"stages": {"finerank": {"a": 1.0, "b": 0.3, "gamma": 1.0}}})}
+    return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "fusion"}, "data": data}
