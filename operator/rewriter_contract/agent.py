@@ -24,6 +24,9 @@ from rewriter_contract.messages import WorkReport, WorkState
 
 MAX_BODY_BYTES: Final = 4 * 1024 * 1024
 
+EPOCH_HEADER: Final = "X-Rewriter-Epoch"
+"""Epoch of the operator that calls. Once a higher one was seen, calls with a lower one are refused."""
+
 log = logging.getLogger(__name__)
 
 
@@ -146,6 +149,30 @@ class WorkTable:
                 self.report(key, state=WorkState.FAILED, message=f"{type(error).__name__}: {error}"[:1000])
 
 
+class EpochGate:
+    """Lets in the calls of the newest operator that this pod has heard of, and of no earlier one."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._highest = 0
+
+    def check(self, given: str | None) -> None:
+        """
+        Raises:
+            Refused: 412 for an operator that another one has replaced. A call that names no epoch is let in.
+        """
+        epoch = int(given) if given and given.isdecimal() else None
+        if epoch is None:
+            return
+        with self._lock:
+            self._highest = max(self._highest, epoch)
+            if epoch < self._highest:
+                message = (
+                    f"epoch {epoch} is over, this pod has heard of {self._highest}; only the current leader may call"
+                )
+                raise Refused(HTTPStatus.PRECONDITION_FAILED, "StaleEpoch", message)
+
+
 Handler = Callable[[re.Match[str], bytes], Any]
 """(match of the path, body) -> a wire value (200), or a `Reply`."""
 
@@ -181,6 +208,7 @@ def serve(port: int, token: str, routes: list[Route], address: str = "0.0.0.0") 
     class PodHandler(_Handler):
         table = [(route, re.compile(route.path)) for route in routes]
         secret = token
+        epochs = EpochGate()
 
     server = _Server((address, port), PodHandler)
     threading.Thread(target=server.serve_forever, name="control-server", daemon=True).start()
@@ -196,6 +224,7 @@ class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     table: list[tuple[Route, re.Pattern[str]]]
     secret: str
+    epochs: EpochGate
     timeout = 65
 
     def do_GET(self) -> None:
@@ -234,6 +263,7 @@ class _Handler(BaseHTTPRequestHandler):
             if match and route.method == method:
                 if not route.open:
                     self._check_token(self.headers.get("Authorization", ""))
+                    self.epochs.check(self.headers.get(EPOCH_HEADER))
                 answer = route.handler(match, body)
                 return answer if isinstance(answer, Reply) else Reply(HTTPStatus.OK, answer)
         raise Refused(HTTPStatus.NOT_FOUND, "NoSuchCall", f"{method} {path} is not served here")

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from rewriter_contract.agent import MAX_BODY_BYTES, Progress, Reply, Route, WorkFailed, WorkTable, serve
+from rewriter_contract.agent import EPOCH_HEADER, MAX_BODY_BYTES, Progress, Reply, Route, WorkFailed, WorkTable, serve
 from rewriter_contract.messages import WorkReport, WorkState
 
 TOKEN = "secret"
@@ -169,3 +169,23 @@ def test_a_bug_in_one_call_does_not_end_the_server(pod: Any) -> None:
     client = pod(done)
     assert client.call("GET", "/bug") == (500, {"reason": "InternalError", "message": "see the log"})
     assert client.call("GET", "/text") == (200, {"a": 1})
+
+
+def test_a_pod_that_has_heard_of_a_new_leader_refuses_the_old_one(
+    pod: Callable[[Callable[[Progress], WorkReport]], Client],
+) -> None:
+    client = pod(done)
+    assert client.call("PUT", "/v1/work/1", b"{}", headers={EPOCH_HEADER: "4"})[0] == 200
+    assert client.call("GET", "/v1/work/1", headers={EPOCH_HEADER: "5"})[0] == 200
+    status, problem = client.call("PUT", "/v1/work/2", b"{}", headers={EPOCH_HEADER: "4"})
+    assert (status, problem["reason"]) == (412, "StaleEpoch")
+    assert client.call("GET", "/v1/work/2")[0] == 404, "nothing was started; who names no epoch may ask"
+    assert client.call("PUT", "/v1/work/2", b"{}", headers={EPOCH_HEADER: "5"})[0] == 200
+
+
+def test_a_call_with_a_wrong_token_moves_no_epoch(
+    pod: Callable[[Callable[[Progress], WorkReport]], Client],
+) -> None:
+    client = pod(done)
+    assert client.call("GET", "/text", token="wrong", headers={EPOCH_HEADER: "99"})[0] == 401
+    assert client.call("PUT", "/v1/work/1", b"{}", headers={EPOCH_HEADER: "1"})[0] == 200
