@@ -1,4 +1,4 @@
-"""Starts the operator: settings, logs, metrics, then kopf's watches in a loop that outlives their failures."""
+"""Starts the operator: settings, logs, metrics, the lease, and kopf's watches in a loop that outlives failures."""
 
 import asyncio
 import logging
@@ -10,6 +10,7 @@ import kopf
 from prometheus_client import start_http_server
 
 from rewriter_operator import handlers
+from rewriter_operator.leading import Leading
 from rewriter_operator.log import configure_logging
 from rewriter_operator.settings import Settings, SettingsInvalid, from_environment
 
@@ -17,13 +18,26 @@ log = logging.getLogger(__name__)
 
 
 async def run(settings: Settings) -> None:
-    """Watch until told to stop. A watch error that kopf takes for fatal restarts the watching, not the pod."""
+    """Watch, and lead while the lease is ours, until told to stop."""
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    leading = Leading(settings)
+    works = asyncio.create_task(leading.run(), name="leading")
+    works.add_done_callback(lambda _: stop.set())  # whatever ended it: without it there is nothing to watch for
+    watching = asyncio.create_task(watch(settings, leading, stop), name="watching")
+    await stop.wait()
+    works.cancel()  # gives the lease back at once, while the watches are still being closed
+    await asyncio.wait([works, watching])
+    if not works.cancelled():
+        await works
+
+
+async def watch(settings: Settings, leading: Leading, stop: asyncio.Event) -> None:
+    """Watch until told to stop. A watch error that kopf takes for fatal restarts the watching, not the pod."""
     while not stop.is_set():
         registry = kopf.OperatorRegistry()
-        handlers.register(registry, settings)
+        handlers.register(registry, leading)
         try:
             await kopf.operator(
                 registry=registry,

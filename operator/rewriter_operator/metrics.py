@@ -19,3 +19,7 @@ RECONCILE_ERRORS: Final = Counter("reconcile_errors_total", "Reconciles that rai
 WRITES: Final = Counter("rewriter_writes_total", "Writes to the API server and to pods", ["verb", "kind"])
 RELEASES: Final = Gauge("rewriter_releases", "Releases by state", ["state"])
 CYCLES: Final = Counter("rewriter_cycles_total", "Cycles that ended", ["outcome"])
+LEADER: Final = Gauge("rewriter_leader", "1 while this process holds the lease, 0 on standby")
+LEASE_EPOCH: Final = Gauge("rewriter_lease_epoch", "Epoch of this process's last term")
+LEASE_RENEWALS: Final = Counter("rewriter_lease_renewals_total", "Attempts to renew the lease", ["outcome"])
+FENCED: Final = Counter("rewriter_fenced_writes_total", "Writes that were not sent because the term was over")

@@ -59,6 +59,11 @@ class Reconciler:
         self._count(name, decision.status.state.value)
         return await self._write_one(live, observation, decision)
 
+    def forget_all(self) -> None:
+        """Count no release any more: another process does now."""
+        for name in list(self.states):
+            self._count(name, None)
+
     async def _write_one(self, live: dict[str, Any], observation: Observation, decision: Decision) -> float:
         """The one write of this pass (two, when traffic is being taken back: the route, then the status)."""
         world, status = observation.world, decision.status
@@ -99,9 +104,7 @@ class Reconciler:
 
     async def _write_status(self, live: dict[str, Any], world: World, decision: Decision) -> None:
         """Status by PUT with the resourceVersion that was read; events and counters only after it landed."""
-        body = {**live, "kind": "RewriterRelease", "status": decision.status.to_api()}
-        metrics.WRITES.labels("status", "RewriterRelease").inc()
-        await self.hands.kube.put_status(body)
+        await self.hands.release_status(live, decision.status.to_api())
         if len(decision.status.history) and decision.status.history[:1] != world.status.history[:1]:
             metrics.CYCLES.labels(decision.status.history[0].outcome.value).inc()
         for note in decision.notes:
@@ -139,7 +142,7 @@ class Reconciler:
             conditions = set_condition(conditions, kind, truth, Reason.INVALID_SPEC, message, generation, time.time())
         changed = {**status, "conditions": [item.to_api() for item in conditions]}
         if changed != status:
-            await self.hands.kube.put_status({**live, "kind": "RewriterRelease", "status": changed})
+            await self.hands.release_status(live, changed)
 
     def _count(self, name: str, state: str | None) -> None:
         before = self.states.pop(name, None)

@@ -1,6 +1,8 @@
 """The operator's own settings: environment variables into one frozen value, checked once at start."""
 
 import os
+import secrets
+import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -22,6 +24,10 @@ class Settings:
     metrics_port: int = 9090
     probe_port: int = 8081
     log_format: str = "json"
+    pod: str = ""
+    """Name and uid of the pod: who holds the lease."""
+    lease_name: str = "rewriter-operator"
+    lease_seconds: int = 15
 
 
 def from_environment(environment: Mapping[str, str] = os.environ) -> Settings:
@@ -44,7 +50,16 @@ def from_environment(environment: Mapping[str, str] = os.environ) -> Settings:
         metrics_port=_integer(environment, "METRICS_PORT", 9090, 1, 65535),
         probe_port=_integer(environment, "PROBE_PORT", 8081, 1, 65535),
         log_format=environment.get("LOG_FORMAT", "json"),
+        pod=_pod(environment),
+        lease_name=environment.get("LEASE_NAME", "rewriter-operator"),
+        lease_seconds=_integer(environment, "LEASE_SECONDS", 15, 3, 300),
     )
+
+
+def _pod(environment: Mapping[str, str]) -> str:
+    """A uid that nothing else has: without one from Kubernetes, no process takes another for its own former life."""
+    name = environment.get("POD_NAME") or socket.gethostname()
+    return f"{name}_{environment.get('POD_UID') or secrets.token_hex(8)}"
 
 
 def _required(environment: Mapping[str, str], name: str) -> str:

@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -137,13 +138,22 @@ class Operator:
 
     space: Space
     log: Path
+    pod: str = "operator-0"
+    """Started again it is the same pod, as after a crash of its container."""
+    kubeconfig: Path | None = None
+    """Another way to the API server than straight."""
+    lease_seconds: int = 30
+    """Long: these tests share their CPUs with others, and a starved operator rightly loses its lease."""
     process: "subprocess.Popen[bytes] | None" = None
     ports: tuple[int, int] = field(default_factory=lambda: (_free_port(), _free_port()))
 
     def start(self) -> "Operator":
         environment = {
             **os.environ,
-            "KUBECONFIG": str(self.space.api.kubeconfig),
+            "KUBECONFIG": str(self.kubeconfig or self.space.api.kubeconfig),
+            "POD_NAME": self.pod,
+            "POD_UID": f"uid-of-{self.pod}",
+            "LEASE_SECONDS": str(self.lease_seconds),
             "WATCH_NAMESPACE": self.space.name,
             "TRAINER_IMAGE": "registry.test/trainer:1",
             "SAMPLER_IMAGE": "registry.test/sampler:1",
@@ -162,6 +172,17 @@ class Operator:
             self.process.send_signal(number)
             self.process.wait(30)
             self.process = None
+
+    def metric(self, name: str) -> float:
+        """Value of one of its metrics without labels."""
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.ports[0]}/metrics", timeout=30) as answer:
+            lines = answer.read().decode().splitlines()
+        return next(float(line.split()[1]) for line in lines if line.startswith(f"{name} "))
+
+    def is_healthy(self) -> bool:
+        """What kubelet's probes ask."""
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.ports[1]}/healthz", timeout=30) as answer:
+            return bool(answer.status == 200)
 
     def _answers(self) -> bool:
         """kopf's liveness endpoint answers once its handlers are registered and its watches begin."""

@@ -26,3 +26,12 @@ def test_a_number_out_of_range_is_refused(value: str) -> None:
 
 def test_pull_secrets_are_a_list() -> None:
     assert from_environment({**WHOLE, "PULL_SECRETS": "a,,b"}).installation.pull_secrets == ("a", "b")
+
+
+def test_the_pod_is_told_apart_from_every_other_process() -> None:
+    known = from_environment({**WHOLE, "POD_NAME": "operator-a", "POD_UID": "1234"})
+    assert known.pod == "operator-a_1234"
+    assert from_environment(WHOLE).pod != from_environment(WHOLE).pod, "without a uid nobody is one's former life"
+    assert known.lease_seconds == 15
+    with pytest.raises(SettingsInvalid, match="LEASE_SECONDS: got '2'"):
+        from_environment({**WHOLE, "LEASE_SECONDS": "2"})

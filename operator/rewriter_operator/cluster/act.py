@@ -1,4 +1,7 @@
-"""One function per kind of write. Each is harmless when it is done twice."""
+"""One function per kind of write. Each is harmless when it is done twice, and refused when another leader was there.
+
+Every object that is changed or removed is read right before, its epoch is compared, and the write names that version.
+"""
 
 import base64
 import logging
@@ -10,6 +13,7 @@ from typing import Any
 from rewriter_operator import metrics
 from rewriter_operator.api.model import API_VERSION
 from rewriter_operator.cluster.agents import Agents
+from rewriter_operator.cluster.fence import Term, check_epoch, marked
 from rewriter_operator.cluster.kube import Kube
 from rewriter_operator.core.decision import Note, OrderToPod, Removal, RevisionOutcome
 from rewriter_operator.core.world import World
@@ -22,27 +26,51 @@ log = logging.getLogger(__name__)
 
 @dataclass
 class Hands:
-    """Everything that writes."""
+    """Everything that writes, during one term."""
 
     kube: Kube
     agents: Agents
+    term: Term
 
     async def apply(self, manifest: Manifest) -> None:
         """Create or update one child."""
         log.info("apply %s %s", manifest.kind, manifest.name)
         metrics.WRITES.labels("apply", manifest.kind).inc()
+        body = marked(manifest.body, self.term.epoch)
         if manifest.kind == "Secret":
-            await self.kube.create(_with_token(manifest.body))
+            await self.kube.create(_with_token(body))
         elif manifest.update:
-            await self.kube.apply(manifest.body)
+            await self._update(body)
         else:
-            await self.kube.create(manifest.body)
+            await self.kube.create(body)
 
     async def remove(self, removal: Removal) -> None:
-        """Delete one child, by uid."""
+        """Delete one child, by uid and version."""
+        live = await self.kube.get(removal.kind, removal.name)
+        if live is None or live["metadata"]["uid"] != removal.uid:
+            return
+        check_epoch({**live, "kind": removal.kind}, self.term.epoch)
         log.info("delete %s %s: %s", removal.kind, removal.name, removal.why)
         metrics.WRITES.labels("delete", removal.kind).inc()
-        await self.kube.delete(removal.kind, removal.name, removal.uid)
+        await self.kube.delete(removal.kind, removal.name, removal.uid, live["metadata"]["resourceVersion"])
+
+    async def release_status(self, live: dict[str, Any], status: dict[str, Any]) -> None:
+        """Write a release's status on the version that was read, with our epoch in it."""
+        live = {**live, "kind": "RewriterRelease"}
+        check_epoch(live, self.term.epoch)
+        metrics.WRITES.labels("status", "RewriterRelease").inc()
+        await self.kube.put_status({**live, "status": {**status, "operatorEpoch": self.term.epoch}})
+
+    async def _update(self, body: dict[str, Any]) -> None:
+        kind, name = body["kind"], body["metadata"]["name"]
+        live = await self.kube.get(kind, name)
+        if live is None:
+            await self.kube.create(body)
+            return
+        live = {**live, "kind": kind}
+        check_epoch(live, self.term.epoch)
+        if not await self.kube.own_by_apply(live):  # a write of its own, once; the next pass applies
+            await self.kube.apply(body, live["metadata"]["resourceVersion"])
 
     async def order(self, world: World, token: str, order: OrderToPod) -> None:
         """PUT an order to a cycle's pod. What became of it is read in the next reconcile."""
@@ -51,7 +79,8 @@ class Hands:
         if pod is None or not pod.ip:
             raise Retry(f"{order.role} {order.number} is not there to be given {order.path}")
         metrics.WRITES.labels("order", order.role.value).inc()
-        answer = await self.agents.put(pod.ip, token, order.path, order.body)
+        with self.term.writing() as left:
+            answer = await self.agents.put(pod.ip, token, order.path, order.body, left)
         if answer is None:
             raise Retry(f"{pod.name} did not answer {order.path}")
         log.info("PUT %s %s: %s", pod.name, order.path, answer.status)
@@ -65,8 +94,10 @@ class Hands:
         name = names.revision(release, outcome.revision)
         live = await self.kube.get("RewriterRevision", name)
         if live is not None:
+            live = {**live, "kind": "RewriterRevision"}
+            check_epoch(live, self.term.epoch)
             metrics.WRITES.labels("status", "RewriterRevision").inc()
-            await self.kube.put_status({**live, "kind": "RewriterRevision", "status": outcome.status.to_api()})
+            await self.kube.put_status({**live, "status": outcome.status.to_api()})
 
     async def tell(self, world: World, note: Note) -> None:
         """Post a Kubernetes Event about the release."""

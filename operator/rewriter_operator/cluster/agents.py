@@ -11,6 +11,7 @@ from typing import Any, Final, TypeVar
 import aiohttp
 
 from rewriter_contract import wire
+from rewriter_contract.agent import EPOCH_HEADER
 
 T = TypeVar("T")
 
@@ -33,6 +34,8 @@ class Agents:
     """HTTP to pods by their addresses."""
 
     session: aiohttp.ClientSession
+    epoch: int
+    """Told with every call, so that a pod that knows a later leader refuses."""
 
     async def get(self, kind: type[T], ip: str, token: str, path: str, seconds: float = CALL_SECONDS) -> T | int | None:
         """The value at `path`; the HTTP status where it is an error; None where the pod does not answer."""
@@ -54,15 +57,19 @@ class Agents:
         found: Mapping[str, Any] = json.loads(answer.body)
         return str(found.get("sha256", ""))
 
-    async def put(self, ip: str, token: str, path: str, body: Any) -> Answer | None:
+    async def put(self, ip: str, token: str, path: str, body: Any, seconds: float) -> Answer | None:
         """Give an order; the caller reads what became of it with the next GET."""
-        return await self._call("PUT", ip, token, path, wire.dumps(body).encode(), CALL_SECONDS)
+        return await self._call("PUT", ip, token, path, wire.dumps(body).encode(), min(CALL_SECONDS, seconds))
 
     async def _call(
         self, method: str, ip: str, token: str, path: str, body: bytes | None, seconds: float
     ) -> Answer | None:
         url = f"http://{f'[{ip}]' if ':' in ip else ip}:{PORT}{path}"
-        headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
+        headers = {
+            "Authorization": f"Bearer {token}",
+            "Content-Type": "application/json",
+            EPOCH_HEADER: str(self.epoch),
+        }
         timeout = aiohttp.ClientTimeout(total=seconds, connect=2.0)
         try:
             async with self.session.request(

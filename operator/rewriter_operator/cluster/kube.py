@@ -6,14 +6,20 @@ used: they cost memory and discovery calls, and hide what is on the wire.
 
 import json
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any, Final
 
+import aiohttp
 from kubernetes.aio import client, config
 
+from rewriter_operator.cluster.fence import Term
 from rewriter_operator.errors import Retry
 
 FIELD_MANAGER: Final = "rewriter-operator"
+FIELD_MANAGER_OF_MARKS: Final = "rewriter-operator-lease"
+"""Marks are no part of what is applied."""
+
 TIMEOUT_SECONDS: Final = 15.0
 
 _CORE = "/api/v1"
@@ -26,6 +32,7 @@ _PATHS: Final = {
     "Deployment": ("/apis/apps/v1", "deployments"),
     "HTTPRoute": ("/apis/gateway.networking.k8s.io/v1", "httproutes"),
     "Event": ("/apis/events.k8s.io/v1", "events"),
+    "Lease": ("/apis/coordination.k8s.io/v1", "leases"),
     "RewriterRelease": ("/apis/rewriter.dev/v1alpha1", "rewriterreleases"),
     "RewriterRevision": ("/apis/rewriter.dev/v1alpha1", "rewriterrevisions"),
 }
@@ -49,6 +56,9 @@ class Kube:
 
     api: client.ApiClient
     namespace: str
+    timeout: float = TIMEOUT_SECONDS
+    term: Term | None = None
+    """The leadership that writes are made under; None only for the Lease itself."""
 
     async def get(self, kind: str, name: str) -> dict[str, Any] | None:
         """The object, read from etcd (no resourceVersion: never a stale cache); None where there is none."""
@@ -61,22 +71,66 @@ class Kube:
         items: list[dict[str, Any]] = found["items"]
         return [{"kind": kind, **item} for item in items]
 
-    async def apply(self, body: dict[str, Any]) -> None:
-        """Server-side apply: create, or own exactly the fields that are given."""
+    async def apply(self, body: dict[str, Any], version: str) -> None:
+        """Server-side apply: own exactly the fields that are given, on the version of the object that was read.
+
+        Raises:
+            Conflict: when the object changed since, or is gone.
+        """
         query = [("fieldManager", FIELD_MANAGER), ("force", "true")]
         path = self._path(body["kind"], body["metadata"]["name"])
+        body = {**body, "metadata": {**body["metadata"], "resourceVersion": version}}
         await self._call("PATCH", path, body=body, query=query, content_type="application/apply-patch+yaml")
 
-    async def create(self, body: dict[str, Any]) -> None:
-        """Create; an object that is there already is fine, because names say what they are."""
+    async def create(self, body: dict[str, Any]) -> dict[str, Any] | None:
+        """Create; None where the object is there already, which is fine, because names say what they are."""
         try:
-            await self._call("POST", self._path(body["kind"]), body=body, query=[("fieldManager", FIELD_MANAGER)])
+            return await self._call(
+                "POST", self._path(body["kind"]), body=body, query=[("fieldManager", FIELD_MANAGER)]
+            )
         except Conflict:
-            return
+            return None
 
-    async def delete(self, kind: str, name: str, uid: str) -> None:
-        """Delete the object with this uid, and no other that took its name since."""
-        options = {"preconditions": {"uid": uid}, "propagationPolicy": "Background"}
+    async def replace(self, body: dict[str, Any]) -> dict[str, Any] | None:
+        """Replace exactly the version that was read (resourceVersion inside); None where there is none any more.
+
+        Raises:
+            Conflict: when the object changed since.
+        """
+        return await self._call(
+            "PUT", self._path(body["kind"], body["metadata"]["name"]), body=body, missing_is_none=True
+        )
+
+    async def annotate(self, live: dict[str, Any], annotations: dict[str, str]) -> None:
+        """Set annotations on the version of the object that was read; nothing where it is gone.
+
+        Raises:
+            Conflict: when the object changed since.
+        """
+        await self._merge(live, {"annotations": annotations})
+
+    async def own_by_apply(self, live: dict[str, Any]) -> bool:
+        """Turn the ownership of fields that `create` gave us into that of `apply`; False where that is so already.
+
+        A create cannot be a server-side apply, which would change an object that another leader just made; and without
+        this, a field that a later apply leaves out would stay, owned by the create.
+        """
+        fields = live["metadata"].get("managedFields", [])
+        made = [item for item in fields if _is_ours(item) and item["operation"] == "Update"]
+        if not made:
+            return False
+        others = [item for item in fields if not _is_ours(item)]
+        await self._merge(live, {"managedFields": [{**made[0], "operation": "Apply"}, *others]})
+        return True
+
+    async def delete(self, kind: str, name: str, uid: str, version: str) -> None:
+        """Delete this version of the object with this uid, and no other that took its name since.
+
+        Raises:
+            Conflict: when the object changed since.
+        """
+        preconditions = {"uid": uid, "resourceVersion": version}
+        options = {"preconditions": preconditions, "propagationPolicy": "Background"}
         await self._call("DELETE", self._path(kind, name), body=options, missing_is_none=True)
 
     async def put_status(self, body: dict[str, Any]) -> dict[str, Any]:
@@ -93,6 +147,17 @@ class Kube:
     async def event(self, body: dict[str, Any]) -> None:
         """Post an Event."""
         await self._call("POST", self._path("Event"), body=body)
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self.api.close()  # type: ignore[no-untyped-call]
+
+    async def _merge(self, live: dict[str, Any], metadata: dict[str, Any]) -> None:
+        body = {"metadata": {**metadata, "resourceVersion": live["metadata"]["resourceVersion"]}}
+        path = self._path(live["kind"], live["metadata"]["name"])
+        query = [("fieldManager", FIELD_MANAGER_OF_MARKS)]
+        kind = "application/merge-patch+json"
+        await self._call("PATCH", path, body=body, query=query, content_type=kind, missing_is_none=True)
 
     def _path(self, kind: str, name: str = "") -> str:
         group, plural = _PATHS[kind]
@@ -113,9 +178,10 @@ class Kube:
             method, path, query_params=list(query), header_params=headers, body=body, auth_settings=["BearerToken"]
         )
         try:
-            response = await self.api.call_api(*request, _request_timeout=TIMEOUT_SECONDS)
-            data: bytes = await response.read()  # type: ignore[no-untyped-call]
-        except (OSError, TimeoutError) as error:
+            with self.term.writing() if self.term and method != "GET" else nullcontext(self.timeout) as left:
+                response = await self.api.call_api(*request, _request_timeout=min(self.timeout, left))
+                data: bytes = await response.read()  # type: ignore[no-untyped-call]
+        except (aiohttp.ClientError, OSError, TimeoutError) as error:
             raise Retry(f"{method} {path}: {type(error).__name__}: {error}") from error
         if response.status == 404 and missing_is_none:
             return None
@@ -125,14 +191,18 @@ class Kube:
         return found
 
 
-async def connect(namespace: str) -> Kube:
+async def connect(namespace: str, timeout: float = TIMEOUT_SECONDS) -> Kube:
     """A client with the pod's service account, or with KUBECONFIG outside of a cluster."""
     configuration = client.Configuration()
     try:
         config.load_incluster_config(client_configuration=configuration)  # type: ignore[no-untyped-call]
     except config.ConfigException:
         await config.load_kube_config(client_configuration=configuration)  # type: ignore[no-untyped-call]
-    return Kube(client.ApiClient(configuration), namespace)
+    return Kube(client.ApiClient(configuration), namespace, timeout)
+
+
+def _is_ours(entry: dict[str, Any]) -> bool:
+    return entry.get("manager") == FIELD_MANAGER and not entry.get("subresource")
 
 
 def _error(method: str, path: str, status: int, data: bytes) -> Retry:

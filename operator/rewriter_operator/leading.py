@@ -1,0 +1,160 @@
+"""While this process holds the lease there are workers and a resync; before and after there are none.
+
+A standby runs all its watches, so that it is warm, and writes nothing but its claim to the lease. Each term gets a
+queue of its own that starts with every release there is: nothing of an earlier term is carried over.
+"""
+
+import asyncio
+import logging
+import time
+from dataclasses import dataclass, field, replace
+from secrets import token_hex
+from typing import Final
+
+import aiohttp
+
+from rewriter_operator.cluster.act import Hands
+from rewriter_operator.cluster.agents import Agents
+from rewriter_operator.cluster.fence import Superseded, Term
+from rewriter_operator.cluster.kube import Kube, connect
+from rewriter_operator.cluster.lease import Lease, LeaseThread, Timing
+from rewriter_operator.cluster.takeover import take_over
+from rewriter_operator.errors import Retry
+from rewriter_operator.queue import RESYNC_SECONDS, WorkQueue
+from rewriter_operator.reconcile import Reconciler
+from rewriter_operator.settings import Settings
+
+ALIVE_SECONDS: Final = 180
+"""A queue that finished nothing for this long is dead, whatever its process says."""
+
+BEAT_SECONDS: Final = 5.0
+
+log = logging.getLogger(__name__)
+
+
+class NotAlive(Exception):
+    """What the liveness probe answers when the process should be started anew."""
+
+
+@dataclass
+class TermReconciler:
+    """Reconciles under one term: takes each release over before its first pass."""
+
+    reconciler: Reconciler
+    lease: Lease
+    term: Term
+    taken: set[str] = field(default_factory=set)
+
+    async def __call__(self, name: str) -> float:
+        """One pass; see Reconciler."""
+        try:
+            if name not in self.taken:
+                await take_over(self.reconciler.hands.kube, name, self.term.epoch)
+                self.taken.add(name)
+            return await self.reconciler(name)
+        except Superseded as superseded:
+            self.lease.floor = max(self.lease.floor, superseded.epoch)
+            self.term.end(str(superseded))
+            raise
+
+
+@dataclass
+class Leading:
+    """Wins the lease, works, loses it, and stands by again."""
+
+    settings: Settings
+    queue: WorkQueue | None = None
+    """None on standby."""
+
+    def wake(self, name: str) -> None:
+        """A release, or a child of it, changed. A standby need not remember: a term begins with all releases."""
+        if self.queue:
+            self.queue.wake(name)
+
+    def forget(self, name: str) -> None:
+        """A release is gone."""
+        if self.queue:
+            self.queue.forget(name)
+
+    def alive(self) -> str:
+        """For the liveness probe.
+
+        Raises:
+            NotAlive: when a leader has not finished a reconcile for long.
+        """
+        if self.queue is None:
+            return "standby"
+        age = time.monotonic() - self.queue.last_pass
+        if age > ALIVE_SECONDS:
+            raise NotAlive(f"no reconcile finished for {age:.0f} s")
+        return f"leader, last pass {age:.1f} s ago"
+
+    async def run(self) -> None:
+        """Until cancelled; then the lease is given back. An error of our own ends it too: the process must go."""
+        thread = LeaseThread()
+        kube = await connect(self.settings.namespace)
+        lease = await thread.run(self._lease())
+        try:
+            async with aiohttp.ClientSession() as session:
+                while True:
+                    await self._one_term(thread, lease, kube, session)
+        finally:
+            await kube.close()
+            await thread.run(lease.kube.close())
+            thread.stop()
+
+    async def _lease(self) -> Lease:
+        timing = Timing(self.settings.lease_seconds)
+        kube = await connect(self.settings.namespace, timing.request)
+        return Lease(kube, self.settings.lease_name, self.settings.pod, token_hex(4), timing)
+
+    async def _one_term(self, thread: LeaseThread, lease: Lease, kube: Kube, session: aiohttp.ClientSession) -> None:
+        term = await thread.run(lease.win())
+        held = asyncio.wrap_future(thread.start(lease.hold(term)))
+        hands = Hands(replace(kube, term=term), Agents(session, term.epoch), term)
+        reconcile = TermReconciler(Reconciler(hands, self.settings.installation), lease, term)
+        self.queue = WorkQueue(reconcile, self.settings.workers)
+        works = [
+            asyncio.create_task(self.queue.run(), name="queue"),
+            asyncio.create_task(_resync(self.queue, hands.kube), name="resync"),
+            asyncio.create_task(_beat(lease), name="beat"),
+        ]
+        try:
+            await asyncio.wait([held, *works], return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            self.queue = None
+            broken = [work.exception() for work in works if work.done()]
+            await _cancelled(works)
+            reconcile.reconciler.forget_all()
+            term.end("this process stopped working")
+            held.cancel()
+            await thread.run(lease.release(term))
+        for error in broken:
+            raise error or RuntimeError("a worker ended")
+        held.result()  # a bug in renewing ends the process, like one in working
+
+
+async def _beat(lease: Lease) -> None:
+    while True:
+        lease.beat()
+        await asyncio.sleep(BEAT_SECONDS)
+
+
+async def _resync(queue: WorkQueue, kube: Kube) -> None:
+    """Wake every release at the start and now and then: what no event told of is repaired."""
+    while True:
+        seconds = RESYNC_SECONDS
+        try:
+            for item in await kube.list("RewriterRelease"):
+                queue.wake(item["metadata"]["name"])
+        except Retry as error:
+            log.warning("resync: %s", error)
+            seconds = 2.0
+        await asyncio.sleep(seconds)
+
+
+async def _cancelled(works: list["asyncio.Task[None]"]) -> None:
+    """Cancel and wait until nothing of them is under way."""
+    for work in works:
+        work.cancel()
+    await asyncio.gather(*works, return_exceptions=True)
