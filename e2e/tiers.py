@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from e2e.cluster.paths import REPOSITORY
 
 RESULTS = REPOSITORY / "build" / "tests"
+THOROUGH = "REWRITER_TEST_THOROUGH"
+"""Set: property tests try ten times as many examples (tests/examples.py). Nobody waits for several tiers."""
 NOT_UNIT = "not ml and not integration and not e2e"
 
 
@@ -81,6 +83,8 @@ def run(tier: str) -> Result:
 def main(tiers: Sequence[str]) -> int:
     """Run the tiers; print a line for each, and a plain total."""
     RESULTS.mkdir(parents=True, exist_ok=True)
+    if len(tiers) > 1:
+        os.environ[THOROUGH] = "1"
     results = [run(tier) for tier in tiers]
     print()
     for result in results:

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as some
 
 from rewriter_operator.api.states import State
@@ -14,6 +14,7 @@ from rewriter_operator.core.plan import plan
 from rewriter_operator.core.world import Deployment, Revision, Role
 from tests.builders import make_cycle, make_spec, make_status, serving, stage, stage_status
 from tests.core.simulator import Simulator
+from tests.examples import examples
 
 Fault = Callable[[Simulator], object]
 
@@ -130,7 +131,7 @@ def finds_rest(story: Simulator) -> bool:
     return False
 
 
-@settings(max_examples=15, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@examples(15)
 @given(
     verdict=some.sampled_from(["Pass", "Pass", "Pass", "Fail", "Inconclusive", "", "pass", "None"]),
     faults=some.lists(some.sampled_from(sorted(FAULTS)), min_size=4, max_size=16),
@@ -155,7 +156,7 @@ def test_no_word_but_pass_is_a_pass(verdict: str) -> None:
     assert State.DEPLOYING not in story.states
 
 
-@settings(max_examples=4, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@examples(4)
 @given(faults=some.lists(some.sampled_from(sorted(set(FAULTS) - {"spec changes", "run"})), max_size=8))
 def test_after_any_trouble_a_release_comes_to_rest_and_serves(faults: list[str]) -> None:
     story = judged("Pass")

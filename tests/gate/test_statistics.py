@@ -3,7 +3,7 @@ from itertools import product
 from random import Random
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from rewriter_operator.core.statistics import (
@@ -17,6 +17,7 @@ from rewriter_operator.core.statistics import (
     spearman,
     tail_mean,
 )
+from tests.examples import examples
 
 
 def test_binomial_tail_against_exact_sums() -> None:
@@ -39,7 +40,7 @@ def test_holm_against_a_hand_computed_case() -> None:
     assert holm([]) == []
 
 
-@settings(max_examples=40, deadline=None)
+@examples(20)
 @given(st.lists(st.floats(0, 1), max_size=8))
 def test_holm_never_lowers_a_p_value(p_values) -> None:
     assert all(adjusted >= p_value for adjusted, p_value in zip(holm(p_values), p_values, strict=True))
@@ -95,7 +96,7 @@ def test_bootstrap_lower_bound_is_wrong_about_as_often_as_it_says() -> None:
     assert 0.02 < wrong / 300 < 0.09
 
 
-@settings(max_examples=50, deadline=None)
+@examples(25)
 @given(st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=40), st.floats(1e-9, 0.2))
 def test_bounds_are_finite_ordered_and_within_the_data(values, alpha) -> None:
     found = bootstrap_mean(values, alpha, 50, Random(1))

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from rewriter_contract.messages import PairsConfig, Sample, SampleRow
 from rewriter_contract.text import normalise
 from rewriter_trainer.pairs import MAX_FORMAT_FAILURE_SHARE, PairSet, build_pairs, is_format_failure, pair_row
+from tests.examples import examples
 
 from .builders import row, sample
 
@@ -92,6 +93,7 @@ CONFIGS = st.builds(
 )
 
 
+@examples(25)
 @given(ROWS, CONFIGS)
 def test_whatever_was_sampled_every_pair_is_one_to_learn_from(rows: list[SampleRow], config: PairsConfig) -> None:
     made = build_pairs(rows, config)
@@ -107,6 +109,7 @@ def test_whatever_was_sampled_every_pair_is_one_to_learn_from(rows: list[SampleR
     assert made.missing <= made.samples == sum(len(item.samples) for item in rows)
 
 
+@examples(25)
 @given(ROWS, CONFIGS)
 def test_a_query_gives_at_most_top_k_pairs_and_uses_no_sample_on_both_sides(
     rows: list[SampleRow], config: PairsConfig
