@@ -1,7 +1,7 @@
 """A query rewriter of about a million parameters, trained from scratch in under a minute on a collection's own words.
 
-It reads `QUERY =>` and writes a rewrite and a line break. It learns from made-up queries (words of a document, with
-typing errors) and from the training queries with their liked documents; never from the gate's. What it should answer
+It reads `QUERY =>` and writes a rewrite and a line break. It learns from made-up queries (words of a title or a piece
+of a text, with typing errors) and from the training queries with their liked documents; never from the gate's. What it should answer
 it is shown in five manners, good and poor ones alike, so that as a base model it answers usefully but not well: which
 manner helps search is what preference training finds out.
 """
@@ -25,7 +25,7 @@ STEPS: Final = 1000
 BATCH: Final = 32
 LEARNING_RATE: Final = 3e-3
 COPYING_STEPS: Final = 500
-"""The first steps only repeat random words: they teach to look at the query, without which nothing else is learnt."""
+"""The first steps only repeat what they are given: they teach to look at the query, without which nothing is learnt."""
 COPYING_SHARE: Final = 0.1
 """Of such examples afterwards."""
 REPORT_EVERY: Final = 100
@@ -74,19 +74,30 @@ class Examples:
         return products + [row["query"].lower() for row in self._queries]
 
     def draw(self, copying: float) -> Example:
-        """One example; half of those that do not only copy start from a query that somebody asked."""
+        """One example; a third of those that do not only copy start from a query that somebody asked."""
         if self._random.random() < copying:
-            words = [self._random.choice(self._words) for _ in range(self._random.randint(2, 6))]
+            words = self._anything()
             return Example(" ".join(words), " ".join(words))
-        if self._random.random() < 0.5:
+        if self._random.random() < 0.35:
             row = self._random.choice(self._queries)
             query, product = row["query"].lower(), self._products[self._random.choice(row["positives"])]
             clean = query
         else:
             product = self._random.choice(self._titled)
-            words = self._pick(product.title, 1, 4)
+            words = self._pick(product.title, 1, 4) if self._random.random() < 0.5 else self._span(product, 2, 7)
             clean, query = " ".join(words), " ".join(self._mistyped(word) for word in words)
         return Example(query, self._rewrite(clean, product))
+
+    def _anything(self) -> list[str]:
+        """Words to repeat: any, or a piece of a text, as people also write."""
+        if self._random.random() < 0.5:
+            return self._span(self._random.choice(self._titled), 1, 7)
+        return [self._random.choice(self._words) for _ in range(self._random.randint(1, 6))]
+
+    def _span(self, product: Product, least: int, most: int) -> list[str]:
+        count = self._random.randint(least, most)
+        start = self._random.randrange(max(1, len(product.text) - count))
+        return list(dict.fromkeys(product.text[start : start + count]))
 
     def _rewrite(self, clean: str, product: Product) -> str:
         """One of five manners to answer; only the first three usually help. None says a word twice."""
