@@ -3,6 +3,7 @@
 import ast
 import sys
 from collections import defaultdict
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -21,10 +22,17 @@ def files(package: str) -> list[Path]:
     return sorted((SOURCES / package).rglob("*.py"))
 
 
+@cache
+def parsed(file: Path) -> ast.Module:
+    """What a file says; every rule reads the same files."""
+    return ast.parse(file.read_text())
+
+
+@cache
 def imports(file: Path) -> set[str]:
     """Every module that a file imports, anywhere in it, `from a import b` as `a.b` too."""
     found = set()
-    for node in ast.walk(ast.parse(file.read_text())):
+    for node in ast.walk(parsed(file)):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
@@ -57,7 +65,7 @@ def test_what_decides_imports_no_client(package: str) -> None:
 @pytest.mark.parametrize("package", ["api", "core", "workloads"])
 def test_what_decides_has_no_clock_and_throws_no_dice(package: str) -> None:
     for file in files(f"rewriter_operator/{package}"):
-        for node in ast.walk(ast.parse(file.read_text())):
+        for node in ast.walk(parsed(file)):
             if isinstance(node, ast.Call):
                 called = ast.unparse(node.func)
                 assert called not in {
@@ -101,7 +109,7 @@ def test_the_folder_operator_is_no_package() -> None:
 def test_every_module_says_what_it_is_for() -> None:
     for package in ("rewriter_operator", "rewriter_contract"):
         for file in files(package):
-            assert ast.get_docstring(ast.parse(file.read_text())), file.name
+            assert ast.get_docstring(parsed(file)), file.name
 
 
 def test_except_exception_stays_at_the_boundaries() -> None:
@@ -110,7 +118,7 @@ def test_except_exception_stays_at_the_boundaries() -> None:
         for file in files(package):
             broad = [
                 node.lineno
-                for node in ast.walk(ast.parse(file.read_text()))
+                for node in ast.walk(parsed(file))
                 if isinstance(node, ast.ExceptHandler) and (node.type is None or ast.unparse(node.type) == "Exception")
             ]
             assert not broad or file.name in allowed, f"{file.name}: {broad}"
@@ -187,7 +195,7 @@ def test_the_role_grants_nothing_that_could_be_misused() -> None:
 
 def _literal(file: str, name: str) -> list[tuple[str, ...]] | list[str]:
     """The value of a module's constant, without importing it."""
-    for node in ast.parse((SOURCES / "rewriter_operator" / file).read_text()).body:
+    for node in parsed(SOURCES / "rewriter_operator" / file).body:
         target = node.targets[0] if isinstance(node, ast.Assign) else getattr(node, "target", None)
         if target is not None and ast.unparse(target) == name:
             found: list[str] = list(ast.literal_eval(node.value))  # type: ignore[attr-defined]
@@ -199,7 +207,7 @@ def _constants_of(*calls: str) -> set[str]:
     """First arguments of these calls, wherever the operator makes them."""
     found = set()
     for file in files("rewriter_operator"):
-        for node in ast.walk(ast.parse(file.read_text())):
+        for node in ast.walk(parsed(file)):
             if (
                 isinstance(node, ast.Call)
                 and ast.unparse(node.func) in calls

@@ -1,6 +1,7 @@
 """Synthetic evidence with known effects, for the gate's tests: everything has a default that passes."""
 
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from random import Random
 
 from rewriter_contract.messages import EvidenceRow, EvidenceRows
@@ -23,6 +24,7 @@ class World:
     seed: int = 0
 
 
+@lru_cache(maxsize=8)
 def both_sides(world: World = World()) -> tuple[EvidenceRows, EvidenceRows]:
     """(candidate, incumbent) over the same queries."""
     random = Random(world.seed)

@@ -13,6 +13,7 @@ from rewriter_contract import env
 from tests.sampler.programs import Program, running
 
 PASSTHROUGH = "rewriter_sampler.passthrough"
+BRIEF_PASSTHROUGH = "tests.sampler.brief_passthrough"
 
 
 @pytest.fixture(scope="module")
@@ -91,7 +92,7 @@ def test_metrics_are_open_and_name_the_revision(passthrough: Program) -> None:
 
 
 def test_it_ends_in_order_after_sigterm() -> None:
-    with running(PASSTHROUGH) as program:
+    with running(BRIEF_PASSTHROUGH) as program:
         assert program.wait_for("/readyz", seconds=20) < 15
         program.process.send_signal(signal.SIGTERM)
         program.wait_for("/readyz", status=503, seconds=5)
