@@ -1,6 +1,6 @@
 """The fence around every write: a process that lost its lease writes nothing, whatever it was doing when it lost it.
 
-Three rings, because each has a hole that the next one closes (docs/decisions/0006):
+Three rings, because each has a hole that the next one closes (docs/decisions/0007):
 1. the clock: a write begins only inside the term, and its request ends with the term;
 2. the kernel: while a write is under way an alarm is set that ends the process soon after its term, so that a process
    that was stopped between the check and the send never sends;

@@ -2,7 +2,7 @@
 
 Marking gives each object a new version, so whatever an earlier leader still has under way names an old one and is
 refused by the API server. What it managed to write before the mark is seen by the first pass, which reads after it.
-Only new objects cannot be guarded this way; docs/decisions/0006 says what remains.
+Only new objects cannot be guarded this way; docs/decisions/0007 says what remains.
 """
 
 import asyncio
