@@ -164,7 +164,7 @@ class Operator:
         with self.log.open("ab") as log:
             command = [sys.executable, "-m", "rewriter_operator"]
             self.process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=log, stderr=log)
-        eventually(lambda: self._answers(), 60, f"the operator is up; see {self.log}")
+        eventually(lambda: self._answers(), 300, f"the operator is up; see {self.log}")
         return self
 
     def kill(self, number: int = signal.SIGKILL) -> None:
