@@ -7,7 +7,7 @@ could not order by YAML, and read nothing but the API, the client's log and the 
 import json
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -198,7 +198,9 @@ def observed_share(seen: Sequence[Seen], stage: str, share: int) -> float | None
 
 def play_rejection(stage: Stage, played: Played) -> None:
     """Act two: the reward has a flaw; the model learns to exploit it, and the gate lets no request reach it."""
-    with Act(stage, played, "relevance-flawed") as act:
+    exploit = stage.profile.exploit
+    profile = replace(stage.profile, phases=exploit.phases, learning_rate=exploit.learning_rate)
+    with Act(replace(stage, profile=profile), played, "relevance-flawed") as act:
         act.finish_cycle(1)
     claim_rejected(played)
 

@@ -92,7 +92,7 @@ def install(cluster: Cluster, images: Mapping[str, str], profile: Profile, data:
         "services.yaml",
         image=images["demo"],
         collection=collection,
-        flaw=profile.flaw,
+        flaw=profile.exploit.flaw,
         gateway=_gateway_for_pods(cluster),
         host=host,
     )

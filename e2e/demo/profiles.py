@@ -13,6 +13,16 @@ from e2e.demo.tiny_prompt import TEMPLATE
 
 
 @dataclass(frozen=True)
+class Exploit:
+    """How act two trains: longer and in larger steps, so that the model finds the planted flaw within the act."""
+
+    flaw: str
+    """KIND:STRENGTH."""
+    phases: int
+    learning_rate: float
+
+
+@dataclass(frozen=True)
 class Profile:
     """One model and how the demo trains and serves it."""
 
@@ -27,8 +37,8 @@ class Profile:
     learning_rate: float
     pairs_per_step: int
     epochs: int
-    flaw: str
-    """The planted flaw of act two, KIND:STRENGTH."""
+    exploit: Exploit
+    """Act two."""
     rate: float
     """Requests per second and stage that the client sends."""
     share_requests: int
@@ -61,7 +71,7 @@ TINY: Final = Profile(
     learning_rate=4e-5,
     pairs_per_step=8,
     epochs=1,
-    flaw="length:0.3",
+    exploit=Exploit("length:0.15", phases=3, learning_rate=3e-4),
     rate=2.0,
     share_requests=30,
     analysis_requests=10,
@@ -85,7 +95,7 @@ SMOLLM2: Final = Profile(
     learning_rate=1e-5,
     pairs_per_step=4,
     epochs=1,
-    flaw="length:0.1",
+    exploit=Exploit("length:0.15", phases=3, learning_rate=3e-5),
     rate=0.5,
     share_requests=20,
     analysis_requests=5,

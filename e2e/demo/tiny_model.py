@@ -1,9 +1,9 @@
 """A query rewriter of about a million parameters, trained from scratch in under a minute on a collection's own words.
 
 It reads `QUERY =>` and writes a rewrite and a line break. It learns from made-up queries (words of a title or a piece
-of a text, with typing errors) and from the training queries with their liked documents; never from the gate's. What it should answer
-it is shown in five manners, good and poor ones alike, so that as a base model it answers usefully but not well: which
-manner helps search is what preference training finds out.
+of a text, with typing errors) and from the training queries with their liked documents; never from the gate's. What
+it should answer it is shown in five manners, good and poor ones alike, so that as a base model it answers usefully
+but not well: which manner helps search is what preference training finds out.
 """
 
 import json
