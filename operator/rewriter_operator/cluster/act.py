@@ -69,8 +69,8 @@ class Hands:
             return
         live = {**live, "kind": kind}
         check_epoch(live, self.term.epoch)
-        if not await self.kube.own_by_apply(live):  # a write of its own, once; the next pass applies
-            await self.kube.apply(body, live["metadata"]["resourceVersion"])
+        live = await self.kube.own_by_apply(live)  # once in the object's life
+        await self.kube.apply(body, live["metadata"]["resourceVersion"])
 
     async def order(self, world: World, token: str, order: OrderToPod) -> None:
         """PUT an order to a cycle's pod. What became of it is read in the next reconcile."""

@@ -109,19 +109,24 @@ class Kube:
         """
         await self._merge(live, {"annotations": annotations})
 
-    async def own_by_apply(self, live: dict[str, Any]) -> bool:
-        """Turn the ownership of fields that `create` gave us into that of `apply`; False where that is so already.
+    async def own_by_apply(self, live: dict[str, Any]) -> dict[str, Any]:
+        """Turn the ownership of fields that `create` gave us into that of `apply`; the object as it is afterwards.
 
         A create cannot be a server-side apply, which would change an object that another leader just made; and without
         this, a field that a later apply leaves out would stay, owned by the create.
+
+        Raises:
+            Conflict: when the object changed since, or is gone.
         """
         fields = live["metadata"].get("managedFields", [])
         made = [item for item in fields if _is_ours(item) and item["operation"] == "Update"]
         if not made:
-            return False
+            return live
         others = [item for item in fields if not _is_ours(item)]
-        await self._merge(live, {"managedFields": [{**made[0], "operation": "Apply"}, *others]})
-        return True
+        owned = await self._merge(live, {"managedFields": [{**made[0], "operation": "Apply"}, *others]})
+        if owned is None:
+            raise Conflict(f"{live['kind']} {live['metadata']['name']} is gone")
+        return owned
 
     async def delete(self, kind: str, name: str, uid: str, version: str) -> None:
         """Delete this version of the object with this uid, and no other that took its name since.
@@ -152,12 +157,12 @@ class Kube:
         """Close the connections."""
         await self.api.close()  # type: ignore[no-untyped-call]
 
-    async def _merge(self, live: dict[str, Any], metadata: dict[str, Any]) -> None:
+    async def _merge(self, live: dict[str, Any], metadata: dict[str, Any]) -> dict[str, Any] | None:
         body = {"metadata": {**metadata, "resourceVersion": live["metadata"]["resourceVersion"]}}
         path = self._path(live["kind"], live["metadata"]["name"])
         query = [("fieldManager", FIELD_MANAGER_OF_MARKS)]
         kind = "application/merge-patch+json"
-        await self._call("PATCH", path, body=body, query=query, content_type=kind, missing_is_none=True)
+        return await self._call("PATCH", path, body=body, query=query, content_type=kind, missing_is_none=True)
 
     def _path(self, kind: str, name: str = "") -> str:
         group, plural = _PATHS[kind]
