@@ -1,7 +1,7 @@
 # `make` lists the targets. Everything that is needed is installed below .venv and the cache (REWRITER_CACHE).
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help venv check format unit test ml integration e2e faults demo crds docs cluster-up cluster-down images clean
+.PHONY: help venv check format unit bench-gate test ml integration e2e faults demo crds docs cluster-up cluster-down images clean
 
 VENV := .venv
 PY := $(VENV)/bin/python
@@ -37,6 +37,9 @@ e2e: venv ## the demo's acts with the tiny model, asserted
 
 faults: venv ## every crash point and fault between operator and API server, as a table (WORKLOAD=promote)
 	$(PY) -m tests.faults $(if $(WORKLOAD),--workload $(WORKLOAD))
+
+bench-gate: venv ## the gate beside simpler rules: build/bench/gate.json, minutes
+	@$(PY) -m e2e.bench.gate
 
 check: venv ## ruff, mypy --strict, import contracts, generated files
 	$(VENV)/bin/ruff format --check $(CODE)

@@ -1,0 +1,1 @@
+"""Benchmarks that show what a part is good for, with numbers that a rerun gives again."""
