@@ -25,6 +25,16 @@ MANIFESTS: Final = Path(__file__).parent / "manifests"
 POD_USER: Final = 10001
 IMAGES: Final = ("operator", "trainer", "sampler", "demo")
 COLLECTION_FILES: Final = ("corpus.jsonl", "queries.jsonl", "qrels")
+MAKERS: Final = (
+    "beir.py",
+    "collection.py",
+    "encoder.py",
+    "prepare_model.py",
+    "tiny_model.py",
+    "tiny_prompt.py",
+    "vectors.py",
+)
+"""The sources of what is made of a collection and kept on the volume: when one changes, it is all made again."""
 Tell = Callable[[str], None]
 
 
@@ -77,9 +87,8 @@ def install(cluster: Cluster, images: Mapping[str, str], profile: Profile, data:
     _start_anew(cluster)
     shutil.rmtree(cluster.volume_dir / "demo" / "runs", ignore_errors=True)  # what earlier runs trained
     collection = _copy_collection(data, cluster.volume_dir)
-    # The tiny model is made of the collection's words, so it belongs to it; SmolLM2 is the same for all.
     model = profile.base or profile.model
-    base = f"{collection}/base-tiny" if model == "tiny" else f"demo/base-{model}"
+    base = f"{collection}/base-{model}"
     site = Site(cluster, images, cluster.volume_dir, collection, base)
     site.apply("volume.yaml", namespace=NAMESPACE, directory=cluster.volume_dir)
     tell("operator")
@@ -171,6 +180,8 @@ def _copy_collection(data: Path, volume: Path) -> str:
     digest = hashlib.sha256()
     for file in files:
         digest.update(f"{file.relative_to(data)}\n".encode() + file.read_bytes())
+    for name in MAKERS:
+        digest.update((MANIFESTS.parent / name).read_bytes())
     relative = f"demo/collections/{digest.hexdigest()[:12]}"
     for file in files:
         copy = volume / relative / "beir" / file.relative_to(data)
