@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import os
 import random
 import signal
 import sys
@@ -10,6 +11,7 @@ import kopf
 from prometheus_client import start_http_server
 
 from rewriter_operator import handlers
+from rewriter_operator.first_process import continue_as_child
 from rewriter_operator.leading import Leading
 from rewriter_operator.log import configure_logging
 from rewriter_operator.settings import Settings, SettingsInvalid, from_environment
@@ -58,6 +60,8 @@ def main() -> None:
     except SettingsInvalid as error:
         sys.exit(f"rewriter-operator: {error}")
     configure_logging(settings.log_format)
+    if os.getpid() == 1:
+        continue_as_child()
     start_http_server(settings.metrics_port)
     asyncio.run(run(settings))
 
