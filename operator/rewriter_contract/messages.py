@@ -335,6 +335,9 @@ class EvidenceOrder:
     search_url: str
     """POST here for gold; see docs/search-api.md."""
     out: str
+    prompt: PromptConfig | None = None
+    """What the side's revision serves with; None: the pod's own. Left out of the body where it is the pod's own, so
+    that a sampler image from before this field still takes the order."""
 
 
 @dataclass(frozen=True)

@@ -150,25 +150,29 @@ class SampleCalls:
 
     def _gather(self, order: EvidenceOrder, progress: Progress) -> WorkReport:
         def generate(rows: list[DataRow], generation: GenerationConfig) -> list[list[str]]:
-            assert order.weights is not None  # the passthrough side never generates
-            return draw_rewrites(self.pod, order.weights, rows, generation, progress)
+            return draw_rewrites(self.pod, order, rows, generation, progress)
 
         return evidence.run(order, self.pod.root, generate, progress, self.pod.writer)
 
 
 def draw_rewrites(
-    pod: SamplerPod, weights: WeightsRef, rows: list[DataRow], generation: GenerationConfig, progress: Progress
+    pod: SamplerPod, order: EvidenceOrder, rows: list[DataRow], generation: GenerationConfig, progress: Progress
 ) -> list[list[str]]:
-    """Rewrites of each row, in the order of rows; none for a query that is too long for the model."""
+    """Rewrites of each row, in the order of rows; none for a query that is too long for the model.
+
+    Asked with the order's prompt where it names one: a revision is judged with the prompt that it serves with.
+    """
+    assert order.weights is not None  # the passthrough side never generates
+    prompt = order.prompt or pod.prompt
 
     def may_go_on() -> None:
         progress.update()
         pod.weights.check_may_draw()
 
-    with pod.weights.drawing(weights) as thread:
-        prompts = thread.call(lambda engine: Prompts(pod.prompt, engine.bos_text(), engine.chat_text))
+    with pod.weights.drawing(order.weights) as thread:
+        prompts = thread.call(lambda engine: Prompts(prompt, engine.bos_text(), engine.chat_text))
         return [
-            [rewrite_of(pod.prompt, completion.text) for completion in drawn.completions]
+            [rewrite_of(prompt, completion.text) for completion in drawn.completions]
             for drawn in draw_rows(thread, prompts, rows, generation, may_go_on)
         ]
 
