@@ -81,7 +81,11 @@ class Behaviour:
     """Bucket of all the candidate's answers; empty: no latency is told."""
     stats_readable: bool = True
     silent_pods: frozenset[str] = frozenset()
+    odd_counters: Mapping[str, StageCounters] = field(default_factory=dict)
+    """What a pod tells of finerank, whatever it has counted."""
     trainer_finishes: bool = True
+    samples: WorkState = WorkState.DONE
+    """What becomes of samples that are ordered."""
     record_succeeds: bool = True
     record_ends: bool = True
     """False: a record pod runs until the story says `record_is_done()`."""
@@ -245,7 +249,7 @@ class Simulator:
             world,
             samplers={index: item for index, item in self.samplers.items() if index in sampler_pods},
             works=works,
-            unknown_works=frozenset(path for role, path in paths if path not in works and world.pods(role)),
+            unknown_works=frozenset(path for role, path in paths if path not in works and _runs(world, role)),
             evidence=rows,
             report_digest=self.report_digest if len(rows) == 2 else "",
             stats=self._stats() if state in TRAFFIC_STATES else {},
@@ -448,6 +452,8 @@ class Simulator:
                 ref = WeightsRef(body.version, body.digest)
                 before = self.samplers[order.number]
                 self.samplers[order.number] = replace(before, state=LoadState.READY, weights=ref)
+            case SamplesOrder() if self.behaviour.samples is not WorkState.DONE:
+                self.works[order.path] = WorkReport(self.behaviour.samples, 1, 8, heartbeat_at=self.now)
             case SamplesOrder() | EvidenceOrder():
                 assert body.weights is None or self.samplers[order.number].weights == body.weights, "412"
                 shard = ShardRef(body.out, 8, digest_of(body.out))
@@ -477,10 +483,14 @@ class Simulator:
         if not self.behaviour.stats_readable:
             return {}
         return {
-            name: ServingStats(server.boot_id, server.revision, LoadState.READY, None, dict(server.stages))
+            name: ServingStats(server.boot_id, server.revision, LoadState.READY, None, self._told(name, server))
             for name, server in self.servers.items()
             if name not in self.behaviour.silent_pods
         }
+
+    def _told(self, name: str, server: Server) -> dict[str, StageCounters]:
+        odd = self.behaviour.odd_counters.get(name)
+        return dict(server.stages) | ({"finerank": odd} if odd else {})
 
     def _candidate_service(self) -> set[str]:
         seconds = [list(backends.items())[1] for backends in self.backends.values() if len(backends) > 1]
@@ -516,6 +526,10 @@ class Simulator:
     def _uid(self) -> str:
         self.uids += 1
         return f"uid-{self.uids}"
+
+
+def _runs(world: World, role: Role) -> bool:
+    return any(pod.phase == "Running" and not pod.deleting for pod in world.pods(role))
 
 
 def _main(manifest: Manifest) -> dict[str, Any]:

@@ -141,7 +141,7 @@ def test_nobody_could_watch_so_the_promotion_does_not_count() -> None:
     ends(story)
     story.wait(60)
     assert story.status.state is State.PROMOTING
-    assert "not every serving pod tells its counters" in story.status.message
+    assert "tells no counters" in story.status.message
     rolled_back(story, "NotVerified")
     assert restored(story)
 

@@ -26,3 +26,5 @@ class State(StrEnum):
     """The promotion is recorded on the volume."""
     WITHDRAWING = "Withdrawing"
     """The candidate's share is taken back to zero."""
+    RETURNING = "Returning"
+    """An earlier revision is brought back because a person asked for it; no cycle runs."""

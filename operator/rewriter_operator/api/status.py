@@ -110,6 +110,24 @@ class GateResult(ApiModel):
     """One line per check, numbers included."""
 
 
+class Quiet(ApiModel):
+    """A trainer or sampler pod that should be doing something and shows nothing."""
+
+    uid: Annotated[str, Field(max_length=64)]
+    name: Annotated[str, Field(max_length=253)]
+    sign: Annotated[str, Field(max_length=64)]
+    """What is seen of it."""
+    since: float
+
+
+class Stalls(ApiModel):
+    """Pods without progress, counted anew in every phase and in the gate."""
+
+    quiet: Annotated[list[Quiet], Field(max_length=65)] = []
+    replaced: Annotated[list[Annotated[str, Field(max_length=64)]], Field(max_length=8)] = []
+    """Uids of the pods that were given up."""
+
+
 class Cycle(ApiModel):
     """The cycle that runs."""
 
@@ -133,6 +151,7 @@ class Cycle(ApiModel):
     """Weights that training starts from."""
     phase: Phase | None = None
     phases: Annotated[list[PhaseResult], Field(max_length=1000)] = []
+    stalls: Stalls = Stalls()
     compared_with: Serving | None = None
     """The incumbent that the gate compares with; none is the passthrough."""
     gate_side: Annotated[str, Field(max_length=16)] = ""
@@ -156,6 +175,24 @@ class CycleRecord(ApiModel):
     message: ShortText = ""
     started_at: Annotated[str, Field(max_length=32)]
     finished_at: Annotated[str, Field(max_length=32)]
+
+
+class Rollback(ApiModel):
+    """What became of the newest annotation rewriter.dev/rollback-to."""
+
+    token: Annotated[str, Field(max_length=128)]
+    """The annotation's value; the same value never acts again."""
+    to: Serving | None = None
+    refusal: ShortText = ""
+    """Why the value is not acted on; what an earlier value asked for goes on."""
+    since: float = 0
+    switched: bool = False
+    """It is every stage's incumbent; what is left is promoted.json."""
+    attempt: Annotated[int, Field(ge=1)] = 1
+    """Of the record pod."""
+    attempt_at: float = 0
+    message: ShortText = ""
+    ended_at: Annotated[str, Field(max_length=32)] = ""
 
 
 class Counters(ApiModel):
@@ -194,7 +231,7 @@ class StageStatus(ApiModel):
     """Requests of the stage since the share was set."""
     counting_since: float = 0
     """When the route was seen to carry the share; requests are counted from then on."""
-    baseline: Annotated[list[PodCounters], Field(max_length=512)] = []
+    baseline: Annotated[list[PodCounters], Field(max_length=1024)] = []
     """Counters at that time."""
     looked_at: float = 0
     """When observedShare was last written."""
@@ -237,11 +274,20 @@ class RewriterReleaseStatus(ApiModel):
     last_spec_digest: str = ""
     last_run_token: Annotated[str, Field(max_length=128)] = ""
     last_scheduled_at: float = 0
+    schedule_in_force: Annotated[str, Field(max_length=192)] = ""
+    """Cron and time zone; empty without a schedule, and while suspended."""
+    schedule_since: float = 0
+    """Since when: times before this start nothing."""
     next_cycle_at: Annotated[str, Field(max_length=32)] | None = None
     draining_since: float = 0
     """When a serving Deployment last stopped being wanted; it is deleted after the drain time."""
     history: Annotated[list[CycleRecord], Field(max_length=10)] = []
     """Cycles that ended, newest first."""
+    promoted: Annotated[list[Serving], Field(max_length=20)] = []
+    """Revisions that served, newest first: what rewriter.dev/rollback-to may name while their weights are kept."""
+    rollback: Rollback | None = None
+    notice: ShortText = ""
+    """What annotations ask for and the operator does not do, and why."""
     serves: Annotated[str, Field(max_length=256)] = ""
     """For people: revision by stage."""
     shares: Annotated[str, Field(max_length=128)] = ""

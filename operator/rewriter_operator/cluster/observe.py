@@ -3,6 +3,8 @@
 import asyncio
 import base64
 import json
+import logging
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -30,6 +32,8 @@ from rewriter_operator.core.world import (
 )
 from rewriter_operator.workloads import names
 
+log = logging.getLogger(__name__)
+
 _CHILD_KINDS = ("Pod", "Deployment", "Service", "Secret", "HTTPRoute", "RewriterRevision")
 
 
@@ -47,7 +51,7 @@ async def observe(kube: Kube, agents: Agents, release: Release, now: float) -> O
     lists = await asyncio.gather(*(kube.list(kind, selector) for kind in _CHILD_KINDS))
     claim, fusion = await asyncio.gather(_claim(kube, release), _fusion(kube, release))
     objects = [item for items in lists for item in items]
-    children = tuple(child for item in objects if (child := _child(item, release.uid)) is not None)
+    children = tuple(child for item in objects if (child := _read_child(item, release.uid)) is not None)
     world = World(now=now, release=release, claim=claim, fusion=fusion, children=children)
     token = _token(objects)
     return Observation(await _asked(world, agents, token), token)
@@ -118,7 +122,8 @@ async def _with_evidence(world: World, agents: Agents, token: str) -> World:
     first = world.pod(Role.SAMPLER, cycle.number, 0)
     digest = ""
     if len(evidence) == len(SIDES) and first and first.ip:
-        digest = await agents.digest(first.ip, token, f"/v1/report/{cycle.number}")
+        told = await agents.get(dict[str, str], first.ip, token, f"/v1/report/{cycle.number}")
+        digest = told.get("sha256", "") if isinstance(told, dict) else ""
     return replace(world, evidence=evidence, report_digest=digest)
 
 
@@ -163,7 +168,7 @@ def read_fusion(text: str, key: str) -> Fusion:
             wire.from_wire(FusionTerm, {"stage": name, **stages[name]}, f"{key}.stages.{name}")
             for name in sorted(stages)
         )
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         return Fusion(
             problem=f'{key} must be JSON {{"stages": {{"finerank": {{"a": 1.0, "b": 0.3, "gamma": 1.0}}}}}}: {error}'
         )
@@ -178,8 +183,26 @@ def read_fusion(text: str, key: str) -> Fusion:
 def _token(objects: Iterable[dict[str, Any]]) -> str:
     for item in objects:
         if item["kind"] == "Secret" and item["metadata"]["labels"].get(names.LABEL_ROLE) == Role.AGENT_TOKEN:
-            return base64.b64decode(item.get("data", {}).get("token", "")).decode()
+            return _header_value(item.get("data", {}).get("token", ""))
     return ""
+
+
+def _header_value(encoded: str) -> str:
+    """The token, where it can be sent in a header at all; with none, pods refuse and count as silent."""
+    try:
+        text = base64.b64decode(encoded, validate=True).decode("ascii")
+    except ValueError:
+        return ""
+    return text if text.isprintable() else ""
+
+
+def _read_child(item: dict[str, Any], owner_uid: str) -> Child | None:
+    """The object as a child; None for one whose labels somebody has made unreadable: it counts as missing."""
+    try:
+        return _child(item, owner_uid)
+    except (KeyError, ValueError) as error:
+        log.warning("%s %s is left out: %s", item["kind"], item["metadata"]["name"], error)
+        return None
 
 
 def _child(item: dict[str, Any], owner_uid: str) -> Child | None:
@@ -268,7 +291,7 @@ def _route(item: dict[str, Any]) -> dict[str, Any]:
         "accepted": accepted,
         "message": message,
         "shares": _live_shares(item),
-        "withdrawn": int(withdrawn) if withdrawn and withdrawn.isdigit() else None,
+        "withdrawn": int(withdrawn) if withdrawn and re.fullmatch(r"[0-9]{1,9}", withdrawn) else None,
     }
 
 
@@ -288,10 +311,10 @@ def _live_shares(item: dict[str, Any]) -> dict[str, int]:
 def _intended_shares(item: dict[str, Any]) -> dict[str, int]:
     """The shares that the operator wrote, zeros included, to compare with what the rules say now."""
     try:
-        written: dict[str, int] = json.loads(item["metadata"]["annotations"][names.ANNOTATION_SHARES])
-    except (KeyError, ValueError):
+        written = json.loads(item["metadata"]["annotations"][names.ANNOTATION_SHARES])
+    except (KeyError, ValueError, RecursionError):
         return {}
-    return dict.fromkeys(_live_shares(item), 0) | written
+    return dict.fromkeys(_live_shares(item), 0) | written if isinstance(written, dict) else {}
 
 
 def _accepted(item: dict[str, Any]) -> tuple[bool | None, str]:

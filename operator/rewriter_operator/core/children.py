@@ -52,6 +52,9 @@ def _idle(world: World) -> tuple[int, ...]:
     revisions = {-1} | {stage.incumbent.revision for stage in status.stages if stage.incumbent}
     if status.state in CANDIDATE_STATES and status.cycle and status.cycle.candidate:
         revisions.add(status.cycle.candidate.revision)
+    back = _brought_back(world)
+    if back:
+        revisions.add(back.revision)
     if not status.draining_since or world.now - status.draining_since < DRAIN_SECONDS:
         present = (child for child in world.children if isinstance(child, Deployment) and child.role is Role.SERVING)
         revisions |= {child.cycle for child in present if not child.deleting}
@@ -64,6 +67,8 @@ def kept_revisions(world: World) -> set[int]:
     kept = {stage.incumbent.revision for stage in status.stages if stage.incumbent}
     if status.cycle:
         kept.add(status.cycle.number)
+    if status.rollback and status.rollback.to:
+        kept.add(status.rollback.to.revision)
     newest = [revision.cycle for revision in reversed(world.revisions)][: world.spec.history_limit]
     return kept | set(newest)
 
@@ -90,7 +95,7 @@ def revision_outcomes(world: World) -> tuple[RevisionOutcome, ...]:
 
 
 def servings(world: World) -> dict[int, Serving]:
-    """Revisions whose serving pods should exist: every stage's incumbent, and the candidate from its deployment on."""
+    """Revisions whose serving pods should exist: incumbents, the candidate from its deployment on, what comes back."""
     status = world.status
     found: dict[int, Serving] = {}
     for stage in status.stages:
@@ -98,7 +103,16 @@ def servings(world: World) -> dict[int, Serving]:
             found[stage.incumbent.revision] = stage.incumbent
     if status.state in CANDIDATE_STATES and status.cycle and status.cycle.candidate:
         found[status.cycle.candidate.revision] = status.cycle.candidate
+    back = _brought_back(world)
+    if back:
+        found[back.revision] = back
     return found
+
+
+def _brought_back(world: World) -> Serving | None:
+    """The earlier revision that a person wants to serve again."""
+    rollback = world.status.rollback
+    return rollback.to if rollback and world.status.state is State.RETURNING else None
 
 
 def _servings(world: World) -> list[Wanted]:
@@ -124,7 +138,10 @@ def _config(world: World, name: str, weights: WeightsRef | None, max_tokens: int
 
 def _cycle_pods(world: World) -> list[Wanted]:
     """Pods that exist only while they work, so that GPUs are free between cycles."""
-    cycle = world.status.cycle
+    cycle, back = world.status.cycle, _brought_back(world)
+    if world.status.rollback and back and world.status.rollback.switched:
+        record = recording.as_served(world)
+        return [*recording.writers(world, back.revision, world.status.rollback.attempt, record)]
     if cycle is None:
         return []
     match world.status.state:

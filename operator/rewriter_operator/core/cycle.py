@@ -10,7 +10,7 @@ from rewriter_operator.api.conditions import rfc3339
 from rewriter_operator.api.model import evolve
 from rewriter_operator.api.release import RewriterReleaseSpec
 from rewriter_operator.api.states import State
-from rewriter_operator.api.status import Cycle, CycleRecord, Outcome, RewriterReleaseStatus, StageStatus
+from rewriter_operator.api.status import Cycle, CycleRecord, Outcome, RewriterReleaseStatus, Serving, StageStatus
 from rewriter_operator.core.states import OUTCOMES, Event, advance
 
 RUN_ANNOTATION = "rewriter.dev/run"
@@ -22,7 +22,11 @@ ABORT_ANNOTATION = "rewriter.dev/abort"
 APPROVE_ANNOTATION = "rewriter.dev/approve"
 """`r0007/finerank/2`: revision, stage and step index of the pause to end."""
 
+ROLLBACK_ANNOTATION = "rewriter.dev/rollback-to"
+"""`r0005`, or `r0005/<anything>`: serve this earlier revision again. Each value acts once."""
+
 HISTORY = 10
+SERVED = 20
 
 
 def spec_digest(spec: RewriterReleaseSpec) -> str:
@@ -77,6 +81,7 @@ def close(status: RewriterReleaseStatus, now: float) -> RewriterReleaseStatus:
     outcome = cycle.outcome or Outcome.FAILED
     stages = [_without_candidate(stage) for stage in status.stages]
     if outcome is Outcome.PROMOTED:
+        status = evolve(status, promoted=_served(status, cycle.candidate))
         stages = [evolve(stage, incumbent=cycle.candidate) for stage in stages]
     record = CycleRecord(
         number=cycle.number,
@@ -87,6 +92,13 @@ def close(status: RewriterReleaseStatus, now: float) -> RewriterReleaseStatus:
         finished_at=rfc3339(now),
     )
     return evolve(status, cycle=None, stages=stages, history=[record, *status.history][:HISTORY])
+
+
+def _served(status: RewriterReleaseStatus, newest: Serving | None) -> list[Serving]:
+    """Everything that serves or has served, each once, newest first."""
+    incumbents = [stage.incumbent for stage in status.stages]
+    found = {item.revision: item for item in [newest, *incumbents, *status.promoted] if item}
+    return list(found.values())[:SERVED]
 
 
 def _without_candidate(stage: StageStatus) -> StageStatus:

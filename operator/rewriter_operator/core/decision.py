@@ -7,6 +7,7 @@ write of this pass.
 from dataclasses import dataclass
 
 from rewriter_contract.messages import (
+    PASSTHROUGH,
     EngineConfig,
     EvidenceOrder,
     PhaseOrder,
@@ -143,4 +144,9 @@ class Step:
 
 def serving_name(serving: Serving | None) -> str:
     """`r0007`, or `passthrough`."""
-    return f"r{serving.revision:04d}" if serving else "passthrough"
+    return revision_name(serving.revision if serving else -1)
+
+
+def revision_name(number: int) -> str:
+    """The same, by number; the passthrough's is below 0."""
+    return PASSTHROUGH if number < 0 else f"r{number:04d}"

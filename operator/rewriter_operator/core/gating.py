@@ -10,10 +10,12 @@ from rewriter_contract import volume, wire
 from rewriter_contract.messages import EvidenceOrder, GenerationConfig, Selection, WeightsRef, WorkState
 from rewriter_contract.reports import CheckSettings, GateReport, GateSettings, Verdict
 from rewriter_operator.api.model import evolve, seconds
-from rewriter_operator.api.status import GateResult, Weights
+from rewriter_operator.api.status import GateResult, Recipe, Weights
 from rewriter_operator.core import cycle as cycles
+from rewriter_operator.core import stalls
 from rewriter_operator.core.decision import Note, OrderToPod, Step
 from rewriter_operator.core.gate import judge, merge
+from rewriter_operator.core.recipe import prompt_of, recipe_of
 from rewriter_operator.core.reward import endpoint_url
 from rewriter_operator.core.states import Event
 from rewriter_operator.core.training import RETRY_SECONDS, broke, cycle_reward, sync, waiting
@@ -32,6 +34,9 @@ def gate(world: World) -> Step:
     if world.now - cycle.since > seconds(deadline):
         message = f"evidence of the {cycle.gate_side} took longer than spec.training.phaseDeadline {deadline}"
         return broke(world, "EvidenceDeadlineExceeded", message)
+    stalled = stalls.trouble(world)
+    if stalled is not None:
+        return stalled
     for side in SIDES:
         if side not in world.evidence:
             return _gather(world, side)
@@ -50,7 +55,6 @@ def _gather(world: World, side: str) -> Step:
         step = sync(world, weights, cycle.since)
         if step is not None:
             return step
-    done = total = 0
     for index, path in enumerate(evidence_paths(world, side)):
         report = world.works.get(path)
         if report is None and path in world.unknown_works:
@@ -61,8 +65,6 @@ def _gather(world: World, side: str) -> Step:
             if world.now - report.heartbeat_at < RETRY_SECONDS:
                 return waiting(world, f"evidence of the {side} failed and is tried again: {report.message}")
             return Step(world.status, order=OrderToPod(Role.SAMPLER, index, path, evidence_order(world, side, index)))
-        if report is not None:
-            done, total = done + report.done, total + report.total
     return waiting(world, f"gathering evidence of the {side}")
 
 
@@ -74,20 +76,22 @@ def evidence_paths(world: World, side: str) -> list[str]:
 
 
 def evidence_order(world: World, side: str, index: int) -> EvidenceOrder:
-    """What sampler `index` measures of one side; both sides get the same queries, seeds and reward."""
+    """What sampler `index` measures of one side: the same queries, seeds and reward, but each with its own recipe."""
     cycle, spec = world.status.cycle, world.spec
     assert cycle is not None
-    weights = _weights(world, side)
+    weights, recipe, own = _weights(world, side), _recipe(world, side), recipe_of(spec)
+    prompt = prompt_of(recipe)
     return EvidenceOrder(
         weights=WeightsRef(weights.version, weights.digest) if weights else None,
         requests_file=spec.data.gate,
         requests_sha256=cycle.data_digests["gate"],
         corpus_file=spec.data.corpus,
         selection=Selection(seed=spec.training.seed, shard=index, shards=spec.training.samplers.replicas),
-        generation=GenerationConfig(n=1, temperature=0.0, max_tokens=spec.serving.max_tokens, seed=spec.training.seed),
+        generation=GenerationConfig(n=1, temperature=0.0, max_tokens=recipe.max_tokens, seed=spec.training.seed),
         reward=cycle_reward(world),
         search_url=endpoint_url(spec.gate.search, world.release.namespace),
         out=volume.evidence_file(cycle.number, side, index),
+        prompt=None if prompt == prompt_of(own) else prompt,
     )
 
 
@@ -143,6 +147,14 @@ def _weights(world: World, side: str) -> Weights | None:
     if side == "candidate":
         return cycle.candidate.weights
     return cycle.compared_with.weights if cycle.compared_with else None
+
+
+def _recipe(world: World, side: str) -> Recipe:
+    """How the side's weights are asked for rewrites where they serve."""
+    cycle = world.status.cycle
+    assert cycle is not None
+    serving = cycle.candidate if side == "candidate" else cycle.compared_with
+    return (serving.recipe if serving else None) or recipe_of(world.spec)
 
 
 def _state(world: World, path: str) -> WorkState | None:

@@ -10,9 +10,9 @@ from typing import Final
 from rewriter_operator.api.conditions import Reason
 from rewriter_operator.api.model import evolve
 from rewriter_operator.api.states import State
-from rewriter_operator.api.status import RewriterReleaseStatus, StageStatus
+from rewriter_operator.api.status import RewriterReleaseStatus, Rollback, StageStatus
 from rewriter_operator.core import cycle as cycles
-from rewriter_operator.core import gating, preparing, rollout, schedule, training
+from rewriter_operator.core import gating, intents, preparing, returning, rollout, schedule, stalls, training
 from rewriter_operator.core.children import revision_outcomes, route, servings, wanted
 from rewriter_operator.core.decision import Decision, Note, Removal, Step
 from rewriter_operator.core.states import Event, allows
@@ -25,9 +25,11 @@ IDLE_SECONDS = 60.0
 
 def plan(world: World) -> Decision:
     """What to write next. Called with the same world it gives the same answer."""
-    world = _with_stages(world)
+    world = _with_status(world, schedule.noticed(world.spec, world.status, world.now))
+    world = stalls.noted(_with_stages(world))
     step = _interrupted(world) or STATES[world.status.state](world)
     status = _drained(world, summarised(world, step.status))
+    status = evolve(status, notice=intents.notice(_with_status(world, status)))
     after = _with_status(world, status)
     taken_back = _share_total(status) < _share_total(world.status)
     return Decision(
@@ -36,7 +38,7 @@ def plan(world: World) -> Decision:
         order=step.order,
         outcomes=revision_outcomes(after),
         replace=(*step.replace, *_broken(world)),
-        notes=step.notes,
+        notes=(*step.notes, *_ignored(world, status)),
         urgent_route=taken_back and _route_carries_more(world, status),
         wait_seconds=step.wait_seconds,
     )
@@ -45,7 +47,7 @@ def plan(world: World) -> Decision:
 def idle(world: World) -> Step:
     """Does anything start a cycle: a request, a changed spec, the schedule?"""
     status, spec, now = world.status, world.spec, world.now
-    token = world.release.annotations.get(cycles.RUN_ANNOTATION, "")[:128]
+    token = intents.run_token(world)
     digest = cycles.spec_digest(spec)
     if spec.suspend:
         return Step(status, wait_seconds=IDLE_SECONDS)
@@ -59,7 +61,7 @@ def idle(world: World) -> Step:
         return _start(status, "SpecChanged" if status.last_spec_digest else "Created", digest, now)
     if spec.schedule is None:
         return Step(status, wait_seconds=IDLE_SECONDS)
-    due = schedule.due(spec.schedule, status.last_scheduled_at or world.release.created_at, now)
+    due = schedule.due(spec.schedule, schedule.handled_at(status), now)
     if due.start is not None:
         return _start(evolve(status, last_scheduled_at=due.start), "Scheduled", digest, now)
     return Step(status, wait_seconds=min(IDLE_SECONDS, max(1.0, due.next_start - now)))
@@ -76,6 +78,7 @@ STATES: Final[Mapping[State, Callable[[World], Step]]] = {
     State.BAKING: rollout.bake,
     State.PROMOTING: rollout.promote,
     State.WITHDRAWING: rollout.withdraw,
+    State.RETURNING: returning.bring_back,
 }
 
 
@@ -85,10 +88,12 @@ def _start(status: RewriterReleaseStatus, trigger: str, digest: str, now: float)
 
 
 def _interrupted(world: World) -> Step | None:
-    """A person's abort, or a spec that is no longer the one the cycle was started with."""
+    """A person's rollback or abort, or a spec that is no longer the one the cycle was started with."""
     status, cycle = world.status, world.status.cycle
-    if cycle is None:
-        return None
+    request = intents.rollback_request(world)
+    step = _rollback(world, request) if request else None
+    if step is not None or cycle is None:
+        return step
     if allows(status.state, Event.ABORTED) and world.release.annotations.get(cycles.ABORT_ANNOTATION) == str(
         cycle.number
     ):
@@ -102,9 +107,33 @@ def _interrupted(world: World) -> Step | None:
     return None
 
 
+def _rollback(world: World, request: intents.RollbackRequest) -> Step | None:
+    """The step towards an earlier revision; None: the state that is must end by itself first."""
+    status = world.status
+    if request.to is None:  # remembered as well: it must not come true by itself once such a revision exists
+        before = status.rollback or Rollback(token=request.token)
+        refused = evolve(before, token=request.token, refusal=request.refusal[:1024])
+        return Step(evolve(status, rollback=refused))
+    unmoved = status.state is State.RETURNING and not (status.rollback and status.rollback.switched)
+    if status.state is State.IDLE or unmoved:
+        return returning.begin(world, request)
+    if status.cycle and allows(status.state, Event.ABORTED):
+        message = f"annotation {cycles.ROLLBACK_ANNOTATION} asks for {request.token!r}"
+        ended = cycles.enter(status, Event.ABORTED, world.now, "RollbackRequested", message)
+        return Step(rollout.taken_back(ended), notes=(Note("Aborted", message),))
+    return None
+
+
+def _ignored(world: World, status: RewriterReleaseStatus) -> tuple[Note, ...]:
+    """One Event for each new notice."""
+    told = status.notice and status.notice != world.status.notice
+    return (Note("IntentIgnored", status.notice, warning=True),) if told else ()
+
+
 def _broken(world: World) -> tuple[Removal, ...]:
     """Long-running pods that ended are made anew; the work they had is asked for again."""
-    return (*training.failed_pod(world, Role.TRAINER), *training.failed_pod(world, Role.SAMPLER))
+    failed = (*training.failed_pod(world, Role.TRAINER), *training.failed_pod(world, Role.SAMPLER))
+    return (*failed, *stalls.given_up(world))
 
 
 def _with_stages(world: World) -> World:

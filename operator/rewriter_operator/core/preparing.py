@@ -4,6 +4,7 @@ Nothing is half-created: no GPU pod exists before the prepare pod found no probl
 attempt and answers through its termination message, because the operator never mounts the volume.
 """
 
+import re
 from dataclasses import dataclass
 
 from rewriter_contract import wire
@@ -12,9 +13,10 @@ from rewriter_operator.api.conditions import ConditionType, Reason, set_conditio
 from rewriter_operator.api.model import evolve
 from rewriter_operator.api.status import Cycle, Recipe, RewriterReleaseStatus, Serving, StageStatus, Weights
 from rewriter_operator.core import cycle as cycles
-from rewriter_operator.core import schedule
+from rewriter_operator.core import intents, schedule
 from rewriter_operator.core.decision import Note, Step
 from rewriter_operator.core.recipe import recipe_of
+from rewriter_operator.core.reported import prepare_fault
 from rewriter_operator.core.reward import health_base, reward_revision
 from rewriter_operator.core.states import Event
 from rewriter_operator.core.world import Role, World
@@ -85,7 +87,7 @@ def bootstrap(world: World) -> Step:
             attempt_at=world.now,
         )
         stages = [StageStatus(name=stage.name) for stage in world.spec.rollout.stages]
-        return Step(evolve(status, cycle=started, stages=stages))
+        return Step(intents.seen(world, evolve(status, cycle=started, stages=stages)))
     if any(stage.incumbent for stage in status.stages):
         return _serve_first(world)
     answer = _ask(world)
@@ -177,10 +179,14 @@ def _result(message: str, exit_code: int | None) -> PrepareResult | Refusal:
         return Refusal("PrepareFailed", f"the prepare pod's answer cannot be read: {error}")
     if result.problems:
         text = "; ".join(problem.message for problem in result.problems)
-        return Refusal(result.problems[0].reason, text[:1000])
-    if result.base is None or not {"corpus", "train", "gate"} <= result.data_digests.keys():
-        return Refusal("PrepareFailed", "the prepare pod's answer lacks the base model or a data file's digest")
-    return result
+        return Refusal(_condition_reason(result.problems[0].reason), text[:1000])
+    fault = prepare_fault(result)
+    return Refusal("PrepareFailed", f"the prepare pod's answer cannot be used: {fault}") if fault else result
+
+
+def _condition_reason(reason: str) -> str:
+    """A pod's reason, where the API server would take it as one."""
+    return reason if re.fullmatch(r"[A-Za-z]\w{0,63}", reason, re.ASCII) else "PrepareFailed"
 
 
 def refused(world: World, status: RewriterReleaseStatus, refusal: Refusal) -> RewriterReleaseStatus:

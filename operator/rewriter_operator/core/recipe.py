@@ -18,10 +18,15 @@ def recipe_of(spec: RewriterReleaseSpec) -> Recipe:
     )
 
 
+def prompt_of(recipe: Recipe) -> PromptConfig:
+    """The recipe's prompt as the pods take it."""
+    return PromptConfig(template=recipe.template, stop=tuple(recipe.stop), chat=recipe.chat)
+
+
 def engine_of(recipe: Recipe, tensor_parallel: int, seed: int = 0) -> EngineConfig:
     """The recipe as vLLM is built from it, the same for sampling, evidence and serving."""
     return EngineConfig(
-        prompt=PromptConfig(template=recipe.template, stop=tuple(recipe.stop), chat=recipe.chat),
+        prompt=prompt_of(recipe),
         dtype=recipe.dtype,
         max_length=recipe.max_length,
         tensor_parallel=tensor_parallel,

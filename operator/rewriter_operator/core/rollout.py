@@ -4,17 +4,17 @@ A step is left only on evidence: the route accepted at its generation, the obser
 limits not crossed, enough requests. What cannot be told stops the clock of promotion, never that of the deadlines.
 """
 
-from rewriter_contract.messages import ServingStats
 from rewriter_operator.api.model import evolve, seconds
 from rewriter_operator.api.release import AnalysisStep, Pause
 from rewriter_operator.api.release import Stage as StagePlan
 from rewriter_operator.api.status import RewriterReleaseStatus, Serving, StageStatus
 from rewriter_operator.core import cycle as cycles
 from rewriter_operator.core import recording
+from rewriter_operator.core.counters import believed, unread
 from rewriter_operator.core.decision import Note, Step, serving_name
 from rewriter_operator.core.recording import Recording
 from rewriter_operator.core.states import Event
-from rewriter_operator.core.traffic import Look, crossed_limit, look, percentile_ms, share_is_real, snapshot
+from rewriter_operator.core.traffic import Look, crossed_limit, look, share_is_real, snapshot
 from rewriter_operator.core.world import Role, World
 
 SETTLE_SECONDS = 3
@@ -158,7 +158,7 @@ def degraded(world: World) -> Step | None:
 
 def seen(world: World, stage: StageStatus) -> Look:
     """This stage's requests since its share was set."""
-    return look(_stats(world), stage, serving_name(_candidate(world)))
+    return look(believed(world, stage), stage, serving_name(_candidate(world)))
 
 
 def _advance(world: World, plan: StagePlan, stage: StageStatus) -> StageStatus | str:
@@ -182,6 +182,11 @@ def _advance(world: World, plan: StagePlan, stage: StageStatus) -> StageStatus |
 def _set_share(world: World, stage: StageStatus, share: int) -> StageStatus | str:
     route = world.route
     if stage.share != share:
+        doubt = _doubt(world, stage)
+        if doubt is not None:  # what ended the last step may be long ago: the operator may have been away
+            overdue = world.now - stage.step_at > seconds(world.spec.rollout.verification.timeout)
+            why = f"share {share} % is not set, because {doubt}"
+            return f"{stage.name}: {why}" if overdue else evolve(stage, message=why[:1024])
         return evolve(
             stage,
             share=share,
@@ -201,18 +206,17 @@ def _set_share(world: World, stage: StageStatus, share: int) -> StageStatus | st
     if not stage.counting_since:
         if overdue:
             return f"{stage.name}: {_doubt(world, stage)} within {world.spec.rollout.verification.timeout}"
-        if world.now - stage.share_at < SETTLE_SECONDS or not _all_read(world):
+        if world.now - stage.share_at < SETTLE_SECONDS or unread(world, stage):
             return stage  # a baseline without some pod would count what that pod answered before
-        return evolve(stage, counting_since=world.now, baseline=snapshot(_stats(world), stage.name))
+        return evolve(stage, counting_since=world.now, baseline=snapshot(believed(world, stage), stage.name))
     return _verify(world, stage, overdue)
 
 
 def _verify(world: World, stage: StageStatus, overdue: bool) -> StageStatus | str:
     verification = world.spec.rollout.verification
     found = seen(world, stage)
-    real = (
-        share_is_real(found, stage.share, verification.min_requests, verification.alpha) if _all_read(world) else None
-    )
+    whole = unread(world, stage) is None
+    real = share_is_real(found, stage.share, verification.min_requests, verification.alpha) if whole else None
     shown = "none" if found.observed_share is None else f"{found.observed_share:.1f} %"
     if real:
         passed = _with_look(world, stage, found, force=True)
@@ -237,7 +241,10 @@ def _pause(world: World, stage: StageStatus, pause: Pause) -> StageStatus | str:
         )
     wanted = f"{serving_name(_candidate(world))}/{stage.name}/{stage.step}"
     if world.release.annotations.get(cycles.APPROVE_ANNOTATION) == wanted:
-        return _next(world, stage, "approved")
+        doubt = _doubt(world, stage)  # a person approves what was seen, not what nobody can see
+        return (
+            _next(world, stage, "approved") if doubt is None else evolve(stage, message=f"approved, but {doubt}"[:1024])
+        )
     command = f"kubectl annotate --overwrite rr {world.release.name} {cycles.APPROVE_ANNOTATION}={wanted}"
     return _looked(world, evolve(stage, message=f"waits for approval: {command}"))
 
@@ -285,22 +292,14 @@ def _doubt(world: World, stage: StageStatus) -> str | None:
     route = world.route
     if not (route and route.accepted and route.shares.get(stage.name, 0) == stage.share):
         return f"the route with share {stage.share} % is not accepted by the gateway"
-    if not _all_read(world):
-        return "not every serving pod tells its counters"
+    missing = unread(world, stage)
+    if missing is not None:
+        return missing
     candidate = seen(world, stage).candidate
-    if candidate.requests and percentile_ms(candidate, 0.95) is None:
-        return "the candidate's pods tell no latency"
+    told = candidate.latency_ms.get("+Inf", 0)
+    if told != candidate.requests:
+        return f"the candidate's pods tell the latency of {told} of {candidate.requests} answers"
     return None
-
-
-def _all_read(world: World) -> bool:
-    """Whether every pod that answers requests told its counters: a share over some of them proves nothing."""
-    pods = [*world.pods(Role.SERVING), *world.pods(Role.PASSTHROUGH)]
-    return all(pod.name in world.stats for pod in pods if pod.ready and not pod.deleting)
-
-
-def _stats(world: World) -> list[ServingStats]:
-    return list(world.stats.values())
 
 
 def _candidate(world: World) -> Serving | None:

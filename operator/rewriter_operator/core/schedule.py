@@ -11,8 +11,9 @@ from zoneinfo import ZoneInfo
 
 from cronsim import CronSim, CronSimError
 
-from rewriter_operator.api.model import seconds
-from rewriter_operator.api.release import Schedule
+from rewriter_operator.api.model import evolve, seconds
+from rewriter_operator.api.release import RewriterReleaseSpec, Schedule
+from rewriter_operator.api.status import RewriterReleaseStatus
 
 
 class ScheduleInvalid(ValueError):
@@ -41,6 +42,23 @@ def due(schedule: Schedule, handled_at: float, now: float) -> Due:
             return Due(newest, moment)
         newest = moment
     raise ScheduleInvalid(f"spec.schedule.cron: {schedule.cron!r} never fires; e.g. '0 3 * * 1' for Mondays at three")
+
+
+def noticed(spec: RewriterReleaseSpec, status: RewriterReleaseStatus, now: float) -> RewriterReleaseStatus:
+    """The status that knows since when this schedule is in force.
+
+    Times from before it was first seen, changed or resumed are nobody's: unlike a CronJob, whose missed start would
+    begin at once inside the starting deadline, which is the last thing that is wanted of a week's GPU work.
+    """
+    in_force = "" if spec.schedule is None or spec.suspend else f"{spec.schedule.cron} {spec.schedule.time_zone}"
+    if in_force == status.schedule_in_force:
+        return status
+    return evolve(status, schedule_in_force=in_force, schedule_since=now if in_force else 0)
+
+
+def handled_at(status: RewriterReleaseStatus) -> float:
+    """Starts up to this time are done with."""
+    return max(status.last_scheduled_at, status.schedule_since)
 
 
 def check(schedule: Schedule, now: float) -> None:

@@ -30,6 +30,8 @@ class Event(StrEnum):
     ABORTED = "a person said stop"
     SUPERSEDED = "the spec changed"
     WITHDRAWN = "no request reaches the candidate"
+    RETURN = "a person wants an earlier revision"
+    RETURNED = "the earlier revision serves"
 
 
 _STOPS: Final = (Event.BROKE, Event.ABORTED, Event.SUPERSEDED)
@@ -41,7 +43,7 @@ def _stops_to(state: State) -> dict[Event, State]:
 
 TRANSITIONS: Final[Mapping[State, Mapping[Event, State]]] = {
     State.BOOTSTRAPPING: {Event.SERVED: State.IDLE},
-    State.IDLE: {Event.STARTED: State.PREPARING},
+    State.IDLE: {Event.STARTED: State.PREPARING, Event.RETURN: State.RETURNING},
     # Up to here no pod of the candidate serves, so a cycle that stops has nothing to take back.
     State.PREPARING: {Event.PREPARED: State.TRAINING, **_stops_to(State.IDLE)},
     State.TRAINING: {Event.TRAINED: State.GATING, **_stops_to(State.IDLE)},
@@ -62,6 +64,8 @@ TRANSITIONS: Final[Mapping[State, Mapping[Event, State]]] = {
         Event.ABORTED: State.WITHDRAWING,
     },
     State.WITHDRAWING: {Event.WITHDRAWN: State.IDLE},
+    # No cycle, no share: requests move from incumbent to incumbent, or, when its pods do not come up, not at all.
+    State.RETURNING: {Event.RETURNED: State.IDLE, Event.BROKE: State.IDLE},
 }
 
 OUTCOMES: Final[Mapping[Event, Outcome]] = {
@@ -80,7 +84,7 @@ TRAFFIC_STATES: Final = frozenset({State.ROLLING_OUT, State.BAKING, State.PROMOT
 CANDIDATE_STATES: Final = TRAFFIC_STATES | {State.DEPLOYING, State.WITHDRAWING}
 """In these the candidate's serving pods exist."""
 
-CYCLE_STATES: Final = frozenset(State) - {State.BOOTSTRAPPING, State.IDLE}
+CYCLE_STATES: Final = frozenset(State) - {State.BOOTSTRAPPING, State.IDLE, State.RETURNING}
 
 
 class UnlistedTransition(RuntimeError):

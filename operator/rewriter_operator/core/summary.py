@@ -75,6 +75,8 @@ def _progressing(world: World, status: RewriterReleaseStatus) -> _Answer:
         return True, Reason.CYCLE_RUNNING, f"cycle {status.cycle.number}: {status.state}: {status.message}"
     if status.state is State.BOOTSTRAPPING:
         return True, Reason.PREPARING, status.message or "finding out what serves first"
+    if status.state is State.RETURNING:
+        return True, Reason.PREPARING, status.message
     if world.spec.suspend:
         return False, Reason.SUSPENDED, "spec.suspend is true: no new cycle starts"
     return False, Reason.IDLE, status.message
@@ -107,7 +109,7 @@ def _gate_passed(status: RewriterReleaseStatus) -> _Answer:
     if gate is not None:
         return {"Pass": True, "Fail": False}.get(gate.verdict), f"Gate{gate.verdict}", gate.summary
     before = next((item for item in status.conditions if item.type == ConditionType.GATE_PASSED), None)
-    if before and before.reason != Reason.NOT_JUDGED and status.state is State.IDLE:
+    if before and before.reason != Reason.NOT_JUDGED and status.state not in CYCLE_STATES:
         return {"True": True, "False": False}.get(before.status), before.reason, before.message
     return None, Reason.NOT_JUDGED, "the newest candidate has no verdict yet"
 
@@ -160,6 +162,9 @@ def _idle_message(world: World, status: RewriterReleaseStatus) -> str:
     )
     if refused:
         return refused.message
+    rollback, ended = status.rollback, status.history[0].finished_at if status.history else ""
+    if rollback and rollback.to and rollback.ended_at > ended:
+        return rollback.message
     if not status.history:
         return "no cycle has run yet"
     last = status.history[0]
@@ -171,7 +176,6 @@ def _next_cycle(world: World, status: RewriterReleaseStatus) -> str | None:
     if world.spec.schedule is None or world.spec.suspend:
         return None
     try:
-        handled = status.last_scheduled_at or world.release.created_at
-        return rfc3339(schedule.due(world.spec.schedule, handled, world.now).next_start)
+        return rfc3339(schedule.due(world.spec.schedule, schedule.handled_at(status), world.now).next_start)
     except schedule.ScheduleInvalid:
         return None

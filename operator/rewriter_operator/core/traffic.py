@@ -35,8 +35,9 @@ class Look:
 
 
 def snapshot(stats: Iterable[ServingStats], stage: str) -> list[PodCounters]:
-    """The counters of all serving pods now, to count from."""
-    return [PodCounters(boot_id=pod.boot_id, counters=_counters(pod, stage)) for pod in stats]
+    """The counters of all serving pods now, to count from; a pod without requests counts from zero anyway."""
+    found = [PodCounters(boot_id=pod.boot_id, counters=_counters(pod, stage)) for pod in stats]
+    return [entry for entry in found if entry.counters.requests]
 
 
 def look(stats: Iterable[ServingStats], stage: StageStatus, candidate: str) -> Look:
@@ -108,21 +109,24 @@ def _counters(pod: ServingStats, stage: str) -> Counters:
 
 
 def _minus(now: Counters, before: Counters) -> Counters:
+    bounds = now.latency_ms.keys() & before.latency_ms.keys() if before.requests else now.latency_ms.keys()
     return Counters(
         requests=now.requests - before.requests,
         errors=now.errors - before.errors,
         empty=now.empty - before.empty,
-        latency_ms={key: value - before.latency_ms.get(key, 0) for key, value in now.latency_ms.items()},
+        latency_ms={key: now.latency_ms[key] - before.latency_ms.get(key, 0) for key in bounds},
     )
 
 
 def _total(parts: list[Counters]) -> Counters:
-    bounds = {key for part in parts for key in part.latency_ms}
+    """The sum; of the histograms' bounds only those that every pod with requests has, because others do not add up."""
+    asked = [part.latency_ms.keys() for part in parts if part.requests]
+    bounds = set.intersection(*map(set, asked)) if asked else set()
     return Counters(
         requests=sum(part.requests for part in parts),
         errors=sum(part.errors for part in parts),
         empty=sum(part.empty for part in parts),
-        latency_ms={key: sum(part.latency_ms.get(key, 0) for part in parts) for key in bounds},
+        latency_ms={key: sum(part.latency_ms.get(key, 0) for part in parts) for key in sorted(bounds)},
     )
 
 

@@ -23,8 +23,9 @@ from rewriter_contract.messages import (
     WorkState,
 )
 from rewriter_operator.api.model import evolve, seconds
-from rewriter_operator.api.status import Cycle, Phase, PhaseResult, PhaseStep, Serving, Shard, Weights
+from rewriter_operator.api.status import Phase, PhaseResult, PhaseStep, Serving, Shard, Stalls, Weights
 from rewriter_operator.core import cycle as cycles
+from rewriter_operator.core import reported, stalls
 from rewriter_operator.core.decision import Note, OrderToPod, Removal, Step
 from rewriter_operator.core.recipe import recipe_of
 from rewriter_operator.core.reward import reward_config
@@ -59,6 +60,9 @@ def train(world: World) -> Step:
             f"phase {phase.number} took longer than spec.training.phaseDeadline {world.spec.training.phase_deadline}"
         )
         return broke(world, "PhaseDeadlineExceeded", message)
+    stalled = stalls.trouble(world)
+    if stalled is not None:
+        return stalled
     return {PhaseStep.SYNCING: _sync, PhaseStep.SAMPLING: _sample, PhaseStep.TRAINING: _optimise}[phase.step](
         world, phase
     )
@@ -98,11 +102,13 @@ def broke(world: World, reason: str, message: str) -> Step:
 
 
 def failed_pod(world: World, role: Role) -> tuple[Removal, ...]:
-    """Pods of `role` that ended by themselves: removed, so that they are made anew."""
+    """Pods of `role` that ended by themselves: removed, so that they are made anew, but not one after the other."""
     return tuple(
         Removal("Pod", pod.name, pod.uid, f"{pod.name} ended: {pod.message}"[:300])
         for pod in world.pods(role)
-        if pod.phase in ("Failed", "Succeeded") and not pod.deleting
+        if pod.phase in ("Failed", "Succeeded")
+        and not pod.deleting
+        and world.now - pod.created_at >= RETRY_SECONDS  # a node that refuses its pods does so within a second
     )
 
 
@@ -139,7 +145,7 @@ def _trained(world: World, phase: Phase) -> Step:
     cycle = world.status.cycle
     assert cycle is not None
     candidate = Serving(revision=cycle.number, weights=phase.weights, recipe=recipe_of(world.spec))
-    done = evolve(cycle, phase=None, candidate=candidate, gate_side="candidate")
+    done = evolve(cycle, phase=None, candidate=candidate, gate_side="candidate", stalls=Stalls())
     message = f"{len(cycle.phases)} phases done; candidate is {phase.weights.version}"
     status = cycles.enter(evolve(world.status, cycle=done), Event.TRAINED, world.now)
     return Step(status, notes=(Note("Trained", message),))
@@ -159,8 +165,9 @@ def _sample(world: World, phase: Phase) -> Step:
                 return step
         if report is not None:
             reports.append(report)
-            if report.state is WorkState.DONE and report.shard:
-                shards.append(Shard(path=report.shard.path, rows=report.shard.rows, sha256=report.shard.sha256))
+            shard = reported.shard(report.shard) if report.state is WorkState.DONE else None
+            if shard is not None:
+                shards.append(shard)
     if len(shards) == world.spec.training.samplers.replicas:
         return _to(
             world, evolve(phase, step=PhaseStep.TRAINING, since=world.now, shards=shards, progress="", progress_at=0)
@@ -224,10 +231,9 @@ def _optimise(world: World, phase: Phase) -> Step:
         return waiting(world, "waiting for the trainer" + (f": {pod.message}" if pod and pod.message else ""))
     if report.state is WorkState.FAILED:
         return broke(world, "TrainingFailed", f"phase {phase.number}: {report.message}")
-    if report.state is WorkState.DONE and report.weights:
-        return _published(world, phase, report)
-    if report.state is WorkState.RUNNING and _stalled(world, report):
-        return _replace_trainer(world, cycle)
+    weights = reported.weights(report.weights) if report.state is WorkState.DONE else None
+    if weights is not None:
+        return _published(world, phase, report, weights)
     return _progress(world, phase, "trained", [report])
 
 
@@ -253,39 +259,26 @@ def phase_order(world: World, phase: Phase) -> PhaseOrder:
     )
 
 
-def _published(world: World, phase: Phase, report: WorkReport) -> Step:
+def _published(world: World, phase: Phase, report: WorkReport, weights: Weights) -> Step:
     cycle = world.status.cycle
-    assert cycle and report.weights
-    weights = Weights(version=report.weights.version, digest=report.weights.digest)
+    assert cycle is not None
     result = PhaseResult(
         number=phase.number,
         weights=weights,
         seconds=round(world.now - phase.started_at, 1),
-        metrics={key: round(value, 6) for key, value in sorted(report.metrics.items())[:40]},
+        metrics=reported.metrics(report.metrics),
     )
     older = [item if item.number > phase.number - KEPT_METRICS else evolve(item, metrics={}) for item in cycle.phases]
     following = Phase(
         number=phase.number + 1, step=PhaseStep.SYNCING, weights=weights, started_at=world.now, since=world.now
     )
-    status = evolve(world.status, cycle=evolve(cycle, phases=[*older, result], phase=following))
+    status = evolve(world.status, cycle=evolve(cycle, phases=[*older, result], phase=following, stalls=Stalls()))
     note = Note("PhaseDone", f"cycle {cycle.number} phase {phase.number} published {weights.version}")
     return Step(status, notes=(note,))
 
 
-def _stalled(world: World, report: WorkReport) -> bool:
-    return world.now - report.heartbeat_at > seconds(world.spec.training.stall_timeout)
-
-
-def _replace_trainer(world: World, cycle: Cycle) -> Step:
-    pod = world.pod(Role.TRAINER, cycle.number)
-    why = f"the trainer showed no progress for {world.spec.training.stall_timeout}"
-    removal = (Removal("Pod", pod.name, pod.uid, why),) if pod else ()
-    return Step(world.status, replace=removal)
-
-
 def _progress(world: World, phase: Phase, verb: str, reports: list[WorkReport]) -> Step:
-    done, total = sum(report.done for report in reports), sum(report.total for report in reports)
-    progress = f"{verb} {done} of {total}" if total else ""
+    progress = reported.progress(verb, reports)
     if progress == phase.progress or world.now - phase.progress_at < PROGRESS_SECONDS:
         return Step(world.status)
     cycle = world.status.cycle

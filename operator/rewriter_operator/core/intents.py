@@ -1,0 +1,130 @@
+"""What people ask for by annotations, and what became of it.
+
+Every intent is bound to something that comes only once: a token that was not seen before (run, rollback-to), a cycle's
+number (abort), a revision with stage and step (approve). So an annotation that stays behind, in Git or on the object,
+never fires twice and never hits a later cycle. What is not carried out is told in `status.notice`.
+"""
+
+import re
+from dataclasses import dataclass
+
+from rewriter_operator.api.states import State
+from rewriter_operator.api.status import Outcome, RewriterReleaseStatus, Rollback, Serving, StageStatus
+from rewriter_operator.core import cycle as cycles
+from rewriter_operator.core.decision import serving_name
+from rewriter_operator.core.world import World
+
+MAX_TOKEN = 128
+
+
+@dataclass(frozen=True)
+class RollbackRequest:
+    """A rollback-to that was not seen before: where to, or why not."""
+
+    token: str
+    to: Serving | None
+    refusal: str = ""
+
+
+def run_token(world: World) -> str:
+    """The newest request for a cycle; empty without one."""
+    return world.release.annotations.get(cycles.RUN_ANNOTATION, "")[:MAX_TOKEN]
+
+
+def rollback_request(world: World) -> RollbackRequest | None:
+    """A person's wish for an earlier revision, once per value of the annotation."""
+    token = world.release.annotations.get(cycles.ROLLBACK_ANNOTATION, "")[:MAX_TOKEN]
+    if not token or (world.status.rollback and world.status.rollback.token == token):
+        return None
+    known = {serving_name(serving): serving for serving in known_revisions(world)}
+    name = token.split("/", 1)[0]
+    if name in known:
+        return RollbackRequest(token, known[name])
+    listed = ", ".join(sorted(known, reverse=True)) or "none"
+    problem = (
+        f"annotation {cycles.ROLLBACK_ANNOTATION}: got {token!r}; "
+        f"must name a revision that was promoted and is kept ({listed}), e.g. r0007 or r0007/<anything new>"
+    )
+    return RollbackRequest(token, None, problem)
+
+
+def known_revisions(world: World) -> list[Serving]:
+    """Revisions that served and whose weights are kept: those with a RewriterRevision, and the base model."""
+    kept = {0} | {revision.cycle for revision in world.revisions}
+    incumbents = [stage.incumbent for stage in world.status.stages if stage.incumbent]
+    found = {serving.revision: serving for serving in [*incumbents, *world.status.promoted]}
+    current = {serving.revision for serving in incumbents}
+    return [serving for number, serving in found.items() if number in kept | current]
+
+
+def seen(world: World, status: RewriterReleaseStatus) -> RewriterReleaseStatus:
+    """A new object's annotations count as seen: they are left over from a release that was here before.
+
+    A new release starts its first cycle without being asked to.
+    """
+    token = world.release.annotations.get(cycles.ROLLBACK_ANNOTATION, "")[:MAX_TOKEN]
+    message = f"annotation {cycles.ROLLBACK_ANNOTATION}: {token!r} is older than this release and is ignored"
+    rollback = Rollback(token=token, refusal=message) if token else None
+    return status.model_copy(update={"last_run_token": run_token(world), "rollback": rollback})
+
+
+def notice(world: World) -> str:
+    """What annotations ask for and the operator does not do now, and why; empty when there is nothing of the kind."""
+    told = (_unused_rollback(world), _unused_abort(world), _unused_approval(world), _unused_run(world))
+    return "; ".join(text for text in told if text)[:1024]
+
+
+def awaited_approvals(world: World) -> dict[str, StageStatus]:
+    """`r0007/finerank/2` -> the stage whose rollout waits for this value of the approve annotation."""
+    cycle = world.status.cycle
+    if world.status.state is not State.ROLLING_OUT or not (cycle and cycle.candidate):
+        return {}
+    plans = {plan.name.value: plan.steps for plan in world.spec.rollout.stages}
+    waiting = {}
+    for stage in world.status.stages:
+        steps = plans.get(stage.name, [])
+        pause = steps[stage.step].pause if stage.step < len(steps) and stage.step_at else None
+        if pause is not None and not pause.duration:
+            waiting[f"{serving_name(cycle.candidate)}/{stage.name}/{stage.step}"] = stage
+    return waiting
+
+
+def _unused_rollback(world: World) -> str:
+    rollback, given = world.status.rollback, world.release.annotations.get(cycles.ROLLBACK_ANNOTATION, "")[:MAX_TOKEN]
+    return rollback.refusal if rollback and rollback.token == given else ""
+
+
+def _unused_abort(world: World) -> str:
+    given = world.release.annotations.get(cycles.ABORT_ANNOTATION, "")
+    cycle = world.status.cycle
+    if not given or (cycle and given == str(cycle.number)):
+        return ""
+    past = [record for record in world.status.history if str(record.number) == given]
+    if past and (past[0].outcome is Outcome.ABORTED or cycle is None):
+        return ""  # it did what it was for, or came too late for anything
+    if re.fullmatch(r"[1-9][0-9]{0,5}", given) and int(given) <= world.status.last_cycle_number and not past:
+        return ""  # older than the history
+    runs = f"cycle {cycle.number} runs" if cycle and cycle.number else "no cycle runs"
+    return f"annotation {cycles.ABORT_ANNOTATION}: got {given[:40]!r}; must be the number of the running cycle ({runs})"
+
+
+def _unused_approval(world: World) -> str:
+    given, awaited = world.release.annotations.get(cycles.APPROVE_ANNOTATION, ""), awaited_approvals(world)
+    if not given or not awaited or given in awaited or _is_passed(world, given):
+        return ""
+    return f"annotation {cycles.APPROVE_ANNOTATION}: got {given[:60]!r}; {' and '.join(awaited)} is waited for"
+
+
+def _is_passed(world: World, given: str) -> bool:
+    """Whether the approval was for an earlier step of this very candidate: it has done what it was for."""
+    match = re.fullmatch(r"(r\d{4,6})/([a-z]+)/(\d{1,2})", given)
+    if match is None or world.status.cycle is None or match[1] != serving_name(world.status.cycle.candidate):
+        return False
+    return any(stage.name == match[2] and int(match[3]) < stage.step for stage in world.status.stages)
+
+
+def _unused_run(world: World) -> str:
+    token = run_token(world)
+    if not token or token == world.status.last_run_token or not world.spec.suspend:
+        return ""
+    return f"annotation {cycles.RUN_ANNOTATION}: {token!r} starts a cycle when spec.suspend is false"

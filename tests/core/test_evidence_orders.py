@@ -1,0 +1,50 @@
+"""Each side of the gate is measured as it serves, or would serve."""
+
+import pytest
+
+from rewriter_contract import wire
+from rewriter_operator.api.states import State
+from rewriter_operator.api.status import Recipe, Serving
+from rewriter_operator.core.gating import evidence_order
+from rewriter_operator.core.recipe import recipe_of
+from rewriter_operator.core.world import World
+from tests.builders import make_cycle, make_spec, make_status, make_world, weights
+
+OLD = make_spec(**{"serving.maxTokens": 16})
+NEW = make_spec(**{"model.prompt": {"template": "Rewrite: {query}\n", "stop": ["\n\n"]}, "serving.maxTokens": 24})
+
+
+def gating(compared_with: Serving | None) -> World:
+    candidate = Serving(revision=2, weights=weights("r0002-p02"), recipe=recipe_of(NEW))
+    cycle = make_cycle(NEW, 2, candidate=candidate, compared_with=compared_with)
+    return make_world(NEW, make_status(NEW, state=State.GATING, cycle=cycle))
+
+
+def incumbent(recipe: Recipe | None) -> Serving:
+    return Serving(revision=1, weights=weights("r0001-p02"), recipe=recipe)
+
+
+def test_a_changed_prompt_is_the_candidates_and_never_the_incumbents() -> None:
+    world = gating(incumbent(recipe_of(OLD)))
+    candidate, old = evidence_order(world, "candidate", 0), evidence_order(world, "incumbent", 0)
+    assert old.prompt and old.prompt.template == OLD.model.prompt.template
+    assert old.generation.max_tokens == 16
+    assert candidate.prompt is None, "the sampler's own"
+    assert candidate.generation.max_tokens == 24
+    assert (old.selection, old.requests_sha256, old.reward) == (
+        candidate.selection,
+        candidate.requests_sha256,
+        candidate.reward,
+    )
+
+
+@pytest.mark.parametrize("recipe", [recipe_of(NEW), None], ids=["same-recipe", "promoted-before-recipes-were-kept"])
+def test_where_the_prompt_is_the_same_the_order_is_as_it_was_before_the_field(recipe: Recipe | None) -> None:
+    order = evidence_order(gating(incumbent(recipe)), "incumbent", 0)
+    assert order.prompt is None
+    assert "prompt" not in wire.dumps(order)
+
+
+def test_the_passthrough_has_no_prompt() -> None:
+    order = evidence_order(gating(None), "incumbent", 0)
+    assert (order.weights, order.prompt) == (None, None)

@@ -1,0 +1,58 @@
+"""Objects that somebody has edited by hand are read as far as they go, and never keep the others from being read."""
+
+import base64
+from typing import Any
+
+import pytest
+
+from rewriter_operator.cluster.observe import _read_child, _token
+from rewriter_operator.core.world import Role, Route
+
+OWNER = "uid-shop"
+
+
+def item(kind: str = "Service", **metadata: Any) -> dict[str, Any]:
+    labels = {"rewriter.dev/role": "serving", "rewriter.dev/cycle": "2", "rewriter.dev/number": "0"}
+    values: dict[str, Any] = {
+        "name": "shop-r0002",
+        "uid": "uid-1",
+        "generation": 1,
+        "labels": labels,
+        "ownerReferences": [{"uid": OWNER}],
+    }
+    return {"kind": kind, "metadata": values | metadata, "spec": {}}
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [
+        {},
+        {"rewriter.dev/role": "tourist"},
+        {"rewriter.dev/role": "serving", "rewriter.dev/cycle": "two"},
+        {"rewriter.dev/role": "serving", "rewriter.dev/cycle": "2", "rewriter.dev/number": "²"},
+    ],
+    ids=["none", "role", "cycle", "number"],
+)
+def test_a_child_whose_labels_say_nothing_counts_as_missing(labels: dict[str, str]) -> None:
+    assert _read_child(item(labels=labels), OWNER) is None
+    assert _read_child(item(), OWNER) is not None
+
+
+@pytest.mark.parametrize("text", ["[]", "7", "null", '"x"', "{", "[" * 100_000])
+def test_a_route_whose_annotations_are_nonsense_reads_as_edited_by_hand(text: str) -> None:
+    labels = {"rewriter.dev/role": "route", "rewriter.dev/cycle": "0", "rewriter.dev/number": "0"}
+    annotations = {"rewriter.dev/shares": text, "rewriter.dev/withdrawn": "²"}
+    body = item("HTTPRoute", labels=labels, annotations=annotations)
+    headers = [{"name": "x-rewriter-stage", "value": "finerank"}]
+    body["spec"] = {"rules": [{"matches": [{"headers": headers}], "backendRefs": [{"weight": 90}, {"weight": 10}]}]}
+    route = _read_child(body, OWNER)
+    assert isinstance(route, Route)
+    assert (route.spec_hash, dict(route.shares), route.withdrawn) == ("edited by hand", {"finerank": 10}, None)
+
+
+@pytest.mark.parametrize("raw", [b"line\nbreak", b"\xff\xfe", "тайна".encode()], ids=["newline", "bytes", "letters"])
+def test_a_token_that_no_header_can_carry_is_none(raw: bytes) -> None:
+    secret = item("Secret", labels={"rewriter.dev/role": Role.AGENT_TOKEN.value})
+    assert _token([secret | {"data": {"token": base64.b64encode(raw).decode()}}]) == ""
+    assert _token([secret | {"data": {"token": "not base64"}}]) == ""
+    assert _token([secret | {"data": {"token": base64.b64encode(b"abc").decode()}}]) == "abc"
