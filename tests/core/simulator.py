@@ -260,9 +260,7 @@ class Simulator:
         world = self.world()
         decision = plan(world)
         if self.status.state is not State.GATING and self.decided_twice != len(self.writes):
-            self.decided_twice = len(
-                self.writes
-            )  # once after every write: worlds between two differ little, and are many
+            self.decided_twice = len(self.writes)  # once after every write: between two, worlds are many and alike
             assert plan(world) == decision, "the same world must give the same decision"
         wrote = self._write_one(world, decision)
         self.check()
