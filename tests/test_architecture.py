@@ -12,7 +12,7 @@ import yaml
 ROOT = Path(__file__).parents[1]
 SOURCES = ROOT / "operator"
 
-LAYERS = ("handlers", "reconcile", "cluster|workloads", "core", "api", "rewriter_contract")
+LAYERS = ("handlers", "leading", "reconcile", "cluster|workloads", "core", "api", "rewriter_contract")
 """Highest first: a layer imports those below it, never one above."""
 
 FOREIGN_TO_PURE = {"kopf", "kubernetes", "aiohttp", "torch", "vllm", "requests", "prometheus_client"}
