@@ -49,6 +49,8 @@ class Profile:
     """Limit of the candidate's p95, in ms; two cores also train."""
     minutes: int
     """Longest that one cycle may take before the demo gives up."""
+    training_resources: str = "{}"
+    """Of trainer and sampler pods, as JSON. A request for CPU also says how many threads they start."""
     acts: tuple[int, ...] = (1, 2, 3)
     """The acts that it plays; the tiny model plays the others."""
     acts_at_once: int = 1
@@ -77,6 +79,7 @@ TINY: Final = Profile(
     analysis_requests=10,
     max_latency=1000,
     minutes=15,
+    training_resources='{"requests": {"cpu": "100m"}}',
     acts_at_once=3,
 )
 
