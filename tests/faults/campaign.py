@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, field
-from multiprocessing import get_context
+from multiprocessing import active_children, get_context
 from pathlib import Path
 
 from tests.faults.end_state import differences
@@ -16,7 +16,7 @@ from tests.faults.plans import AT_ONE_WRITE, Fault, Plan, Played
 from tests.faults.signatures import Write
 from tests.faults.workloads import WORKLOADS
 
-CODES = (409, 429, 500, 503)
+CODES = (403, 409, 422, 429, 500, 503)
 WATCH_FAULTS = (Fault.WATCHES_CUT, Fault.WATCHES_FROZEN, Fault.WATCHES_EXPIRED, Fault.WATCHES_BROKEN)
 DROPPED = tuple(
     f"{plural} {happened}"
@@ -45,6 +45,9 @@ class Reference:
         found = list(played.violations)
         if any(violation.startswith("I6") for violation in found):
             return found  # it never came to its end: what differs there follows from that
+        if WORKLOADS[self.workload].gone:  # deleted at another moment, so another number of objects, but none is left
+            uneven = {key: count for key, count in played.counts.items() if count[0] != count[1]}
+            return found + [f"I8: {key} created and deleted {count} times" for key, count in uneven.items()]
         steady = {key for run in self.runs[1:] for key in _unequal(self.runs[0].end, run.end)}
         first = {key: value for key, value in self.runs[0].end.items() if key not in steady}
         last = {key: value for key, value in played.end.items() if key not in steady}
@@ -87,7 +90,11 @@ class Report:
 def all_plans(reference: Reference) -> list[Plan]:
     """Every effective write at every crash point, and every fault of the connection."""
     workload = reference.workload
-    plans = [Plan(workload, fault, write) for write in reference.writes for fault in AT_ONE_WRITE]
+    if WORKLOADS[workload].gone:
+        plans = [Plan(workload, Fault.RELEASE_DELETED, write) for write in reference.writes]
+    else:
+        plans = [Plan(workload, fault, write) for write in reference.writes for fault in AT_ONE_WRITE]
+        plans += [Plan(workload, Fault.TERMINATED, write) for write in _one_of_a_kind(reference.writes)]
     plans += [Plan(workload, Fault.ERRORS, code=code) for code in CODES]
     plans += [Plan(workload, fault) for fault in WATCH_FAULTS]
     plans += [Plan(workload, Fault.EVENTS_DROPPED, kind=kind) for kind in DROPPED]
@@ -97,14 +104,17 @@ def all_plans(reference: Reference) -> list[Plan]:
 def sample_plans(reference: Reference) -> list[Plan]:
     """One plan for each kind of write of the promotion, crash points in turn; a few of every other workload."""
     workload, writes = reference.workload, _one_of_a_kind(reference.writes)
+    faults: tuple[Fault, ...] = (*AT_ONE_WRITE, Fault.TERMINATED)
     if workload != "promote":
-        writes = _spread(writes, 3)
-    plans = [Plan(workload, AT_ONE_WRITE[index % 4], write) for index, write in enumerate(writes)]
+        writes = _spread(writes, 4)
+    if WORKLOADS[workload].gone:
+        faults = (Fault.RELEASE_DELETED,)
+    plans = [Plan(workload, faults[index % len(faults)], write) for index, write in enumerate(writes)]
     extra = {
         "promote": [Plan(workload, Fault.ERRORS, code=500), Plan(workload, Fault.WATCHES_CUT)],
         "gate-refuses": [Plan(workload, Fault.ERRORS, code=409)],
         "rolled-back": [Plan(workload, Fault.WATCHES_FROZEN), Plan(workload, Fault.LISTS_STALE)],
-        "edited": [Plan(workload, Fault.EVENTS_DROPPED, kind="pods MODIFIED")],
+        "edited": [Plan(workload, Fault.WATCHES_BROKEN)],
         "deleted": [Plan(workload, Fault.EVENTS_DROPPED, kind="rewriterreleases DELETED")],
         "second-cycle": [Plan(workload, Fault.WATCHES_EXPIRED)],
     }
@@ -138,10 +148,16 @@ def carry_out(
 
 
 def _played(pool: ProcessPoolExecutor, kubeconfig: Path, plans: list[Plan], tell: Tell) -> Iterator[Played]:
-    for future in as_completed([pool.submit(_play, kubeconfig, plan) for plan in plans]):
-        played = future.result()
-        tell(played)
-        yield played
+    try:
+        for future in as_completed([pool.submit(_play, kubeconfig, plan) for plan in plans]):
+            played = future.result()
+            tell(played)
+            yield played
+    except BaseException:
+        pool.shutdown(wait=False, cancel_futures=True)
+        for worker in active_children():
+            worker.terminate()
+        raise
 
 
 def _play(kubeconfig: Path, plan: Plan) -> Played:
@@ -154,11 +170,14 @@ def _play(kubeconfig: Path, plan: Plan) -> Played:
 
 
 def _one_of_a_kind(writes: list[Write]) -> list[Write]:
-    """The first write of each kind: verb, object, and for a release's status its state."""
+    """The first write of each kind: verb and resource, for a release's status its state, for an order its call."""
     kinds: dict[str, Write] = {}
     for write in writes:
-        verb, *words = write.signature.split(" ")
-        kinds.setdefault(" ".join([verb, *words[: 2 if "status" in words[0] else 1]]), write)
+        verb, place, *rest = write.signature.split(" ")
+        plural, *_ = place.split("/")
+        call = rest[0].split("/")[2] if verb == "ORDER" else plural
+        state = rest[0] if plural == "rewriterreleases" else ""
+        kinds.setdefault(f"{verb} {call} {state}", write)
     return list(kinds.values())
 
 

@@ -1,23 +1,36 @@
-"""A clock for the operator and all who play with it: time flies while all wait, and goes as usual while one works.
+"""A clock for the operator and all who play with it: time flies while all wait, and crawls while anybody works.
 
 Every wait of the operator (drain time, resync, backoff, deadlines) keeps its own length on this clock, so nothing of
-the operator has to be configured or changed to make a release of minutes pass in seconds; and a busy machine makes a
+the operator has to be configured or changed to make a release of minutes pass in seconds. The operator's event loops
+say until when they sleep, and time flies no further than the first of them wants to be woken: a busy machine makes a
 run longer, never different. The harness moves the clock; the operator's process reads it from shared memory.
 """
 
 import asyncio
+import math
 import mmap
 import selectors
 import struct
+import threading
 import time as real
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-TICK_SECONDS = 0.005
-LONGEST_TICK_SECONDS = 0.02
+TICK_SECONDS = 0.01
+LONGEST_TICK_SECONDS = 0.03
 """Of the world: a harness that could not turn for longer lets no more time pass than this."""
+CRAWL = 0.2
+"""Speed while anybody works, so that no time-out of the operator is the fault of a busy machine."""
+SHORTEST_SLEEP_SECONDS = 0.002
+NOTICE_SECONDS = 2.0
+"""Of the world: an answer that wakes nobody within this was for nobody."""
 EPOCH = 1.6e9
+AWAKE = -1.0
+UNUSED = 0.0
+SLOTS = 6
+_FORM = f"dd{SLOTS}d"
+"""Time; how often a loop woke; until when each loop sleeps (AWAKE, UNUSED, or seconds of `monotonic`)."""
 
 
 class Clock:
@@ -26,11 +39,14 @@ class Clock:
     def __init__(self, path: Path, speed: float) -> None:
         self.path, self.speed = path, speed
         self._map: mmap.mmap | None = None
+        self._lock = threading.Lock()
+        self._slots = self._working = 0
+        self._told: tuple[float, float] | None = None
 
     @classmethod
     def create(cls, path: Path, speed: float) -> "Clock":
         """Set to the world's time."""
-        path.write_bytes(struct.pack("d", real.time()))
+        path.write_bytes(struct.pack(_FORM, real.time(), 0.0, *[UNUSED] * SLOTS))
         return cls(path, speed)
 
     def __getstate__(self) -> tuple[Path, float]:
@@ -41,12 +57,19 @@ class Clock:
 
     def time(self) -> float:
         """Unix seconds on this clock."""
-        now: float = struct.unpack_from("d", self._shared())[0]
-        return now
+        return self._get(0)
 
     def monotonic(self) -> float:
         """As time.monotonic."""
         return self.time() - EPOCH
+
+    async def sleep(self, seconds: float) -> None:
+        """Sleep on this clock, in a process that does not live by it."""
+        end = self.time() + seconds
+        while (left := end - self.time()) > 0:
+            await asyncio.sleep(max(left / self.speed, TICK_SECONDS))
+
+    # --- the harness --------------------------------------------------------------------------------------------------
 
     async def run(self, everybody_waits: Callable[[], bool]) -> None:
         """Move on until cancelled: fast while everybody waits."""
@@ -55,44 +78,117 @@ class Clock:
             await asyncio.sleep(TICK_SECONDS)
             now = real.perf_counter()
             passed, last = min(now - last, LONGEST_TICK_SECONDS), now
-            struct.pack_into("d", self._shared(), 0, self.time() + passed * (self.speed if everybody_waits() else 1.0))
+            flies = everybody_waits() and not self._is_unnoticed()
+            slow, fast = self.time() + passed * CRAWL, self.time() + passed * self.speed
+            self._set(0, max(slow, min(fast, self._first_wake())) if flies else slow)
 
-    async def sleep(self, seconds: float) -> None:
-        """Sleep on this clock, in a process that does not live by it."""
-        end = self.time() + seconds
-        while (left := end - self.time()) > 0:
-            await asyncio.sleep(max(left / self.speed, TICK_SECONDS))
+    def begin_life(self) -> None:
+        """A process is about to start: it works until its loops say that they sleep."""
+        for slot in range(SLOTS):
+            self._set(2 + slot, UNUSED)
+        self._set(2, AWAKE)
+
+    def end_life(self) -> None:
+        """The process is gone: nobody is asleep, and nobody works."""
+        for slot in range(SLOTS):
+            self._set(2 + slot, UNUSED)
+
+    def tell(self) -> None:
+        """Something was sent to the operator: time does not fly before it has woken."""
+        self._told = (self._get(1), real.perf_counter())
+
+    def _is_unnoticed(self) -> bool:
+        if self._told is None:
+            return False
+        wakes, at = self._told
+        if self._get(1) != wakes or real.perf_counter() - at > NOTICE_SECONDS:
+            self._told = None
+        return self._told is not None
+
+    def _first_wake(self) -> float:
+        """When the first sleeper wants to be woken; now, while one is awake."""
+        sleepers = [until for slot in range(SLOTS) if (until := self._get(2 + slot)) != UNUSED]
+        return EPOCH + min(sleepers, default=math.inf)
+
+    # --- the operator's process ---------------------------------------------------------------------------------------
 
     def install(self) -> None:
-        """Make this process live by this clock: its time, its event loop, every timer of that loop."""
+        """Make this process live by this clock: its time, its event loops, every timer of these loops."""
         real.time = self.time
         real.monotonic = self.monotonic
-        asyncio.set_event_loop_policy(_Policy(self.speed))
+        asyncio.set_event_loop_policy(_Policy(self))
+        in_thread = asyncio.to_thread
+
+        async def counted(function: Callable[..., Any], /, *arguments: Any, **named: Any) -> Any:
+            """Work in a thread is work, though the loop sleeps."""
+            self._works(1)
+            try:
+                return await in_thread(function, *arguments, **named)
+            finally:
+                self._works(-1)
+
+        asyncio.to_thread = counted
+
+    def new_slot(self) -> int:
+        """For a loop of this process. The last one is kept for work in threads."""
+        with self._lock:
+            self._slots += 1
+            return 1 + min(self._slots, SLOTS - 1)
+
+    def asleep(self, slot: int, until: float) -> None:
+        """A loop sleeps until a time of `monotonic`."""
+        self._set(slot, until)
+
+    def awake(self, slot: int) -> None:
+        """A loop works."""
+        self._set(slot, AWAKE)
+        self._set(1, self._get(1) + 1)
+
+    def _works(self, change: int) -> None:
+        with self._lock:
+            self._working += change
+            self._set(1 + SLOTS, AWAKE if self._working else UNUSED)
+
+    def _get(self, place: int) -> float:
+        found: float = struct.unpack_from("d", self._shared(), 8 * place)[0]
+        return found
+
+    def _set(self, place: int, value: float) -> None:
+        struct.pack_into("d", self._shared(), 8 * place, value)
 
     def _shared(self) -> mmap.mmap:
         if self._map is None:
             with self.path.open("r+b") as file:
-                self._map = mmap.mmap(file.fileno(), 8)
+                self._map = mmap.mmap(file.fileno(), struct.calcsize(_FORM))
         return self._map
 
 
 class _Selector(selectors.DefaultSelector):
-    """Wakes as early as the clock can be there; the loop looks at the clock and sleeps again if it is not."""
+    """Sleeps by the clock, and says until when."""
 
-    speed = 1.0
+    clock: Clock
+    slot: int
 
     def select(self, timeout: float | None = None) -> Any:
-        return super().select(timeout if timeout is None else timeout / self.speed)
+        if timeout is not None and timeout <= 0:
+            return super().select(timeout)
+        until = math.inf if timeout is None else self.clock.monotonic() + timeout
+        self.clock.asleep(self.slot, min(until, 1e18))
+        ready: Any = []
+        while not ready and (left := until - self.clock.monotonic()) > 0:
+            ready = super().select(max(min(left, 20.0) / self.clock.speed, SHORTEST_SLEEP_SECONDS))
+        self.clock.awake(self.slot)
+        return ready
 
 
 class _Policy(asyncio.DefaultEventLoopPolicy):
-    """Event loops that sleep no longer than their clock."""
+    """Event loops that sleep by the clock."""
 
-    def __init__(self, speed: float) -> None:
+    def __init__(self, clock: Clock) -> None:
         super().__init__()
-        self.speed = speed
+        self.clock = clock
 
     def new_event_loop(self) -> asyncio.AbstractEventLoop:
         selector = _Selector()
-        selector.speed = self.speed
+        selector.clock, selector.slot = self.clock, self.clock.new_slot()
         return asyncio.SelectorEventLoop(selector)

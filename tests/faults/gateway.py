@@ -14,7 +14,7 @@ from tests.faults.cluster_view import ClusterView
 from tests.faults.kubelet import Kubelet
 
 REQUESTS_PER_SECOND = 40
-TICK_SECONDS = 0.03
+TICK_SECONDS = 0.06
 """Of the world's clock."""
 
 

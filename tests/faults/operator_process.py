@@ -4,6 +4,7 @@ Its modules are imported once, in a fork server; each life is a fork of it. What
 """
 
 import asyncio
+import ctypes
 import multiprocessing
 import os
 import signal
@@ -14,11 +15,14 @@ from typing import Any
 
 from tests.faults.clock import Clock
 
+PR_SET_PDEATHSIG = 1
+GRACE_SECONDS = 30.0
 _PRELOAD = ["rewriter_operator.__main__", "tests.faults.clock", "tests.faults.operator_process"]
 
 
 def _live(environment: dict[str, str], log: str, clock: Clock) -> None:
-    """One life of the operator."""
+    """One life of the operator; it ends with the fork server, which ends with the harness."""
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     os.environ.update(environment)
     descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(descriptor, 1)
@@ -47,19 +51,27 @@ class OperatorProcess:
     log: Path
     clock: Clock
     lives: int = 0
+    asked_at: float = 0.0
+    """When this life was asked to end."""
     _process: Any = field(default=None, repr=False)
 
     async def start(self) -> None:
         """Begin the next life."""
         self.lives += 1
+        self.asked_at = 0.0
         process = _context().Process(target=_live, args=(self.environment, str(self.log), self.clock))
         await asyncio.to_thread(process.start)
         self._process = process
 
-    def kill(self) -> None:
-        """SIGKILL, now."""
+    def kill(self, number: int = signal.SIGKILL) -> None:
+        """A signal, now."""
         if self._process is not None and self._process.is_alive():
-            os.kill(self._process.pid, signal.SIGKILL)
+            self.asked_at = self.clock.time()
+            os.kill(self._process.pid, number)
+
+    def is_late(self) -> bool:
+        """It was asked to end longer ago than a kubelet is patient."""
+        return self.asked_at > 0 and self.is_alive() and self.clock.time() - self.asked_at > GRACE_SECONDS
 
     async def reap(self) -> None:
         """Wait for the end of a life."""

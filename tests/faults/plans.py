@@ -7,12 +7,14 @@ from tests.faults.signatures import Write
 
 
 class Fault(StrEnum):
-    """What goes wrong. The first four happen at one write, the others from one write on."""
+    """What goes wrong. The first six happen at one write, the others go on for a while."""
 
     KILLED_BEFORE = "killed before the write"
     KILLED_UNANSWERED = "killed after the commit, before the answer"
     KILLED_AFTER = "killed after the answer"
     ANSWER_LOST = "answer lost after the commit"
+    TERMINATED = "SIGTERM at the write"
+    RELEASE_DELETED = "release deleted at the write"
     ERRORS = "every other write is answered with an error"
     WATCHES_CUT = "watches cut"
     WATCHES_FROZEN = "watches frozen"

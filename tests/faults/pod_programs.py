@@ -244,7 +244,7 @@ class Server:
         with self._lock:
             before = self.stages.get(stage, StageCounters())
             total = before.requests + requests
-            errors = before.errors + (round(requests * self.behaviour.candidate_errors) if bad else 0)
+            errors = int(total * self.behaviour.candidate_errors) if bad else 0
             latency = dict.fromkeys(("50", "1000", "+Inf"), total)
             self.stages[stage] = StageCounters(total, errors, before.empty, 0, latency)
 

@@ -10,7 +10,7 @@ import json
 import re
 import threading
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -38,6 +38,7 @@ class Injector:
     plan: Plan
     clock: Clock
     kill: Callable[[], None]
+    terminate: Callable[[], None]
     counter: Counter[str] = field(default_factory=Counter)
     writes: list[tuple[Write, bool]] = field(default_factory=list)
     """(write, effective)"""
@@ -59,14 +60,16 @@ class Injector:
     def at_orders(self, pod: str, route: Route) -> Route:
         """A pod's call; when it is an order, it is a write with the same crash points as those to the API server."""
         if route.method != "PUT":
-            return route
+            return Route(route.method, route.path, lambda match, body: self._told(route, match, body))
 
         def ordered(match: re.Match[str], body: bytes) -> Any:
             write, fault = self.arrives(_order_signature(pod, match[0], body))
             if fault is Fault.KILLED_BEFORE:
                 self.strike()
                 raise ConnectionResetError
-            answer = route.handler(match, body)
+            if fault is Fault.TERMINATED:
+                self.terminate()
+            answer = self._told(route, match, body)
             self.writes.append((write, True))
             if fault in (Fault.KILLED_UNANSWERED, Fault.ANSWER_LOST):
                 if fault is Fault.KILLED_UNANSWERED:
@@ -76,6 +79,10 @@ class Injector:
             return answer
 
         return Route(route.method, route.path, ordered)
+
+    def _told(self, route: Route, match: re.Match[str], body: bytes) -> Any:
+        self.clock.tell()
+        return route.handler(match, body)
 
     def lasts(self, fault: Fault) -> bool:
         """Whether a fault that goes on for a while is on now."""
@@ -98,11 +105,10 @@ class FaultProxy:
     client: ClusterClient
     injector: Injector
     clock: Clock
+    delete_release: Callable[[], Awaitable[None]]
     port: int = 0
     under_way: int = 0
     """Calls that are not watches."""
-    silent: bool = True
-    """This life of the operator has not called yet."""
     watch_log: list[str] = field(default_factory=list)
     _versions: list[int] = field(default_factory=list)
     _known: dict[str, str] = field(default_factory=dict)
@@ -129,7 +135,6 @@ class FaultProxy:
         if self.injector.armed:
             self.injector.strike()
             return _vanish(request)
-        self.silent = False
         if request.query.get("watch"):
             return await self._watch(request)
         self.under_way += 1
@@ -139,6 +144,7 @@ class FaultProxy:
             return await self._write(request)
         finally:
             self.under_way -= 1
+            self.clock.tell()
 
     async def _write(self, request: web.Request) -> web.StreamResponse:
         body = await request.read()
@@ -149,6 +155,10 @@ class FaultProxy:
         if fault is Fault.KILLED_BEFORE:
             self.injector.strike()
             return _vanish(request)
+        if fault is Fault.TERMINATED:
+            self.injector.terminate()
+        if fault is Fault.RELEASE_DELETED:
+            await self.delete_release()
         if self.injector.lasts(Fault.ERRORS) and self._is_refused():
             return _error(self.injector.plan.code)
         response = await self._pass_on(request, request.path_qs, body)
@@ -250,6 +260,7 @@ class _Relay:
                 continue
             if not injector.lasts(Fault.WATCHES_FROZEN):
                 await self.response.write(line + b"\n")
+                self.proxy.clock.tell()
 
     async def _bookmarks(self) -> None:
         """As a real API server does about every minute."""
@@ -288,7 +299,7 @@ def _vanish(request: web.Request) -> web.Response:
 
 
 def _error(code: int) -> web.Response:
-    reasons = {409: "Conflict", 429: "TooManyRequests", 500: "InternalError", 503: "ServiceUnavailable"}
-    body = {"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": code, "reason": reasons[code]}
+    reasons = {403: "Forbidden", 409: "Conflict", 422: "Invalid", 429: "TooManyRequests", 503: "ServiceUnavailable"}
+    body = {"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": code, "reason": reasons.get(code, "")}
     headers = {"Retry-After": "1"} if code == 429 else {}
     return web.json_response({**body, "message": "by the plan"}, status=code, headers=headers)

@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import shutil
+import signal
 import socket
 import tempfile
 import time
@@ -24,7 +25,7 @@ from tests.faults.monitor import Monitor
 from tests.faults.operator_process import OperatorProcess
 from tests.faults.plans import Plan, Played
 from tests.faults.proxy import FaultProxy, Injector
-from tests.faults.workloads import WORKLOADS, Teller, TooLate
+from tests.faults.workloads import RELEASE, WORKLOADS, Teller, TooLate
 
 SPEED = 20.0
 LIMIT_SECONDS = 1200.0
@@ -82,14 +83,14 @@ class _Stage:
         _fill(volume / "shop")
         view = ClusterView(client, namespace)
         behaviour = WORKLOADS[plan.workload].behaviour()
-        injector = Injector(plan, clock, lambda: operator.kill())
+        injector = Injector(plan, clock, lambda: operator.kill(), lambda: operator.kill(signal.SIGTERM))
         kubelet = Kubelet(view, volume, behaviour, 16 + os.getpid() % 200, injector.at_orders)
         gateway, monitor, counts = Gateway(view, kubelet, clock), Monitor(), Counts()
         view.listeners += [monitor.see, counts.see]
         for part in (kubelet, gateway, view):
             part.start()
             stack.push_async_callback(part.stop)
-        proxy = FaultProxy(client, injector, clock)
+        proxy = FaultProxy(client, injector, clock, lambda: client.delete("RewriterRelease", namespace, RELEASE))
         await proxy.start()
         stack.push_async_callback(proxy.stop)
         operator = OperatorProcess(_environment(namespace, proxy.port, directory), directory / "operator.log", clock)
@@ -125,20 +126,23 @@ class _Stage:
         return played
 
     async def _begin_life(self) -> None:
-        self.proxy.silent = True
+        self.clock.begin_life()
         await self.operator.start()
 
     def _everybody_waits(self) -> bool:
         """No call is under way, no stand-in has anything to do, and the operator is up."""
-        works = self.proxy.under_way or self.proxy.silent or self.kubelet.busy or self.gateway.busy
-        return not works
+        return not (self.proxy.under_way or self.kubelet.busy or self.gateway.busy)
 
     async def _keep_alive(self) -> None:
         """As a kubelet does: what ended is started again."""
         while True:
-            await asyncio.sleep(0.02)
+            await asyncio.sleep(0.05)
+            if self.operator.is_late():
+                self.kubelet.failures.append("the operator did not end within 30 s of SIGTERM")
+                self.operator.kill()
             if not self.operator.is_alive():
                 await self.operator.reap()
+                self.clock.end_life()
                 await self.clock.sleep(RESTART_SECONDS)
                 await self._begin_life()
 
@@ -160,7 +164,7 @@ class _Stage:
         log = self.operator.log.read_text(errors="replace")
         found = [*self.monitor.violations(), *self.monitor.leaks([log]), *_errors(log), *self.kubelet.failures]
         found += [f"I1: {number} requests of {stage} found no pod" for stage, number in self.gateway.failed.items()]
-        release = self.view.get("RewriterRelease", "shop")
+        release = self.view.get("RewriterRelease", RELEASE)
         if release and release.get("status", {}).get("observedGeneration") != release["metadata"]["generation"]:
             found.append("I6: observedGeneration is not the generation")
         return found

@@ -48,6 +48,8 @@ def signature_of(method: str, path: str, body: bytes) -> str:
     content: dict[str, Any] = json.loads(body) if body else {}
     name = target.name or content.get("metadata", {}).get("name", "")
     place = "/".join(part for part in (target.plural, name, target.sub) if part)
+    if method == "PATCH" and content.keys() <= {"metadata"}:
+        return f"{method} {place} metadata {' '.join(sorted(content['metadata'].keys() - {'resourceVersion'}))}"
     match (target.plural, target.sub):
         case ("events", _):
             return f"{method} events {content.get('reason', '')}"

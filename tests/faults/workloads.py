@@ -138,9 +138,9 @@ async def _edit(teller: Teller) -> None:
 
 
 async def _delete(teller: Teller) -> None:
-    await teller.create(**{"rollout.stages": stages(HELD)})
-    await teller.until("the candidate is held at its first share", teller.holds)
     teller.begin()
+    await teller.create(**{"rollout.stages": stages(HELD)})
+    await teller.until("it is held at its first share, or deleted", lambda: teller.holds() or not teller.release())
     await teller.client.delete("RewriterRelease", teller.namespace, RELEASE)
     await teller.until("nothing of it is left", teller.is_gone)
 
