@@ -7,7 +7,7 @@ import tempfile
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from http.client import HTTPSConnection
+from http.client import HTTPSConnection, RemoteDisconnected
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode, urlsplit
@@ -53,12 +53,22 @@ class ApiCalls:
         return ApiCalls(urlsplit(cluster["server"]).netloc, tls)
 
     def call(self, method: str, path: str, body: object = None, **query: str) -> Answer:
-        connection: HTTPSConnection | None = getattr(self._own, "connection", None)
-        if connection is None:
-            connection = self._own.connection = HTTPSConnection(self.host, context=self.tls, timeout=60)
-            self._opened.append(connection)
         text = None if body is None else json.dumps(body)
         target = f"{path}?{urlencode(query)}" if query else path
+        try:
+            return self._ask(self._connection(), method, target, text)
+        except RemoteDisconnected:  # the server ends connections that were idle, before it reads the next request
+            return self._ask(self._connection(anew=True), method, target, text)
+
+    def _connection(self, anew: bool = False) -> HTTPSConnection:
+        kept: HTTPSConnection | None = getattr(self._own, "connection", None)
+        if kept is None or anew:
+            kept = self._own.connection = HTTPSConnection(self.host, context=self.tls, timeout=60)
+            self._opened.append(kept)
+        return kept
+
+    @staticmethod
+    def _ask(connection: HTTPSConnection, method: str, target: str, text: str | None) -> Answer:
         connection.request(method, target, text, {"Content-Type": "application/json", "Accept": "application/json"})
         response = connection.getresponse()
         read = response.read()
