@@ -70,7 +70,7 @@ TINY: Final = Profile(
     samples=8,
     temperature=1.0,
     max_tokens=16,
-    learning_rate=4e-5,
+    learning_rate=6e-5,
     pairs_per_step=8,
     epochs=1,
     exploit=Exploit("length:0.15", phases=3, learning_rate=3e-4),
