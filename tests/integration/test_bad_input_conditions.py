@@ -1,0 +1,267 @@
+"""Bad input that only the operator can tell: a condition with reason, field, value and remedy; mended, it goes on.
+
+Real API server and operator; no node, so what the prepare pod finds (model, data, services) is in tests/trainer. "Goes
+on" is the pod that checks the volume: it is made only when everything that the API server can tell is there.
+"""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from e2e.cluster import ClusterError
+from tests.integration.conftest import Operator, Space, claim, config_map, eventually, release
+
+pytestmark = pytest.mark.integration
+
+FUSION = '{"stages": {"finerank": {"a": 1.0, "b": 0.3, "gamma": 1.0}}}'
+WITHIN = 60
+"""Seconds in which a person is told, and in which what was mended is taken up."""
+
+
+@dataclass(frozen=True)
+class Told:
+    """One case: what is wrong beside or in the release, what the condition says, how it is mended."""
+
+    row: int
+    case: str
+    given: Callable[[Space], None]
+    reason: str
+    says: tuple[str, ...]
+    mend: Callable[[Space], None]
+    spec: tuple[tuple[str, Any], ...] = ()
+
+
+def inputs(**parts: Any) -> Callable[[Space], None]:
+    """The claim and the constants, one of them changed; None leaves it out."""
+    wanted = {"claim": claim(), "fusion": config_map(FUSION)} | parts
+
+    def give(space: Space) -> None:
+        for body in wanted.values():
+            if body is not None:
+                space.apply(body)
+
+    return give
+
+
+def claim_with(**changes: Any) -> dict[str, Any]:
+    body = claim()
+    return {**body, "spec": {**body["spec"], **changes}}
+
+
+def held_claim() -> dict[str, Any]:
+    body = claim()
+    return {**body, "metadata": {**body["metadata"], "finalizers": ["test.rewriter.dev/held"]}}
+
+
+def terminating(space: Space) -> None:
+    """A claim that is being deleted, and whose deletion something holds up."""
+    inputs(claim=held_claim())(space)
+    space.kubectl("delete", "pvc", "rewriter", "--wait=false")
+
+
+def let_go(space: Space) -> None:
+    space.kubectl("patch", "pvc", "rewriter", "--type=json", '-p=[{"op": "remove", "path": "/metadata/finalizers"}]')
+    eventually(lambda: not space.get("pvc", "rewriter"), 30, "the claim is gone")
+    space.apply(claim())
+
+
+def claim_anew(space: Space) -> None:
+    space.kubectl("delete", "pvc", "rewriter", "--timeout=30s")
+    space.apply(claim())
+
+
+def cron(text: str, zone: str = "UTC") -> Callable[[Space], None]:
+    return lambda space: space.apply(release(schedule={"cron": text, "timeZone": zone}))
+
+
+def schedule(text: str, zone: str = "UTC") -> tuple[tuple[str, Any], ...]:
+    return (("schedule", {"cron": text, "timeZone": zone}),)
+
+
+CASES = (
+    Told(
+        7,
+        "a range that runs backwards",
+        inputs(),
+        "InvalidSchedule",
+        ("spec.schedule.cron", "'0 3 * * 5-1'", "e.g."),
+        cron("0 3 * * 1-5"),
+        schedule("0 3 * * 5-1"),
+    ),
+    Told(
+        8,
+        "the 31st of February",
+        inputs(),
+        "InvalidSchedule",
+        ("spec.schedule.cron", "'0 0 31 2 *'", "Bad day-of-month", "e.g."),
+        cron("0 0 28 2 *"),
+        schedule("0 0 31 2 *"),
+    ),
+    Told(
+        10,
+        "an unknown time zone",
+        inputs(),
+        "InvalidSchedule",
+        ("spec.schedule.timeZone", "'Mars/Base'", "e.g. Europe/Berlin"),
+        cron("0 3 * * 1", "Europe/Berlin"),
+        schedule("0 3 * * 1", "Mars/Base"),
+    ),
+    Told(
+        40,
+        "no claim",
+        inputs(claim=None),
+        "ClaimMissing",
+        ("spec.volume.claimName", "'rewriter'", "create it"),
+        inputs(),
+    ),
+    Told(
+        40,
+        "a claim of one node",
+        inputs(claim=claim_with(accessModes=["ReadWriteOnce"])),
+        "ClaimNotReadWriteMany",
+        ("spec.volume.claimName", "'rewriter'", "ReadWriteOnce", "need ReadWriteMany"),
+        claim_anew,
+    ),
+    Told(
+        40,
+        "a claim that is being deleted",
+        terminating,
+        "ClaimMissing",
+        ("spec.volume.claimName", "'rewriter'", "create it"),
+        let_go,
+    ),
+    Told(
+        44,
+        "no constants",
+        inputs(fusion=None),
+        "FusionConfigMissing",
+        ("spec.reward.fusion", "'fusion'", "'fusion.json'", "create it"),
+        inputs(),
+    ),
+    Told(
+        44,
+        "another key",
+        inputs(fusion=config_map(FUSION) | {"data": {"other.json": FUSION}}),
+        "FusionConfigMissing",
+        ("spec.reward.fusion", "'fusion.json'", "create it"),
+        inputs(),
+    ),
+    Told(
+        44,
+        "constants that divide by zero",
+        inputs(fusion=config_map(FUSION.replace("0.3", "0"))),
+        "FusionConfigInvalid",
+        ("spec.reward.fusion", "fusion.json.stages.finerank", "b must be above 0"),
+        inputs(),
+    ),
+    Told(
+        44,
+        "constants that are no JSON",
+        inputs(fusion=config_map("{")),
+        "FusionConfigInvalid",
+        ("spec.reward.fusion", "fusion.json must be JSON"),
+        inputs(),
+    ),
+)
+
+
+@pytest.mark.parametrize("told", CASES, ids=lambda told: f"B{told.row}-{told.case}")
+def test_a_condition_says_what_is_missing_and_it_goes_on_by_itself(
+    space: Space, operator: Operator, told: Told
+) -> None:
+    told.given(space)
+    space.create(release(**dict(told.spec)))
+    eventually(lambda: space.condition("Accepted")[:2] == ("False", told.reason), WITHIN, told.reason)
+    message = space.condition("Accepted")[2]
+    for words in told.says:
+        assert words in message
+    assert space.condition("Stalled")[0] == "True"
+    assert "pod/shop-c0000-prepare-1" not in space.names("pods"), "nothing is half-created"
+    told.mend(space)
+    eventually(lambda: "pod/shop-c0000-prepare-1" in space.names("pods"), WITHIN, "it goes on by itself")
+
+
+def test_b44_the_agents_token_comes_again_when_it_is_deleted(space: Space, operator: Operator) -> None:
+    space.inputs()
+    space.create(release())
+    eventually(lambda: "secret/shop-agent-token" in space.names("secrets"), 30, "the token is there")
+    before = space.get("secret", "shop-agent-token")["metadata"]["uid"]
+    space.kubectl("delete", "secret", "shop-agent-token")
+    eventually(lambda: bool(space.names("secrets") & {"secret/shop-agent-token"}), WITHIN, "it is made again")
+    assert space.get("secret", "shop-agent-token")["metadata"]["uid"] != before
+
+
+def test_b55_commands_for_cycles_that_are_not_there_change_nothing(space: Space, operator: Operator) -> None:
+    space.inputs()
+    body = release()
+    body["metadata"]["annotations"] = {
+        "rewriter.dev/abort": "99",
+        "rewriter.dev/approve": "r0042/finerank/1",
+    }
+    space.create(body)
+    eventually(lambda: "pod/shop-c0000-prepare-1" in space.names("pods"), WITHIN, "it goes on")
+    assert space.get("rr", "shop")["status"]["cycle"]["number"] == 0
+    assert "outcome" not in space.get("rr", "shop")["status"]["cycle"]
+
+
+def test_b62_a_status_written_on_creation_is_not_the_releases_status(space: Space, operator: Operator) -> None:
+    space.inputs()
+    space.create(release() | {"status": {"state": "Idle", "serves": "finerank=r0099", "lastCycleNumber": 98}})
+    eventually(lambda: bool(space.get("rr", "shop").get("status", {}).get("cycle")), WITHIN, "it begins")
+    status = space.get("rr", "shop")["status"]
+    assert status["state"] == "Bootstrapping" and status.get("lastCycleNumber", 0) == 0
+
+
+def test_b63_a_finalizer_of_somebody_else_holds_nothing_of_ours(space: Space, operator: Operator) -> None:
+    space.inputs()
+    body = release()
+    body["metadata"]["finalizers"] = ["kopf.zalando.org/KopfFinalizerMarker"]
+    space.create(body)
+    eventually(lambda: "pod/shop-c0000-prepare-1" in space.names("pods"), WITHIN, "it goes on")
+    space.kubectl("delete", "rr", "shop", "--wait=false")
+    space.kubectl("patch", "rr", "shop", "--type=json", '-p=[{"op": "remove", "path": "/metadata/finalizers"}]')
+    eventually(lambda: not space.get("rr", "shop"), WITHIN, "the release is gone")
+    eventually(lambda: not space.names("pods"), WITHIN, "and its pods with it")
+
+
+def written(text: str) -> str:
+    """A release's text as a person types it, with a line of their own in it."""
+    spec = json.dumps(release()["spec"])[1:-1]
+    head = "apiVersion: rewriter.dev/v1alpha1\nkind: RewriterRelease\nmetadata: {name: shop}\n"
+    return f"{head}spec: {{{spec}, {text}}}\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        pytest.param(written("modle: {}"), 'unknown field "spec.modle"', id="B1-misspelt"),
+        pytest.param(written("historyLimit: .nan"), "NaN", id="B23-not-a-number"),
+        pytest.param(written("historyLimit: 1e999"), "spec.historyLimit", id="B23-endless"),
+        pytest.param(written("historyLimit: on"), "spec.historyLimit", id="B61-on-is-true"),
+        pytest.param(written("historyLimit: 0o7x"), "spec.historyLimit", id="B61-no-number"),
+        pytest.param(written("suspend: 'yes'"), "spec.suspend", id="B61-yes-is-text"),
+        pytest.param(
+            written("historyLimit: 012").replace("name: shop", "name: no"), "metadata.name", id="B61-no-is-false"
+        ),
+        pytest.param(written("historyLimit: 3").replace("\nspec", "\n\tspec"), "yaml", id="B61-a-tab"),
+        pytest.param(written("historyLimit: 3").replace("v1alpha1", "v2"), "rewriter.dev/v2", id="B64-another-version"),
+    ],
+)
+@pytest.mark.parametrize("how", ["create", "apply --server-side"])
+def test_what_is_typed_wrongly_is_refused_by_name(space: Space, text: str, says: str, how: str) -> None:
+    with pytest.raises(ClusterError, match=says):
+        space.kubectl(*how.split(), "-f", "-", input=text)
+    assert not space.names("rr")
+
+
+def test_b59_a_release_larger_than_the_store_takes_leaves_the_operator_alone(space: Space, operator: Operator) -> None:
+    body = release("huge")
+    body["metadata"]["labels"] = {f"l{number}": "x" * 63 for number in range(30_000)}
+    with pytest.raises(ClusterError, match=r"too large|limit|exceed"):
+        space.create(body)
+    space.inputs()
+    space.create(release())
+    eventually(lambda: "pod/shop-c0000-prepare-1" in space.names("pods"), WITHIN, "others go on")
