@@ -3,8 +3,6 @@
 Short deadlines, no redirects, bounded answers: a pod that hangs must not hold up a release.
 """
 
-import json
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
@@ -49,14 +47,6 @@ class Agents:
         except wire.WireError:
             return None
 
-    async def digest(self, ip: str, token: str, path: str) -> str:
-        """The `sha256` in the JSON object at `path`; empty where there is none."""
-        answer = await self._call("GET", ip, token, path, None, CALL_SECONDS)
-        if answer is None or answer.status != 200:
-            return ""
-        found: Mapping[str, Any] = json.loads(answer.body)
-        return str(found.get("sha256", ""))
-
     async def put(self, ip: str, token: str, path: str, body: Any, seconds: float) -> Answer | None:
         """Give an order; the caller reads what became of it with the next GET."""
         return await self._call("PUT", ip, token, path, wire.dumps(body).encode(), min(CALL_SECONDS, seconds))
@@ -75,7 +65,17 @@ class Agents:
             async with self.session.request(
                 method, url, data=body, headers=headers, timeout=timeout, allow_redirects=False
             ) as response:
-                data = await response.content.read(MAX_ANSWER_BYTES)
-                return Answer(response.status, data)
+                data = await _whole(response)
+                return None if data is None else Answer(response.status, data)
         except (aiohttp.ClientError, OSError, TimeoutError):
             return None
+
+
+async def _whole(response: aiohttp.ClientResponse) -> bytes | None:
+    """The body to its end, however many pieces it comes in; None for one that is too long to be an answer of ours."""
+    data = bytearray()
+    async for piece in response.content.iter_any():
+        data += piece
+        if len(data) > MAX_ANSWER_BYTES:
+            return None
+    return bytes(data)
