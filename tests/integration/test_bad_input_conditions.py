@@ -260,7 +260,7 @@ def test_what_is_typed_wrongly_is_refused_by_name(space: Space, text: str, says:
 def test_b59_a_release_larger_than_the_store_takes_leaves_the_operator_alone(space: Space, operator: Operator) -> None:
     body = release("huge")
     body["metadata"]["labels"] = {f"l{number}": "x" * 63 for number in range(30_000)}
-    with pytest.raises(ClusterError, match=r"too large|limit|exceed"):
+    with pytest.raises(ClusterError, match=r"larger than max|too large|exceed"):
         space.create(body)
     space.inputs()
     space.create(release())
