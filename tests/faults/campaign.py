@@ -161,11 +161,14 @@ def _played(pool: ProcessPoolExecutor, kubeconfig: Path, plans: list[Plan], tell
 
 
 def _play(kubeconfig: Path, plan: Plan) -> Played:
-    """In a worker."""
+    """In a worker, which ends its operator before it ends itself."""
     import asyncio
+    import signal
+    import sys
 
     from tests.faults.run import play
 
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     return asyncio.run(play(kubeconfig, plan))
 
 

@@ -6,7 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from tests.faults.cluster_client import ClusterClient
+import aiohttp
+
+from tests.faults.cluster_client import ClusterClient, Refused
 
 KINDS = ("RewriterRelease", "RewriterRevision", "Pod", "Deployment", "Service", "Secret", "HTTPRoute", "Event")
 
@@ -21,6 +23,8 @@ class ClusterView:
     namespace: str
     kinds: tuple[str, ...] = KINDS
     objects: dict[tuple[str, str], dict[str, Any]] = field(default_factory=dict)
+    known: set[tuple[str, str]] = field(default_factory=set)
+    """Whatever was ever there."""
     listeners: list[Listener] = field(default_factory=list)
     changed: asyncio.Event = field(default_factory=asyncio.Event)
     _tasks: list["asyncio.Task[None]"] = field(default_factory=list)
@@ -54,8 +58,16 @@ class ClusterView:
         return True
 
     async def _watch(self, kind: str) -> None:
+        """Again and again: a kind may not be installed yet, and an API server may go away for a while."""
+        while True:
+            with contextlib.suppress(Refused, aiohttp.ClientError, OSError):
+                await self._watch_once(kind)
+            await asyncio.sleep(0.5)
+
+    async def _watch_once(self, kind: str) -> None:
         async for happened, item in self.client.watch(kind, self.namespace):
             key = (kind, item["metadata"]["name"])
+            self.known.add(key)
             if happened == "DELETED":
                 self.objects.pop(key, None)
             else:

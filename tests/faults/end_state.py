@@ -11,7 +11,7 @@ _MASKED = frozenset(
     {
         "baseline", "boot_id", "createdAt", "findings", "finishedAt", "lastTransitionTime", "lookedAt", "message",
         "metrics", "observedShare", "progress", "requests", "seconds", "shareAt", "startedAt", "stepAt", "summary",
-        "countingSince", "lastRunToken",
+        "countingSince", "lastRunToken", "operatorEpoch",
     }
 )  # fmt: skip
 
@@ -43,14 +43,19 @@ def object_key(item: dict[str, Any]) -> str:
     return f"{kind} {metadata['name']}"
 
 
-def differences(reference: dict[str, Any], found: dict[str, Any]) -> list[str]:
-    """One line for each key that is not as in the reference."""
-    keys = sorted(reference.keys() | found.keys())
-    return [
-        f"{key}: {_short(found.get(key))} instead of {_short(reference.get(key))}"
-        for key in keys
-        if reference.get(key) != found.get(key)
-    ]
+def differences(reference: Any, found: Any, place: str = "") -> list[str]:
+    """One line for each place at which something is not as in the reference."""
+    if isinstance(reference, dict) and isinstance(found, dict):
+        keys = sorted(reference.keys() | found.keys())
+        return [
+            line
+            for key in keys
+            for line in differences(reference.get(key), found.get(key), f"{place}.{key}".strip("."))
+        ]
+    if isinstance(reference, list) and isinstance(found, list) and len(reference) == len(found):
+        pairs = enumerate(zip(reference, found, strict=True))
+        return [line for index, (one, other) in pairs for line in differences(one, other, f"{place}[{index}]")]
+    return [] if reference == found else [f"{place}: {_short(found)} instead of {_short(reference)}"]
 
 
 def _content(kind: str, item: dict[str, Any]) -> Any:
@@ -73,7 +78,9 @@ def _content(kind: str, item: dict[str, Any]) -> Any:
 def masked(value: Any) -> Any:
     """`value` without what differs between runs."""
     if isinstance(value, dict):
-        return {key: masked(item) for key, item in value.items() if key not in _MASKED}
+        return {
+            key: masked(item) for key, item in value.items() if key not in _MASKED and not key.endswith(("At", "Since"))
+        }
     if isinstance(value, list):
         return [masked(item) for item in value]
     return value

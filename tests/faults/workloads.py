@@ -93,6 +93,10 @@ class Teller:
         stages = self.status().get("stages", [])
         return bool(stages) and stages[0].get("share") == 20 and stages[0].get("step") == 1
 
+    def was_deleted(self) -> bool:
+        """There was a release, and there is none."""
+        return ("RewriterRelease", RELEASE) in self.view.known and not self.release()
+
     def is_gone(self) -> bool:
         """Neither the release nor anything that it owned."""
         kinds = ("RewriterRelease", "RewriterRevision", "Pod", "Deployment", "Service", "Secret", "HTTPRoute")
@@ -140,7 +144,7 @@ async def _edit(teller: Teller) -> None:
 async def _delete(teller: Teller) -> None:
     teller.begin()
     await teller.create(**{"rollout.stages": stages(HELD)})
-    await teller.until("it is held at its first share, or deleted", lambda: teller.holds() or not teller.release())
+    await teller.until("it is held at its first share, or deleted", lambda: teller.holds() or teller.was_deleted())
     await teller.client.delete("RewriterRelease", teller.namespace, RELEASE)
     await teller.until("nothing of it is left", teller.is_gone)
 
