@@ -18,7 +18,8 @@ from rewriter_operator import metrics
 from rewriter_operator.api.conditions import ConditionType, Reason, set_condition
 from rewriter_operator.api.release import RewriterReleaseSpec
 from rewriter_operator.api.status import Condition, RewriterReleaseStatus
-from rewriter_operator.cluster.act import Hands
+from rewriter_operator.cluster.act import Foreign, Hands
+from rewriter_operator.cluster.kube import Forbidden, Invalid
 from rewriter_operator.cluster.observe import Observation, observe
 from rewriter_operator.core.children import kept_revisions
 from rewriter_operator.core.decision import Decision
@@ -46,15 +47,19 @@ class Reconciler:
     installation: Installation
     states: dict[str, str] = field(default_factory=dict)
     """Release -> state, for the gauge only."""
+    refusals: dict[str, str] = field(default_factory=dict)
+    """Release -> why its next child was not taken; told in its conditions."""
 
     async def __call__(self, name: str) -> float:
         """One pass over one release; returns the seconds until the next look."""
         live = await self.hands.kube.get("RewriterRelease", name)
         if live is None or "deletionTimestamp" in live["metadata"]:
             self._count(name, None)
+            self.refusals.pop(name, None)
             return GONE
         release = await self._read(live)
         observation = await observe(self.hands.kube, self.hands.agents, release, time.time())
+        observation = replace(observation, world=replace(observation.world, refusal=self.refusals.get(name, "")))
         decision = await asyncio.to_thread(plan, observation.world)
         self._count(name, decision.status.state.value)
         return await self._write_one(live, observation, decision)
@@ -74,12 +79,25 @@ class Reconciler:
         if status.to_api() != world.status.to_api() or "status" not in live:
             await self._write_status(live, world, decision)
             return SOON
-        if await self._repair(after, manifests, decision):
+        if await self._repaired(after, manifests, decision):
             return SOON
         if decision.order is not None:
             await self.hands.order(world, observation.token, decision.order)
             return SOON
         return decision.wait_seconds
+
+    async def _repaired(self, world: World, manifests: list[Manifest], decision: Decision) -> bool:
+        """`_repair`; where the API server does not take a child, its words go into the next pass's conditions."""
+        name = world.release.name
+        try:
+            repaired = await self._repair(world, manifests, decision)
+        except (Forbidden, Invalid, Foreign) as error:
+            if self.refusals.get(name) == str(error):
+                raise  # told already: again with backoff
+            self.refusals[name] = str(error)
+            log.warning("%s: %s", name, error)
+            return True
+        return self.refusals.pop(name, None) is not None or repaired
 
     async def _repair(self, world: World, manifests: list[Manifest], decision: Decision) -> bool:
         """Make the next child that is missing, or remove the next one too many; False when all is as it should be."""

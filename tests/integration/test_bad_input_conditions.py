@@ -184,6 +184,47 @@ def test_a_condition_says_what_is_missing_and_it_goes_on_by_itself(
     eventually(lambda: "pod/shop-c0000-prepare-1" in space.names("pods"), WITHIN, "it goes on by itself")
 
 
+def quota(pods: int) -> dict[str, Any]:
+    return {
+        "apiVersion": "v1",
+        "kind": "ResourceQuota",
+        "metadata": {"name": "few"},
+        "spec": {"hard": {"pods": str(pods)}},
+    }
+
+
+def test_a_pod_that_the_quota_does_not_allow_is_told_in_the_api_servers_words(space: Space, operator: Operator) -> None:
+    space.inputs()
+    space.apply(quota(0))
+    eventually(lambda: bool(space.get("resourcequota", "few").get("status", {}).get("hard")), 30, "the quota counts")
+    space.create(release())
+    eventually(lambda: space.condition("Stalled")[:2] == ("True", "ChildRefused"), WITHIN, "the refusal is told")
+    assert "exceeded quota: few" in space.condition("Stalled")[2]
+    space.apply(quota(20))
+    eventually(lambda: "pod/shop-c0000-prepare-1" in space.names("pods"), WITHIN, "it goes on by itself")
+    eventually(lambda: space.condition("Stalled")[0] == "False", WITHIN, "and nothing is stalled any more")
+
+
+def test_somebody_elses_service_of_the_same_name_is_left_alone_and_named(space: Space, operator: Operator) -> None:
+    space.inputs()
+    theirs = {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": {"name": "shop-passthrough", "labels": {"app": "theirs"}},
+        "spec": {"ports": [{"port": 5432}]},
+    }
+    space.apply(theirs)
+    space.create(release())
+    eventually(lambda: space.condition("Stalled")[:2] == ("True", "ChildRefused"), WITHIN, "the refusal is told")
+    message = space.condition("Stalled")[2]
+    assert "Service shop-passthrough is there already and is not of RewriterRelease shop" in message
+    left = space.get("service", "shop-passthrough")
+    assert left["metadata"]["labels"] == {"app": "theirs"} and left["spec"]["ports"][0]["port"] == 5432
+    space.kubectl("delete", "service", "shop-passthrough")
+    eventually(lambda: space.condition("Stalled")[0] == "False", WITHIN, "it goes on by itself")
+    assert space.get("service", "shop-passthrough")["metadata"]["ownerReferences"][0]["name"] == "shop"
+
+
 def test_b44_the_agents_token_comes_again_when_it_is_deleted(space: Space, operator: Operator) -> None:
     space.inputs()
     space.create(release())

@@ -42,6 +42,7 @@ class Reason(StrEnum):
     CLAIM_NOT_SHARED = "ClaimNotReadWriteMany"
     FUSION_MISSING = "FusionConfigMissing"
     FUSION_INVALID = "FusionConfigInvalid"
+    CHILD_REFUSED = "ChildRefused"
     GATEWAY_REFUSED = "RouteNotAccepted"
     PREPARING = "Preparing"
     SERVING = "Serving"

@@ -24,6 +24,10 @@ from rewriter_operator.workloads.render import Manifest
 log = logging.getLogger(__name__)
 
 
+class Foreign(Retry):
+    """An object that has the name of one of our children belongs to somebody else; it is left alone."""
+
+
 @dataclass
 class Hands:
     """Everything that writes, during one term."""
@@ -33,16 +37,21 @@ class Hands:
     term: Term
 
     async def apply(self, manifest: Manifest) -> None:
-        """Create or update one child."""
+        """Create or update one child.
+
+        Raises:
+            Foreign: when its name is taken.
+            Forbidden, Invalid: with the API server's words, when it does not want the child.
+        """
         log.info("apply %s %s", manifest.kind, manifest.name)
         metrics.WRITES.labels("apply", manifest.kind).inc()
         body = marked(manifest.body, self.term.epoch)
         if manifest.kind == "Secret":
-            await self.kube.create(_with_token(body))
+            await self._create(_with_token(body))
         elif manifest.update:
             await self._update(body)
         else:
-            await self.kube.create(body)
+            await self._create(body)
 
     async def remove(self, removal: Removal) -> None:
         """Delete one child, by uid and version."""
@@ -61,13 +70,20 @@ class Hands:
         metrics.WRITES.labels("status", "RewriterRelease").inc()
         await self.kube.put_status({**live, "status": {**status, "operatorEpoch": self.term.epoch}})
 
+    async def _create(self, body: dict[str, Any]) -> None:
+        if await self.kube.create(body) is None:
+            live = await self.kube.get(body["kind"], body["metadata"]["name"])
+            if live is not None:
+                check_owner(live, body)
+
     async def _update(self, body: dict[str, Any]) -> None:
         kind, name = body["kind"], body["metadata"]["name"]
         live = await self.kube.get(kind, name)
         if live is None:
-            await self.kube.create(body)
+            await self._create(body)
             return
         live = {**live, "kind": kind}
+        check_owner(live, body)
         check_epoch(live, self.term.epoch)
         live = await self.kube.own_by_apply(live)  # once in the object's life
         await self.kube.apply(body, live["metadata"]["resourceVersion"])
@@ -125,6 +141,26 @@ class Hands:
                 "regarding": reference,
             }
         )
+
+
+def check_owner(live: dict[str, Any], body: dict[str, Any]) -> None:
+    """Objects of this release pass, and those that a deletion of it left behind (`--cascade=orphan`).
+
+    Raises:
+        Foreign: for any other.
+    """
+    release = body["metadata"]["ownerReferences"][0]
+    owners = live["metadata"].get("ownerReferences", [])
+    if any(owner["uid"] == release["uid"] for owner in owners):
+        return
+    labels = live["metadata"].get("labels", {})
+    if not owners and labels.get(names.LABEL_RELEASE) == body["metadata"]["labels"][names.LABEL_RELEASE]:
+        return
+    theirs = ", ".join(f"{owner['kind']} {owner['name']} ({owner['uid']})" for owner in owners) or "no owner"
+    raise Foreign(
+        f"{body['kind']} {body['metadata']['name']} is there already and is not of RewriterRelease {release['name']} "
+        f"({release['uid']}): it has {theirs}; delete or rename it"
+    )
 
 
 def _with_token(body: dict[str, Any]) -> dict[str, Any]:

@@ -28,7 +28,7 @@ def summarised(world: World, status: RewriterReleaseStatus) -> RewriterReleaseSt
         (ConditionType.WEIGHTS_SYNCED, _weights_synced(world, status)),
         (ConditionType.GATE_PASSED, _gate_passed(status)),
         (ConditionType.TRAFFIC_VERIFIED, _traffic_verified(world, status)),
-        (ConditionType.STALLED, _stalled(conditions)),
+        (ConditionType.STALLED, _stalled(world, conditions)),
         (ConditionType.RECONCILING, _reconciling(status, conditions)),
     ):
         truth, reason, message = answer
@@ -129,7 +129,9 @@ def _traffic_verified(world: World, status: RewriterReleaseStatus) -> _Answer:
     return None, Reason.VERIFYING, shown
 
 
-def _stalled(conditions: list[Condition]) -> _Answer:
+def _stalled(world: World, conditions: list[Condition]) -> _Answer:
+    if world.refusal:
+        return True, Reason.CHILD_REFUSED, world.refusal
     accepted = next((item for item in conditions if item.type == ConditionType.ACCEPTED), None)
     if accepted and accepted.status == "False":
         return True, accepted.reason, accepted.message

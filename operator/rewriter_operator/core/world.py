@@ -139,6 +139,8 @@ class World:
     """sha256 of the report that the volume has for this cycle."""
     stats: Mapping[str, ServingStats] = field(default_factory=dict)
     """Serving pod name -> its counters; a pod that does not answer is absent."""
+    refusal: str = ""
+    """Why the API server did not take the last child that it was given; empty once it took one."""
 
     @property
     def spec(self) -> RewriterReleaseSpec:
