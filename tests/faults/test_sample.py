@@ -1,4 +1,4 @@
-"""About forty plans on a real API server; `make faults` plays all of them. docs/faults.md says which fault is where."""
+"""About fifty plans on a real API server; `make faults` plays all of them. docs/faults.md says which fault is where."""
 
 import pytest
 
