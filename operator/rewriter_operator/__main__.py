@@ -22,8 +22,7 @@ log = logging.getLogger(__name__)
 async def run(settings: Settings) -> None:
     """Watch, and lead while the lease is ours, until told to stop."""
     stop = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    hear_signals(stop)
     leading = Leading(settings)
     works = asyncio.create_task(leading.run(), name="leading")
     works.add_done_callback(lambda _: stop.set())  # whatever ended it: without it there is nothing to watch for
@@ -35,19 +34,29 @@ async def run(settings: Settings) -> None:
         await works
 
 
+def hear_signals(stop: asyncio.Event) -> None:
+    """SIGTERM and SIGINT set `stop`. kopf takes both for itself whenever it starts, so they are taken back then."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+
+
 async def watch(settings: Settings, leading: Leading, stop: asyncio.Event) -> None:
     """Watch until told to stop. A watch error that kopf takes for fatal restarts the watching, not the pod."""
     while not stop.is_set():
         registry = kopf.OperatorRegistry()
         handlers.register(registry, leading)
+        others = asyncio.all_tasks()
         try:
-            await kopf.operator(
+            tasks = await kopf.spawn_tasks(
                 registry=registry,
                 namespaces=[settings.namespace],
                 standalone=True,
                 stop_flag=stop,
                 liveness_endpoint=f"http://0.0.0.0:{settings.probe_port}/healthz",
             )
+            hear_signals(stop)
+            await kopf.run_tasks(tasks, ignored=others)
+            stop.set()  # it only returns when it was told to stop, if by a signal that came before ours were heard
         except Exception:  # the boundary of the process: watching starts again, state is all in the cluster
             log.exception("watching ended; it starts again")
             await asyncio.sleep(random.uniform(1, 3))
