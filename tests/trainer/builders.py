@@ -39,7 +39,7 @@ def rows_with_signal(count: int) -> list[SampleRow]:
             f"{QUERIES[i % len(QUERIES)]} {i}",
             sample(f"cheap {QUERIES[i % len(QUERIES)]}", 0.5),
             sample(f"best {QUERIES[i % len(QUERIES)]}", 0.3),
-            sample("carpet carpet carpet", -0.4),
+            sample("carpet in every shade", -0.4),
             sample("Oslo", -0.2),
         )
         for i in range(count)
