@@ -23,7 +23,7 @@ demo: venv ## the whole job on a real cluster: three acts (MODEL=tiny, DATA=a BE
 test: venv ## every test that needs no GPU: unit, ml, integration, e2e
 	$(PY) -m e2e.tiers unit ml integration e2e
 
-unit: venv ## pure tests: first result in 2 s, all in 10 s
+unit: venv ## pure tests, the first result in seconds
 	@$(PY) -m e2e.tiers unit
 
 ml: venv ## tests with torch, vLLM and DeepSpeed, inside the images
