@@ -85,7 +85,7 @@ def _play_acts(options: argparse.Namespace, numbers: list[int], theatre: Theatre
     stage = Stage(site, profile, run, options.out, display.watch)
 
     def play(number: int) -> Played:
-        played = new_act(number)
+        played = new_act(number, profile.model)
         try:
             ACTS[number](stage, played)
         except (ClaimFailed, Overdue, ClusterError) as error:

@@ -48,6 +48,7 @@ class Played:
     number: int
     title: str
     release: str
+    model: str
     started_at: float
     finished_at: float = 0.0
     claims: list[Claim] = field(default_factory=list)
@@ -263,11 +264,11 @@ def claim_rolled_back(played: Played) -> None:
 ACTS: Final = {1: play_promotion, 2: play_rejection, 3: play_rollback}
 
 
-def new_act(number: int) -> Played:
-    """An act that is about to begin."""
+def new_act(number: int, model: str) -> Played:
+    """An act that is about to begin, played by a model."""
     title, release = {
         1: ("trained, judged, promoted under traffic", "shop"),
         2: ("a flawed reward is exploited, and refused", "shop-flawed"),
         3: ("slow in finerank, rolled back", "shop-slow"),
     }[number]
-    return Played(number, title, release, time.time())
+    return Played(number, title, release, model, time.time())

@@ -1,5 +1,6 @@
 """Line charts as inline SVG, without scripts: for the demo's report."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
@@ -7,7 +8,7 @@ from typing import Final
 
 WIDTH: Final = 640
 HEIGHT: Final = 220
-LEFT, RIGHT, TOP, BOTTOM = 52, 12, 14, 34
+LEFT, RIGHT, TOP, BOTTOM = 52, 12, 24, 34
 COLOURS: Final = ("#1b6ca8", "#c0392b", "#27864c", "#8e44ad", "#b9770e", "#34495e")
 
 
@@ -22,13 +23,19 @@ class Line:
     """Hold each value until the next point."""
 
 
-def chart(lines: Sequence[Line], x_label: str, y_label: str, y_range: tuple[float, float] | None = None) -> str:
-    """An SVG element; a sentence when there is nothing to draw."""
+def chart(
+    lines: Sequence[Line],
+    x_label: str,
+    y_label: str,
+    y_range: tuple[float, float] | None = None,
+    whole_x: bool = False,
+) -> str:
+    """An SVG element; a sentence when there is nothing to draw. `whole_x`: x counts something."""
     points = [point for line in lines for point in line.points]
     if not points:
         return "<p>Nothing was recorded.</p>"
     scale = _scale(points, y_range)
-    body = [_axes(scale, x_label, y_label)]
+    body = [_axes(scale, x_label, y_label, 1.0 if whole_x else 0.0)]
     for index, line in enumerate(lines):
         colour = COLOURS[index % len(COLOURS)]
         body.append(_dots(scale, line, colour) if line.dots else _path(scale, line, colour))
@@ -55,19 +62,29 @@ def _scale(points: Sequence[tuple[float, float]], y_range: tuple[float, float] |
     return _Scale((min(xs), max(max(xs), min(xs) + 1e-9)), (low - margin, max(high + margin, low + 1e-9)))
 
 
-def _axes(scale: _Scale, x_label: str, y_label: str) -> str:
+def _axes(scale: _Scale, x_label: str, y_label: str, least_x_step: float) -> str:
     bottom, parts = HEIGHT - BOTTOM, []
-    for step in range(5):
-        value = scale.y[0] + (scale.y[1] - scale.y[0]) * step / 4
+    for value in _ticks(*scale.y):
         _, y = scale.place(scale.x[0], value)
         parts.append(f'<line x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}" stroke="#ddd"/>')
-        parts.append(f'<text x="{LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">{value:.4g}</text>')
-        at = scale.x[0] + (scale.x[1] - scale.x[0]) * step / 4
-        x, _ = scale.place(at, scale.y[0])
-        parts.append(f'<text x="{x:.1f}" y="{bottom + 14}" text-anchor="middle">{at:.3g}</text>')
+        parts.append(f'<text x="{LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">{value:g}</text>')
+    for value in _ticks(*scale.x, least_x_step):
+        x, _ = scale.place(value, scale.y[0])
+        parts.append(f'<text x="{x:.1f}" y="{bottom + 14}" text-anchor="middle">{value:g}</text>')
     parts.append(f'<text x="{WIDTH - RIGHT}" y="{HEIGHT - 4}" text-anchor="end">{escape(x_label)}</text>')
     parts.append(f'<text x="4" y="10">{escape(y_label)}</text>')
     return "".join(parts)
+
+
+def _ticks(low: float, high: float, least_step: float = 0.0) -> list[float]:
+    """Round numbers within the range, a handful of them; one where the range is a point."""
+    rough = max((high - low) / 6, least_step)
+    if rough < 1e-6:
+        return [low]
+    power = 10.0 ** math.floor(math.log10(rough))
+    step = next(nice * power for nice in (1, 2, 5, 10) if nice * power >= rough)
+    first = math.ceil(low / step - 1e-9)
+    return [round(index * step, 12) for index in range(first, math.floor(high / step + 1e-9) + 1)]
 
 
 def _path(scale: _Scale, line: Line, colour: str) -> str:

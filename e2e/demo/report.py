@@ -53,6 +53,7 @@ def _act_summary(played: Played) -> dict[str, Any]:
     return {
         "act": played.number,
         "title": played.title,
+        "model": played.model,
         "seconds": round(played.finished_at - played.started_at, 1),
         "failure": played.failure,
         "claims": [claim.text for claim in played.claims],
@@ -89,7 +90,7 @@ def _facts(facts: dict[str, Any]) -> str:
 
 def _act(played: Played) -> str:
     outcome = played.record.get("outcome", "did not end")
-    parts = [f"<h2>Act {played.number}: {escape(played.title)}</h2>"]
+    parts = [f"<h2>Act {played.number}, {escape(played.model)}: {escape(played.title)}</h2>"]
     parts.append(f"<p><b>{escape(outcome)}</b> {escape(played.record.get('message', ''))}</p>")
     if played.failure:
         parts.append(f'<p class="Fail"><b>{escape(played.failure)}</b></p>')
@@ -107,7 +108,7 @@ def _rewards(played: Played) -> str:
         for phase in played.phases
         if "mean_score" in phase.get("metrics", {})
     ]
-    return chart([Line("mean log R of the samples", points)], "phase", "mean log R of a phase's samples")
+    return chart([Line("mean log R of the samples", points)], "phase", "mean log R of a phase's samples", whole_x=True)
 
 
 def _shares(played: Played, stage: str) -> str:

@@ -27,7 +27,7 @@ def seen(at: float, shares: dict[str, int], observed: float | None = None, **sta
 
 def promoted() -> Played:
     """An act one whose claims all hold."""
-    played = new_act(1)
+    played = new_act(1, "tiny")
     played.started_at = 0.0
     played.cycle, played.record = 1, {"number": 1, "outcome": "Promoted", "message": "all stages"}
     played.gate = {"verdict": "Pass", "reason": "15 checks", "findings": [], "selfTests": []}
@@ -40,7 +40,7 @@ def promoted() -> Played:
 
 def rolled_back() -> Played:
     """An act three whose claims all hold."""
-    played = new_act(3)
+    played = new_act(3, "tiny")
     played.started_at = 0.0
     played.cycle, played.record = 1, {"number": 1, "outcome": "RolledBack", "message": "p95 latency 5000 ms > 2000 ms"}
     played.gate = {"verdict": "Pass", "reason": "15 checks", "findings": [], "selfTests": []}
@@ -51,7 +51,7 @@ def rolled_back() -> Played:
 
 def rejected() -> Played:
     """An act two whose claims all hold."""
-    played = new_act(2)
+    played = new_act(2, "tiny")
     played.started_at = 0.0
     played.cycle, played.record = 1, {"number": 1, "outcome": "Rejected", "message": "LengthRatio"}
     message = "log R +0.2"

@@ -47,3 +47,15 @@ def test_a_chart_is_well_formed_and_marks_every_point() -> None:
 
 def test_a_chart_of_nothing_says_so() -> None:
     assert chart([Line("none", [])], "x", "y") == "<p>Nothing was recorded.</p>"
+
+
+def test_ticks_are_round_numbers_and_phases_whole_ones() -> None:
+    drawn = chart([Line("reward", [(1, -0.3457), (3, -0.2189)])], "phase", "log R", whole_x=True)
+    texts = [text.text for text in ElementTree.fromstring(drawn).findall(".//text")]
+    assert {"1", "2", "3", "-0.35", "-0.3", "-0.25"} <= set(texts)
+    assert not {"1.5", "2.5"} & set(texts)
+
+
+def test_a_line_of_one_point_has_one_tick() -> None:
+    drawn = chart([Line("reward", [(1, -0.3)])], "phase", "log R", whole_x=True)
+    assert [text.text for text in ElementTree.fromstring(drawn).findall(".//text")].count("1") == 1
