@@ -201,7 +201,7 @@ def test_of_two_that_start_at_once_exactly_one_acts(site: Site) -> None:
     leader.kill(signal.SIGTERM)
     asked = time.monotonic()
     eventually(lambda: standby.metric("rewriter_leader") == 1, PATIENCE, "the lease was given back")
-    assert "released, epoch" in leader.log.read_text()
+    eventually(lambda: "released, epoch" in leader.log.read_text(), 10, "it says so")
     assert time.monotonic() - asked < LEASE_SECONDS + 5, "nobody had to wait for it to expire"
 
 
@@ -215,7 +215,7 @@ def test_without_the_api_server_a_leader_stops_acting_and_comes_back_under_a_new
     before = site.epoch()
     relay.is_cut = True
     eventually(lambda: operator.metric("rewriter_leader") == 0, PATIENCE, "the term ends")
-    assert "the lease was not renewed for" in operator.log.read_text()
+    eventually(lambda: "the lease was not renewed for" in operator.log.read_text(), 10, "it says so")
     relay.is_cut = False
     eventually(lambda: site.release_epoch() > before, PATIENCE, "it leads again, and marks what it finds")
     assert operator.process and operator.process.poll() is None, "the same process, without a restart"
@@ -248,7 +248,7 @@ def test_a_crashed_container_does_not_wait_for_its_own_lease(site: Site) -> None
     operator.kill()
     operator.start()
     eventually(lambda: site.epoch() == 2, 60, "the holder is known to be dead")
-    assert "an earlier process of this pod" in operator.log.read_text()
+    eventually(lambda: "an earlier process of this pod" in operator.log.read_text(), 10, "it says so")
 
 
 def test_a_field_that_is_not_wanted_any_more_goes(site: Site) -> None:
