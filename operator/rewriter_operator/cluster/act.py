@@ -14,7 +14,7 @@ from rewriter_operator import metrics
 from rewriter_operator.api.model import API_VERSION
 from rewriter_operator.cluster.agents import Agents
 from rewriter_operator.cluster.fence import Term, check_epoch, marked
-from rewriter_operator.cluster.kube import Kube
+from rewriter_operator.cluster.kube import Kube, is_owned_by
 from rewriter_operator.core.decision import Note, OrderToPod, Removal, RevisionOutcome
 from rewriter_operator.core.world import World
 from rewriter_operator.errors import Retry
@@ -83,7 +83,8 @@ class Hands:
             await self._create(body)
             return
         live = {**live, "kind": kind}
-        check_owner(live, body)
+        if not _is_left_behind(live, body):
+            check_owner(live, body)
         check_epoch(live, self.term.epoch)
         live = await self.kube.own_by_apply(live)  # once in the object's life
         await self.kube.apply(body, live["metadata"]["resourceVersion"])
@@ -144,23 +145,26 @@ class Hands:
 
 
 def check_owner(live: dict[str, Any], body: dict[str, Any]) -> None:
-    """Objects of this release pass, and those that a deletion of it left behind (`--cascade=orphan`).
-
+    """
     Raises:
-        Foreign: for any other.
+        Foreign: when the object with a child's name is not of the child's release.
     """
     release = body["metadata"]["ownerReferences"][0]
+    if is_owned_by(live, release["uid"]):
+        return
     owners = live["metadata"].get("ownerReferences", [])
-    if any(owner["uid"] == release["uid"] for owner in owners):
-        return
-    labels = live["metadata"].get("labels", {})
-    if not owners and labels.get(names.LABEL_RELEASE) == body["metadata"]["labels"][names.LABEL_RELEASE]:
-        return
     theirs = ", ".join(f"{owner['kind']} {owner['name']} ({owner['uid']})" for owner in owners) or "no owner"
     raise Foreign(
         f"{body['kind']} {body['metadata']['name']} is there already and is not of RewriterRelease {release['name']} "
         f"({release['uid']}): it has {theirs}; delete or rename it"
     )
+
+
+def _is_left_behind(live: dict[str, Any], body: dict[str, Any]) -> bool:
+    """Nobody's since its release was deleted with `--cascade=orphan`: an update makes it a child again."""
+    labels = live["metadata"].get("labels", {})
+    ours = body["metadata"]["labels"][names.LABEL_RELEASE]
+    return not live["metadata"].get("ownerReferences") and labels.get(names.LABEL_RELEASE) == ours
 
 
 def _with_token(body: dict[str, Any]) -> dict[str, Any]:

@@ -206,6 +206,11 @@ async def connect(namespace: str, timeout: float = TIMEOUT_SECONDS) -> Kube:
     return Kube(client.ApiClient(configuration), namespace, timeout)
 
 
+def is_owned_by(live: dict[str, Any], uid: str) -> bool:
+    """Whether the object names an owner with this uid."""
+    return any(owner["uid"] == uid for owner in live["metadata"].get("ownerReferences", []))
+
+
 def _is_ours(entry: dict[str, Any]) -> bool:
     return entry.get("manager") == FIELD_MANAGER and not entry.get("subresource")
 

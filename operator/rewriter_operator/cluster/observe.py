@@ -15,7 +15,7 @@ from rewriter_contract.messages import EvidenceRows, FusionTerm, SamplerState, S
 from rewriter_operator.api.states import State
 from rewriter_operator.api.status import PhaseStep
 from rewriter_operator.cluster.agents import ROWS_SECONDS, Agents
-from rewriter_operator.cluster.kube import Kube
+from rewriter_operator.cluster.kube import Kube, is_owned_by
 from rewriter_operator.core.gating import SIDES, evidence_paths
 from rewriter_operator.core.states import TRAFFIC_STATES
 from rewriter_operator.core.world import (
@@ -210,7 +210,7 @@ def _child(item: dict[str, Any], owner_uid: str) -> Child | None:
     metadata = item["metadata"]
     labels = metadata.get("labels", {})
     of_deployment = item["kind"] == "Pod" and labels.get(names.LABEL_ROLE) in (Role.SERVING, Role.PASSTHROUGH)
-    if not of_deployment and all(owner["uid"] != owner_uid for owner in metadata.get("ownerReferences", [])):
+    if not of_deployment and not is_owned_by(item, owner_uid):
         return None
     cycle = labels.get(names.LABEL_CYCLE, "0")
     common: dict[str, Any] = {
