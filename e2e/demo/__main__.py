@@ -20,7 +20,7 @@ from e2e.cluster.paths import REPOSITORY
 from e2e.demo.acts import ACTS, ClaimFailed, NotEarned, Played, Stage, host_of, new_act
 from e2e.demo.display import Display
 from e2e.demo.install import IMAGES, InstallError, install, remove_release, uninstall
-from e2e.demo.profiles import PROFILES, REHEARSAL, TINY, Profile
+from e2e.demo.profiles import PROFILES, REHEARSAL, SMOLLM2, TINY, Profile
 from e2e.demo.recorder import Overdue
 from e2e.demo.report import write_report
 
@@ -29,6 +29,14 @@ DEFAULT_DATA = REPOSITORY / "e2e" / "data" / "shop"
 
 def main(argv: list[str] | None = None) -> int:
     options = _arguments(argv)
+    try:
+        return _demo(options)
+    except KeyboardInterrupt:
+        print("stopped; the cluster still runs, `make cluster-down` ends it", flush=True)
+        os._exit(130)  # the threads of the acts would be waited for otherwise, for as long as a cycle takes
+
+
+def _demo(options: argparse.Namespace) -> int:
     started = time.time()
     with Display() as display:
         try:
@@ -40,10 +48,6 @@ def main(argv: list[str] | None = None) -> int:
         except (ClusterError, InstallError) as error:
             display.say(str(error))
             return 1
-        except KeyboardInterrupt:
-            display.say("stopped; the cluster still runs, `make cluster-down` ends it")
-            sys.stdout.flush()
-            os._exit(130)  # the threads of the acts would be waited for otherwise, for as long as a cycle takes
         facts = _facts(options, started)
         page = write_report(acts, facts, options.out)
         for played in acts:
@@ -59,7 +63,7 @@ def _play(options: argparse.Namespace, cluster: Cluster, images: dict[str, str],
     theatre = Theatre(cluster, images, display)
     acts = _play_acts(options, [number for number in options.acts if number in profile.acts], theatre, profile)
     left = [number for number in options.acts if number not in profile.acts]
-    if any(played.not_earned for played in acts) and profile is not TINY:
+    if any(played.not_earned for played in acts) and profile is SMOLLM2:
         # An honest "no" is a result. The way through a promotion is then shown with the model that earns one.
         display.say(f"{profile.model} earned no promotion; the tiny model plays act one")
         left.insert(0, 1)

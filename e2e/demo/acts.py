@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from e2e.demo.install import NAMESPACE, Site, lay_out_release
-from e2e.demo.profiles import Profile
+from e2e.demo.profiles import EXPLOIT, Profile
 from e2e.demo.recorder import Recorder, Seen
 from e2e.demo.rewrites import Gateway
 from e2e.demo.slowdown import slow_down
@@ -199,8 +199,7 @@ def observed_share(seen: Sequence[Seen], stage: str, share: int) -> float | None
 
 def play_rejection(stage: Stage, played: Played) -> None:
     """Act two: the reward has a flaw; the model learns to exploit it, and the gate lets no request reach it."""
-    exploit = stage.profile.exploit
-    profile = replace(stage.profile, phases=exploit.phases, learning_rate=exploit.learning_rate)
+    profile = replace(stage.profile, phases=EXPLOIT.phases, learning_rate=EXPLOIT.learning_rate)
     with Act(replace(stage, profile=profile), played, "relevance-flawed") as act:
         act.finish_cycle(1)
     claim_rejected(played)

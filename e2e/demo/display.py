@@ -25,8 +25,6 @@ class Watched:
     played: Played
     recorder: Recorder
     traffic: Traffic
-    told: list[str]
-    """The state lines already printed; the last one is compared with what is seen now."""
 
 
 class Display:
@@ -38,6 +36,7 @@ class Display:
         self._stop = threading.Event()
         self._lock = threading.Lock()
         self._watched: dict[int, Watched] = {}
+        self._told: dict[int, str] = {}
         self._began = time.monotonic()
 
     def __enter__(self) -> "Display":
@@ -54,7 +53,7 @@ class Display:
     def watch(self, played: Played, recorder: Recorder, traffic: Traffic) -> None:
         """Show this act from now on."""
         with self._lock:
-            self._watched[played.number] = Watched(played, recorder, traffic, [""])
+            self._watched[played.number] = Watched(played, recorder, traffic)
         self.say(f"act {played.number}: {played.title}")
 
     def rest(self, played: Played) -> None:
@@ -79,12 +78,12 @@ class Display:
                 self._say_change(act)
 
     def _say_change(self, watched: Watched) -> None:
-        line = state_line(watched.recorder.last)
-        if line == watched.told[-1]:
+        line, number = state_line(watched.recorder.last), watched.played.number
+        if line == self._told.get(number):
             return
-        watched.told.append(line)
+        self._told[number] = line
         totals = watched.traffic.totals()
-        self.say(f"act {watched.played.number}: {line}; {totals.sent} requests, {totals.failed} failed")
+        self.say(f"act {number}: {line}; {totals.sent} requests, {totals.failed} failed")
 
 
 def state_line(seen: Seen) -> str:

@@ -18,7 +18,7 @@ from typing import Any, Final
 from e2e.cluster import Cluster
 from e2e.cluster.network import GATEWAY_PORT
 from e2e.cluster.paths import REPOSITORY
-from e2e.demo.profiles import Profile
+from e2e.demo.profiles import EXPLOIT, Profile
 
 NAMESPACE: Final = "rewriter-demo"
 MANIFESTS: Final = Path(__file__).parent / "manifests"
@@ -101,7 +101,7 @@ def install(cluster: Cluster, images: Mapping[str, str], profile: Profile, data:
         "services.yaml",
         image=images["demo"],
         collection=collection,
-        flaw=profile.exploit.flaw,
+        flaw=EXPLOIT.flaw,
         gateway=_gateway_for_pods(cluster),
         host=host,
     )

@@ -1,6 +1,6 @@
 """What differs between the demo's two models: prompt, size of a phase, load, acts. Data only.
 
-A cycle of SmolLM2 takes two cores ten minutes, so it plays the act that is about what it learns, and the tiny model
+A cycle of SmolLM2 takes two cores twenty minutes, so it plays the act that is about what it learns, and the tiny model
 those that are about what the operator does.
 
 The gate's settings are the defaults for both.
@@ -22,6 +22,10 @@ class Exploit:
     learning_rate: float
 
 
+EXPLOIT: Final = Exploit("length:0.15", phases=3, learning_rate=3e-4)
+"""Found by the tiny model, which plays act two."""
+
+
 @dataclass(frozen=True)
 class Profile:
     """One model and how the demo trains and serves it."""
@@ -37,8 +41,6 @@ class Profile:
     learning_rate: float
     pairs_per_step: int
     epochs: int
-    exploit: Exploit
-    """Act two."""
     rate: float
     """Requests per second and stage that the client sends."""
     share_requests: int
@@ -73,7 +75,6 @@ TINY: Final = Profile(
     learning_rate=6e-5,
     pairs_per_step=8,
     epochs=1,
-    exploit=Exploit("length:0.15", phases=3, learning_rate=3e-4),
     rate=2.0,
     share_requests=30,
     analysis_requests=10,
@@ -98,7 +99,6 @@ SMOLLM2: Final = Profile(
     learning_rate=2e-5,
     pairs_per_step=4,
     epochs=1,
-    exploit=Exploit("length:0.15", phases=3, learning_rate=3e-5),
     rate=0.2,
     share_requests=10,
     analysis_requests=5,
