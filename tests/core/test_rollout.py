@@ -95,6 +95,22 @@ def test_a_crossed_limit_takes_the_candidate_back_with_the_numbers() -> None:
     assert message.startswith("finerank: error rate 0.") and "> 0.01 (" in message
 
 
+def test_a_limit_that_is_over_by_chance_holds_the_step_until_more_is_known() -> None:
+    story = with_share()
+    while not story.status.stages[0].verified:
+        if not story.reconcile():
+            story.pass_time(1)
+    before = story.servers["shop-r0002-0"].stages["finerank"]
+    story.servers["shop-r0002-0"].stages["finerank"] = replace(before, errors=before.errors + 1)
+    said = []
+    while not story.status.history:
+        if not story.reconcile():
+            story.pass_time(5)
+        said.append(story.status.message)
+    assert any("error rate 0." in message and "> 0.01 (1 of" in message for message in said), set(said)
+    assert story.status.history[0].outcome == "Promoted", "once enough requests were answered well"
+
+
 def test_slow_answers_take_the_candidate_back() -> None:
     story = with_share()
     story.behaviour.candidate_latency = "5000"

@@ -4,22 +4,13 @@ import math
 
 import pytest
 
-from rewriter_operator.api.release import Limits
 from rewriter_operator.api.status import Counters
-from rewriter_operator.core.traffic import Look, crossed_limit, look, percentile_ms, share_is_real, snapshot
+from rewriter_operator.core.traffic import Look, look, percentile_ms, share_is_real, slower_than, snapshot
 from tests.builders import counters, stage_status, stats
-
-LIMITS = Limits(maxErrorRate=0.02, maxP95LatencyMs=300, maxEmptyRate=0.3, minRequests=20)
 
 
 def seen(candidate: int, others: int) -> Look:
     return Look(Counters(requests=candidate), Counters(requests=others))
-
-
-def answered(requests: int = 100, errors: int = 0, empty: int = 0, slow: int = 0) -> Look:
-    quick = requests - slow
-    histogram = {"50": quick, "500": quick, "1000": requests, "+Inf": requests}
-    return Look(Counters(requests=requests, errors=errors, empty=empty, latency_ms=histogram), Counters())
 
 
 @pytest.mark.parametrize(
@@ -39,25 +30,6 @@ def test_a_share_is_real_unreal_or_unknown(candidate: int, others: int, share: i
     assert share_is_real(seen(candidate, others), share, min_requests=50, alpha=0.001) is answer
 
 
-@pytest.mark.parametrize(
-    "look_at, sentence",
-    [
-        pytest.param(answered(errors=2), None, id="at-the-limit"),
-        pytest.param(answered(errors=3), "error rate 0.030 > 0.02 (3 of 100 requests)", id="errors"),
-        pytest.param(answered(empty=31), "empty rate 0.310 > 0.3 (31 of 100 requests)", id="empty"),
-        pytest.param(answered(slow=20), "p95 latency 875 ms > 300 ms (100 requests)", id="slow"),
-        pytest.param(answered(requests=19, errors=19), None, id="too-few-to-judge"),
-    ],
-)
-def test_a_crossed_limit_shows_its_numbers(look_at: Look, sentence: str | None) -> None:
-    assert crossed_limit(look_at, LIMITS) == sentence
-
-
-def test_answers_beyond_the_last_bucket_cross_every_latency_limit() -> None:
-    beyond = Look(Counters(requests=100, latency_ms={"50": 10, "+Inf": 100}), Counters())
-    assert crossed_limit(beyond, LIMITS) == "p95 latency over every bucket > 300 ms (100 requests)"
-
-
 def test_a_percentile_is_interpolated_inside_its_bucket() -> None:
     half = Counters(requests=100, latency_ms={"100": 50, "200": 100, "+Inf": 100})
     assert percentile_ms(half, 0.5) == pytest.approx(100)
@@ -67,6 +39,18 @@ def test_a_percentile_is_interpolated_inside_its_bucket() -> None:
 def test_a_percentile_of_nothing_is_unknown() -> None:
     assert percentile_ms(Counters(), 0.95) is None
     assert math.isinf(percentile_ms(Counters(latency_ms={"+Inf": 3}), 0.95) or 0)
+
+
+def test_slower_requests_are_counted_inside_their_bucket() -> None:
+    spread = Counters(requests=100, latency_ms={"100": 50, "200": 90, "+Inf": 100})
+    assert [slower_than(spread, limit) for limit in (50, 100, 150, 200, 5000)] == [
+        (100, 75),
+        (100, 50),
+        (100, 30),
+        (100, 10),
+        (100, 10),
+    ]
+    assert slower_than(Counters(), 100) == (0, 0)
 
 
 def test_requests_before_the_baseline_do_not_count() -> None:

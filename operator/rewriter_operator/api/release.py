@@ -477,7 +477,11 @@ _STAGE_RULES = rules(
 
 
 class Limits(SpecModel):
-    """What the candidate's own answers may look like; judged on the serving pods' counters at every look."""
+    """What the candidate's own answers may look like; judged on the serving pods' counters at every look.
+
+    Beyond a limit by more than chance explains, the candidate is taken back at once. Beyond it by what may be chance,
+    no step advances until more requests tell, or the step's deadline takes it back.
+    """
 
     max_error_rate: Annotated[float, Field(ge=0, le=1)] = 0.01
     """Errors and time-outs over requests."""

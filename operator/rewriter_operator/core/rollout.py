@@ -12,9 +12,10 @@ from rewriter_operator.core import cycle as cycles
 from rewriter_operator.core import recording
 from rewriter_operator.core.counters import believed, unread
 from rewriter_operator.core.decision import Note, Step, serving_name
+from rewriter_operator.core.limits import crossed_limit, limit_in_doubt
 from rewriter_operator.core.recording import Recording
 from rewriter_operator.core.states import Event
-from rewriter_operator.core.traffic import Look, crossed_limit, look, share_is_real, snapshot
+from rewriter_operator.core.traffic import Look, look, share_is_real, snapshot
 from rewriter_operator.core.world import Role, World
 
 SETTLE_SECONDS = 3
@@ -288,18 +289,19 @@ def _is_done(world: World, name: str) -> bool:
 
 
 def _doubt(world: World, stage: StageStatus) -> str | None:
-    """Why nothing can be concluded from this stage's counters now; None when they are whole."""
+    """Why nothing good can be concluded from this stage's counters now; None when they are whole and inside limits."""
     route = world.route
     if not (route and route.accepted and route.shares.get(stage.name, 0) == stage.share):
         return f"the route with share {stage.share} % is not accepted by the gateway"
     missing = unread(world, stage)
     if missing is not None:
         return missing
-    candidate = seen(world, stage).candidate
+    found = seen(world, stage)
+    candidate = found.candidate
     told = candidate.latency_ms.get("+Inf", 0)
     if told != candidate.requests:
         return f"the candidate's pods tell the latency of {told} of {candidate.requests} answers"
-    return None
+    return limit_in_doubt(found, world.spec.rollout.limits) if stage.counting_since else None
 
 
 def _candidate(world: World) -> Serving | None:

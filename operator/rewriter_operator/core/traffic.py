@@ -1,4 +1,4 @@
-"""What the serving pods' own counters say: was the share real, and do the candidate's answers stay inside the limits?
+"""What the serving pods' own counters say: how many requests, whose, how slow, and was the share real?
 
 Three answers, never two: True, False, and None for "cannot tell", which advances nothing.
 """
@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from statistics import NormalDist
 
 from rewriter_contract.messages import ServingStats, StageCounters
-from rewriter_operator.api.release import Limits
 from rewriter_operator.api.status import Counters, PodCounters, StageStatus
 
 SLACK = 0.01
@@ -63,28 +62,6 @@ def share_is_real(seen: Look, share: int, min_requests: int, alpha: float) -> bo
     return deviation <= _z(alpha) * spread + SLACK
 
 
-def crossed_limit(seen: Look, limits: Limits) -> str | None:
-    """The first limit that the candidate's answers cross, as a sentence with the numbers; None while none is."""
-    counters = seen.candidate
-    if counters.requests < limits.min_requests:
-        return None
-    error_rate = counters.errors / counters.requests
-    if error_rate > limits.max_error_rate:
-        return (
-            f"error rate {error_rate:.3f} > {limits.max_error_rate} ({counters.errors} of {counters.requests} requests)"
-        )
-    empty_rate = counters.empty / counters.requests
-    if empty_rate > limits.max_empty_rate:
-        return (
-            f"empty rate {empty_rate:.3f} > {limits.max_empty_rate} ({counters.empty} of {counters.requests} requests)"
-        )
-    p95 = percentile_ms(counters, 0.95)
-    if p95 is not None and p95 > limits.max_p95_latency_ms:
-        shown = "over every bucket" if math.isinf(p95) else f"{p95:.0f} ms"
-        return f"p95 latency {shown} > {limits.max_p95_latency_ms} ms ({counters.requests} requests)"
-    return None
-
-
 def percentile_ms(counters: Counters, quantile: float) -> float | None:
     """The latency below which `quantile` of the requests were answered, from the cumulative histogram.
 
@@ -101,6 +78,20 @@ def percentile_ms(counters: Counters, quantile: float) -> float | None:
             return lower + (bound - lower) * (target - below) / max(count - below, 1)
         lower, below = bound, count
     return math.inf
+
+
+def slower_than(counters: Counters, milliseconds: float) -> tuple[int, int]:
+    """How many requests the histogram tells of, and how many of them took longer.
+
+    Linear inside a bucket, rounded down; in the last bucket, which has no upper end, every request counts as slower.
+    """
+    total, lower, below = counters.latency_ms.get("+Inf", 0), 0.0, 0
+    for bound, count in sorted((float(key), value) for key, value in counters.latency_ms.items()):
+        if bound >= milliseconds:
+            part = 0.0 if math.isinf(bound) else (milliseconds - lower) / (bound - lower)
+            return total, math.floor(total - below - part * (count - below))
+        lower, below = bound, count
+    return total, 0
 
 
 def _counters(pod: ServingStats, stage: str) -> Counters:
