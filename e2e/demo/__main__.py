@@ -1,8 +1,8 @@
 """Plays the demo: `python -m e2e.demo [--model smollm2|tiny] [--data DIR] [--acts 1,2,3] [--keep]`.
 
-Brings up the cluster and the images, installs everything, plays the acts (side by side where the model is small), and
-writes build/demo/report.html and build/demo/summary.json. Exit code 0 only when every claim of every act held;
-an act that its model did not earn counts when the tiny model then plays it.
+Brings up the cluster and the images, installs everything, plays the acts (the small model's side by side, and beside
+the large one's), and writes build/demo/report.html and build/demo/summary.json. Exit code 0 only when every claim of
+every act held; an act that its model did not earn counts when the tiny model then plays it.
 """
 
 import argparse
@@ -19,7 +19,7 @@ from e2e.cluster.images import build, publish
 from e2e.cluster.paths import REPOSITORY
 from e2e.demo.acts import ACTS, ClaimFailed, NotEarned, Played, Stage, host_of, new_act
 from e2e.demo.display import Display
-from e2e.demo.install import IMAGES, InstallError, install, remove_release, uninstall
+from e2e.demo.install import IMAGES, InstallError, Site, install, prepare_base, remove_release, uninstall
 from e2e.demo.profiles import PROFILES, REHEARSAL, SMOLLM2, TINY, Profile
 from e2e.demo.recorder import Overdue
 from e2e.demo.report import write_report
@@ -60,15 +60,18 @@ def _demo(options: argparse.Namespace) -> int:
 
 def _play(options: argparse.Namespace, cluster: Cluster, images: dict[str, str], display: Display) -> list[Played]:
     profile = REHEARSAL if options.model == REHEARSAL.model else PROFILES[options.model]
-    theatre = Theatre(cluster, images, display)
-    acts = _play_acts(options, [number for number in options.acts if number in profile.acts], theatre, profile)
+    site = install(cluster, images, profile, options.data, host_of("shop"), display.say)
+    theatre = Theatre(site, display, options.out, kept=options.acts[-1] if options.keep else 0)
+    own = [number for number in options.acts if number in profile.acts]
     left = [number for number in options.acts if number not in profile.acts]
+    with ThreadPoolExecutor(2) as casts:  # while a large model trains, the small one plays its acts
+        others = casts.submit(_play_acts, theatre, TINY, left)
+        acts = _play_acts(theatre, profile, own)
+        acts += others.result()
     if any(played.not_earned for played in acts) and profile is SMOLLM2:
         # An honest "no" is a result. The way through a promotion is then shown with the model that earns one.
         display.say(f"{profile.model} earned no promotion; the tiny model plays act one")
-        left.insert(0, 1)
-    if left:
-        acts += _play_acts(options, left, theatre, TINY)
+        acts += _play_acts(theatre, TINY, [1])
     return acts
 
 
@@ -76,17 +79,20 @@ def _play(options: argparse.Namespace, cluster: Cluster, images: dict[str, str],
 class Theatre:
     """What the acts of any model need."""
 
-    cluster: Cluster
-    images: dict[str, str]
+    site: Site
     display: Display
+    out: Path
+    kept: int
+    """Act whose release is left running; 0 for none."""
 
 
-def _play_acts(options: argparse.Namespace, numbers: list[int], theatre: Theatre, profile: Profile) -> list[Played]:
-    """Some acts, on one installation, as many at once as the profile says."""
-    display = theatre.display
-    site = install(theatre.cluster, theatre.images, profile, options.data, host_of("shop"), display.say)
+def _play_acts(theatre: Theatre, profile: Profile, numbers: list[int]) -> list[Played]:
+    """Some acts of one model, as many at once as the profile says."""
+    if not numbers:
+        return []
+    display, site = theatre.display, theatre.site
     run = time.strftime("%Y%m%d-%H%M%S", time.gmtime())
-    stage = Stage(site, profile, run, options.out, display.watch)
+    stage = Stage(site, profile, prepare_base(site, profile), f"{run}-{profile.model}", theatre.out, display.watch)
 
     def play(number: int) -> Played:
         played = new_act(number, profile.model)
@@ -96,12 +102,12 @@ def _play_acts(options: argparse.Namespace, numbers: list[int], theatre: Theatre
             played.failure, played.not_earned = str(error), isinstance(error, NotEarned)
             display.say(played.failure)
         display.rest(played)
-        if not (options.keep and number == numbers[-1]):
+        if number != theatre.kept:
             remove_release(site, played.release)
         return played
 
-    stages = ThreadPoolExecutor(profile.acts_at_once)
-    return list(stages.map(play, numbers))
+    with ThreadPoolExecutor(profile.acts_at_once) as stages:
+        return list(stages.map(play, numbers))
 
 
 def _held(played: Played, acts: list[Played]) -> bool:

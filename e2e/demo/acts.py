@@ -22,6 +22,7 @@ from rewriter_contract.messages import STAGES
 OUTCOME_PROMOTED: Final = "Promoted"
 OUTCOME_REJECTED: Final = "Rejected"
 OUTCOME_ROLLED_BACK: Final = "RolledBack"
+ROLLOUT_STATES: Final = ("RollingOut", "Baking", "Promoting")
 AFTERWARDS_SECONDS: Final = 25
 """How long the client goes on after a cycle ended, so that what serves then is seen too."""
 
@@ -80,6 +81,8 @@ class Stage:
 
     site: Site
     profile: Profile
+    base: str
+    """Directory of the profile's base model on the volume."""
     run: str
     """Names this run's directories on the volume."""
     out: Path
@@ -108,7 +111,7 @@ class Act:
         self.log = stage.out / f"requests-act{self._played.number}.jsonl"
         self.log.unlink(missing_ok=True)
         self._wait_for_answers(gateway, queries[0])
-        self.traffic = Traffic(gateway, queries, stage.profile.rate, self.log)
+        self.traffic = Traffic(gateway, queries, self._rate, self.log)
         self.traffic.start()
         stage.watch(self._played, self.recorder, self.traffic)
         return self
@@ -136,10 +139,14 @@ class Act:
         report = self._stage.site.volume / self.sub_path / f"cycles/{number:04d}/gate/report.json"
         played.gate = json.loads(report.read_text()) if report.exists() else {}
 
+    def _rate(self) -> float:
+        profile = self._stage.profile
+        return profile.rollout_rate if self.recorder.last.state in ROLLOUT_STATES else profile.rate
+
     def _create(self, release: str) -> None:
         profile, site = self._stage.profile, self._stage.site
         self.sub_path = f"demo/runs/{self._stage.run}/{release}"
-        lay_out_release(site, self.sub_path)
+        lay_out_release(site, self._stage.base, self.sub_path)
         values = asdict(profile) | {"template": json.dumps(profile.template)}
         site.apply(
             "release.yaml",

@@ -53,8 +53,6 @@ class Site:
     """The shared volume's directory, as this machine sees it."""
     collection: str
     """Directory of the collection on the volume."""
-    base: str
-    """Directory of the base model on the volume."""
 
     def kubectl(self, *arguments: str, input: str | None = None) -> str:
         """kubectl in the demo's namespace."""
@@ -75,7 +73,7 @@ def render(manifest: str, **values: object) -> str:
 
 
 def install(cluster: Cluster, images: Mapping[str, str], profile: Profile, data: Path, host: str, tell: Tell) -> Site:
-    """Everything up to a running search without any release.
+    """Everything up to a running search without any release; the profile's base model is there.
 
     Raises:
         InstallError: when the cluster has no volume that this machine can write.
@@ -87,15 +85,12 @@ def install(cluster: Cluster, images: Mapping[str, str], profile: Profile, data:
     _start_anew(cluster)
     shutil.rmtree(cluster.volume_dir / "demo" / "runs", ignore_errors=True)  # what earlier runs trained
     collection = _copy_collection(data, cluster.volume_dir)
-    model = profile.base or profile.model
-    base = f"{collection}/base-{model}"
-    site = Site(cluster, images, cluster.volume_dir, collection, base)
+    site = Site(cluster, images, cluster.volume_dir, collection)
     site.apply("volume.yaml", namespace=NAMESPACE, directory=cluster.volume_dir)
     tell("operator")
     install_operator(cluster, images)
     tell("data files and base model")
-    site.apply("prepare.yaml", image=images["demo"], collection=collection, model=model, base=base)
-    _wait_for_job(site, "prepare", seconds=600)
+    prepare_base(site, profile)
     tell("search engine and relevance models")
     site.apply(
         "services.yaml",
@@ -108,6 +103,19 @@ def install(cluster: Cluster, images: Mapping[str, str], profile: Profile, data:
     for name in ("rewriter-operator", "relevance", "relevance-flawed", "search"):
         site.kubectl("rollout", "status", f"deployment/{name}", "--timeout=300s")
     return site
+
+
+def prepare_base(site: Site, profile: Profile) -> str:
+    """The directory of the profile's base model on the volume; the collection's data files are there too.
+
+    Raises:
+        InstallError: with the job's last words.
+    """
+    model = profile.base or profile.model
+    base = f"{site.collection}/base-{model}"
+    site.apply("prepare.yaml", image=site.images["demo"], collection=site.collection, model=model, base=base)
+    _wait_for_job(site, f"prepare-{model}", seconds=900)
+    return base
 
 
 def install_operator(cluster: Cluster, images: Mapping[str, str], namespace: str = NAMESPACE) -> None:
@@ -144,12 +152,12 @@ def remove_release(site: Site, name: str) -> None:
         site.kubectl("wait", "--for=delete", kind, "-l", selector, "--timeout=120s")
 
 
-def lay_out_release(site: Site, sub_path: str) -> None:
+def lay_out_release(site: Site, base: str, sub_path: str) -> None:
     """A fresh directory on the volume for one release: its data files and its base model, as hard links."""
     target = site.volume / sub_path
     shutil.rmtree(target, ignore_errors=True)
     shutil.copytree(site.volume / site.collection / "data", target / "data", copy_function=os.link)
-    shutil.copytree(site.volume / site.base, target / "base", copy_function=os.link)
+    shutil.copytree(site.volume / base, target / "base", copy_function=os.link)
     for path in (target, target / "data", target / "base"):
         os.chown(path, POD_USER, POD_USER)
 

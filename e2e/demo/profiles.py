@@ -1,7 +1,7 @@
 """What differs between the demo's two models: prompt, size of a phase, load, acts. Data only.
 
-A cycle of SmolLM2 takes two cores twenty minutes, so it plays the act that is about what it learns, and the tiny model
-those that are about what the operator does.
+A cycle of SmolLM2 keeps two cores busy for a quarter of an hour, so it plays the act that is about what it learns, and
+the tiny model, meanwhile, those that are about what the operator does.
 
 The gate's settings are the defaults for both.
 """
@@ -42,7 +42,9 @@ class Profile:
     pairs_per_step: int
     epochs: int
     rate: float
-    """Requests per second and stage that the client sends."""
+    """Requests per second and stage that the client sends while the model trains."""
+    rollout_rate: float
+    """The same during a rollout, when nothing else wants the machine."""
     share_requests: int
     """Requests that verify a share."""
     analysis_requests: int
@@ -76,10 +78,11 @@ TINY: Final = Profile(
     pairs_per_step=8,
     epochs=1,
     rate=2.0,
+    rollout_rate=2.0,
     share_requests=30,
     analysis_requests=10,
     max_latency=1000,
-    minutes=15,
+    minutes=20,
     training_resources='{"requests": {"cpu": "100m"}}',
     acts_at_once=3,
 )
@@ -100,6 +103,7 @@ SMOLLM2: Final = Profile(
     pairs_per_step=4,
     epochs=1,
     rate=0.2,
+    rollout_rate=0.4,
     share_requests=10,
     analysis_requests=5,
     max_latency=4000,

@@ -13,7 +13,7 @@ import json
 import threading
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final, TextIO
@@ -54,11 +54,11 @@ class Totals:
 class Traffic:
     """Runs in threads of its own between `start` and `stop`."""
 
-    def __init__(self, gateway: Gateway, queries: Sequence[str], rate: float, out: Path) -> None:
-        """`rate`: requests per second and stage, at most."""
+    def __init__(self, gateway: Gateway, queries: Sequence[str], rate: Callable[[], float], out: Path) -> None:
+        """`rate`: requests per second and stage, at most; asked before each request."""
         self._gateway = gateway
         self._queries = queries
-        self._interval = 1.0 / rate
+        self._rate = rate
         self._out = out
         self._stop = threading.Event()
         self._lock = threading.Lock()
@@ -92,11 +92,11 @@ class Traffic:
             return Totals(sent, self._failed, answers, self._last_problem)
 
     def _send(self, stage: str, offset: int) -> None:
-        due = time.monotonic() + offset * self._interval / len(STAGES)
+        due = time.monotonic() + offset / self._rate() / len(STAGES)
         for query in itertools.islice(itertools.cycle(self._queries), offset * 7, None):
             if self._stop.wait(max(0.0, due - time.monotonic())):
                 return
-            due = max(due + self._interval, time.monotonic())
+            due = max(due + 1 / self._rate(), time.monotonic())
             self._record(self._ask(stage, query))
 
     def _ask(self, stage: str, query: str) -> Request:
@@ -135,7 +135,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=60.0)
     options = parser.parse_args()
     gateway = Gateway(options.gateway, options.host, TIMEOUT_SECONDS)
-    traffic = Traffic(gateway, read_texts(options.queries), options.rate, options.out)
+    traffic = Traffic(gateway, read_texts(options.queries), lambda: options.rate, options.out)
     traffic.start()
     time.sleep(options.seconds)
     print(json.dumps(asdict(traffic.stop())))

@@ -68,7 +68,7 @@ def test_nobody_listening_is_no_rewrite_either() -> None:
 
 def test_every_request_of_every_stage_is_recorded(tmp_path: Path) -> None:
     with rewriter(lambda: ANSWER) as url:
-        traffic = Traffic(Gateway(url, "", 2.0), ["tea", "mouse"], 50.0, tmp_path / "requests.jsonl")
+        traffic = Traffic(Gateway(url, "", 2.0), ["tea", "mouse"], lambda: 50.0, tmp_path / "requests.jsonl")
         traffic.start()
         time.sleep(0.3)
         totals = traffic.stop()
@@ -81,7 +81,7 @@ def test_every_request_of_every_stage_is_recorded(tmp_path: Path) -> None:
 
 def test_the_rate_is_a_bound(tmp_path: Path) -> None:
     with rewriter(lambda: ANSWER) as url:
-        traffic = Traffic(Gateway(url, "", 2.0), ["tea"], 10.0, tmp_path / "requests.jsonl")
+        traffic = Traffic(Gateway(url, "", 2.0), ["tea"], lambda: 10.0, tmp_path / "requests.jsonl")
         traffic.start()
         time.sleep(0.55)
         totals = traffic.stop()
@@ -90,7 +90,7 @@ def test_the_rate_is_a_bound(tmp_path: Path) -> None:
 
 def test_failures_are_counted_and_told(tmp_path: Path) -> None:
     with rewriter(refuse) as url:
-        traffic = Traffic(Gateway(url, "", 2.0), ["tea"], 50.0, tmp_path / "requests.jsonl")
+        traffic = Traffic(Gateway(url, "", 2.0), ["tea"], lambda: 50.0, tmp_path / "requests.jsonl")
         traffic.start()
         time.sleep(0.2)
         totals = traffic.stop()
