@@ -40,10 +40,12 @@ def _demo(options: argparse.Namespace) -> int:
     started = time.time()
     with Display() as display:
         try:
-            display.say("cluster")
-            cluster = ensure("demo")
-            display.say("images")
-            images = publish(cluster.registry, build(IMAGES), cluster.node_registry)
+            display.say("cluster and images")
+            with ThreadPoolExecutor(1) as builder:  # without a cache, either leaves a core idle most of the time
+                built = builder.submit(build, IMAGES)
+                cluster = ensure("demo")
+                references = built.result()
+            images = publish(cluster.registry, references, cluster.node_registry)
             acts = _play(options, cluster, images, display)
         except (ClusterError, InstallError) as error:
             display.say(str(error))
