@@ -31,5 +31,5 @@ def ensure(
 
 
 def control_plane(name: str = "integration", until_exit_of: int | None = None, tell: Tell = print_line) -> ControlPlane:
-    """The running control plane of this name; it ends with `down`, or with the process `until_exit_of`."""
+    """The running control plane of this name and of the process `until_exit_of`; it ends with `down`, or with that."""
     return api_only.up(name, tell, until_exit_of)

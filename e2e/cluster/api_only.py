@@ -1,10 +1,13 @@
 """Only etcd, API server and controller manager, as plain processes on free loopback ports: no root, a few seconds.
 
-For integration tests, which share one.
+For integration tests. One that belongs to a process (a test run) has that process's number in its name, so that runs
+side by side never meet; it and its files go with the process, and what a killed run left goes at the next start.
 """
 
+import re
 import shutil
 import socket
+from contextlib import suppress
 
 from e2e.cluster.build import Programs, ensure_parts
 from e2e.cluster.cluster import ControlPlane
@@ -12,11 +15,14 @@ from e2e.cluster.configs import kubeconfig
 from e2e.cluster.detach import start_detached
 from e2e.cluster.local import Tell, end, follow_start, healthy, locked
 from e2e.cluster.parts import CONTROL_PLANE_PARTS
-from e2e.cluster.paths import ClusterPaths
+from e2e.cluster.paths import ClusterPaths, existing_clusters
 from e2e.cluster.pki import ensure_pki, identities
 from e2e.cluster.plan import Plan
 from e2e.cluster.programs import ControlPlanePorts, control_plane_programs
-from e2e.cluster.state import read_state
+from e2e.cluster.state import read_state, start_time
+
+OWNED = re.compile(r"api-.+-of-(?P<owner>[0-9]+)")
+"""Directory of a control plane that belongs to a process."""
 
 
 def paths_of(name: str) -> ClusterPaths:
@@ -27,8 +33,11 @@ def paths_of(name: str) -> ClusterPaths:
 def up(name: str, tell: Tell, until_exit_of: int | None = None) -> ControlPlane:
     """Returns the running control plane of this name, started if need be.
 
-    `until_exit_of`: the process (a test run, say) after which it ends by itself, should nobody call `down`.
+    `until_exit_of`: the process that it belongs to. Whoever asks with the same name and process gets the same one.
     """
+    if until_exit_of is not None:
+        collect_leftovers()
+        name = f"{name}-of-{until_exit_of}"
     paths = paths_of(name)
     programs = ensure_parts(CONTROL_PLANE_PARTS, tell)
     paths.root.mkdir(parents=True, exist_ok=True)
@@ -48,8 +57,24 @@ def down(name: str) -> None:
     """Ends it and waits for its last process; does nothing when there is none."""
     paths = paths_of(name)
     if paths.root.is_dir():
-        with locked(paths):
-            end(paths)
+        _end(paths)
+
+
+def collect_leftovers() -> None:
+    """Ends and removes control planes of processes that were killed together with their supervisor."""
+    for directory in existing_clusters():
+        found = OWNED.fullmatch(directory)
+        if found and start_time(int(found["owner"])) is None:
+            with suppress(FileNotFoundError):  # another run collects the same one
+                _end(ClusterPaths.of(directory))
+
+
+def _end(paths: ClusterPaths) -> None:
+    """Files of one that belongs to a process go too: no later run has the same name."""
+    with locked(paths):
+        end(paths)
+        if OWNED.fullmatch(paths.name):
+            shutil.rmtree(paths.root, ignore_errors=True)
 
 
 def _prepare(paths: ClusterPaths, programs: Programs) -> None:

@@ -4,6 +4,7 @@ OWNER is the pid of the process after which to end, or 0.
 """
 
 import os
+import shutil
 import signal
 import sys
 
@@ -23,10 +24,16 @@ def main(name: str, owner: int) -> None:
     write_state(paths.state, ClusterState(os.getpid(), start_time(os.getpid()) or 0, 0, port, 0, 0))
     init = Init(Plan.read(paths.config / "plan.json"))
     owner_started = start_time(owner)
+
+    def is_orphan() -> bool:
+        return owner != 0 and (owner_started is None or start_time(owner) != owner_started)
+
     try:
-        init.run(None, lambda: owner == 0 or start_time(owner) == owner_started)
+        init.run(None, lambda: not is_orphan())
     finally:
         init.end()
+        if is_orphan():
+            shutil.rmtree(paths.root, ignore_errors=True)  # nobody is left to read its logs, or to call `down`
 
 
 if __name__ == "__main__":

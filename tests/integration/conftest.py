@@ -26,13 +26,18 @@ HTTP_ROUTES = "config/crd/standard/gateway.networking.k8s.io_httproutes.yaml"
 
 @pytest.fixture(scope="session")
 def api() -> Iterator[ControlPlane]:
-    """The control plane with the CRDs of the operator and of HTTPRoute; it ends with this process."""
-    plane = control_plane("integration", until_exit_of=os.getpid())
+    """The control plane with the CRDs of the operator and of HTTPRoute; one for all workers of a run, which ends it.
+
+    Shared, because each test has a namespace of its own, and a second one costs more CPU than it could ever save.
+    """
+    is_worker = "PYTEST_XDIST_WORKER" in os.environ
+    plane = control_plane("integration", until_exit_of=os.getppid() if is_worker else os.getpid())
     plane.kubectl("apply", "--server-side", "-k", str(ROOT / "crds"))
     plane.kubectl("apply", "--server-side", "-f", str(_gateway_api() / HTTP_ROUTES))
     plane.kubectl("wait", "--for=condition=Established", "--timeout=60s", "crd", "--all")
     yield plane
-    plane.down()
+    if not is_worker:  # others may still work with it
+        plane.down()
 
 
 def _gateway_api() -> Path:
