@@ -22,7 +22,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,8 +40,9 @@ from rewriter_trainer.progress_lines import ProgressLine, Reporter, take_over_st
 
 log = logging.getLogger(__name__)
 
-MAX_MICRO_BATCH_TOKENS: Final = {"cpu": 1024, "cuda": 16384}
-"""Padded tokens in one forward and backward pass: bounds memory, and how long a stop signal waits."""
+MAX_MICRO_BATCH_TOKENS: Final = {"cpu": 1024, "cuda": 4096}
+"""Tokens in one forward and backward pass: bounds memory (packed, the mask takes its square), and how long a stop
+signal waits."""
 
 DTYPES: Final = ("float32", "bfloat16")
 
@@ -92,9 +93,12 @@ def train_phase(job: Job, order: PhaseOrder, report: Reporter, stop: threading.E
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     from rewriter_trainer import checkpoint
+    from rewriter_trainer.layout_choice import choose_layout
+    from rewriter_trainer.layouts import micro_batches, sequences_of
     from rewriter_trainer.loss import PairLogProbs, RunningMean, mpo_loss
     from rewriter_trainer.publish import publish_policy
-    from rewriter_trainer.sequences import CompletionScorer, TokenPair, collate, micro_batches, token_pair
+    from rewriter_trainer.scorer import CompletionScorer
+    from rewriter_trainer.sequences import TokenPair, token_pair
 
     on_gpu = torch.cuda.is_available()
     device = torch.device("cuda", int(os.environ["LOCAL_RANK"])) if on_gpu else torch.device("cpu")
@@ -115,8 +119,7 @@ def train_phase(job: Job, order: PhaseOrder, report: Reporter, stop: threading.E
 
     def score(scorer: Any, part: list[TokenPair]) -> Any:
         """[2P] log-probabilities: the chosen completions of `part`, then the rejected ones."""
-        sequences = [pair.chosen for pair in part] + [pair.rejected for pair in part]
-        return scorer(collate(sequences, pad_id).to(device))
+        return scorer(layout.batch(sequences_of(part)).to(device))
 
     def load_policy(ref: WeightsRef) -> CompletionScorer:
         """A model without dropout (eval mode): rewards compare two models, not two dropout masks."""
@@ -126,12 +129,14 @@ def train_phase(job: Job, order: PhaseOrder, report: Reporter, stop: threading.E
         )
         return CompletionScorer(model).eval().to(device)
 
-    # 4. Reference log-probabilities, once per phase: [number of pairs, 2], each worker a share of the rows.
+    # 4. The layout that this model takes, then the reference log-probabilities, once per phase: [number of pairs, 2],
+    #    each worker a share of the rows.
     report.say(ProgressLine(message="reference log-probabilities"))
     reference = load_policy(order.reference)
+    layout = choose_layout(reference, pairs, pad_id, device)
     reference_logprobs = torch.zeros(len(pairs), 2, device=device)
     with torch.inference_mode():
-        for part in micro_batches(pairs, range(rank, len(pairs), workers), max_tokens):
+        for part in micro_batches(pairs, share_of(range(len(pairs)), rank, workers), layout, max_tokens):
             reference_logprobs[part] = score(reference, [pairs[index] for index in part]).view(2, -1).T
             report.say(ProgressLine(message="reference log-probabilities"))
             if stop.is_set():
@@ -177,12 +182,12 @@ def train_phase(job: Job, order: PhaseOrder, report: Reporter, stop: threading.E
         started, learning_rate = time.monotonic(), learning_rate_at(step, len(plan), order)
         for group in engine.optimizer.param_groups:
             group["lr"] = learning_rate
-        share = plan[step][rank::workers]
+        share = share_of(plan[step], rank, workers)
         # A worker without pairs in the last, short step still takes part in it, with weight 0.
         weight, share = (workers / len(plan[step]), share) if share else (0.0, plan[step][:1])
         totals, step_delta, tokens = StepTotals(), delta, 0
         stopping = summed([float(stop.is_set())])[0] > 0  # all workers stop at the same step, or none
-        for indices in micro_batches(pairs, share, max_tokens):
+        for indices in micro_batches(pairs, share, layout, max_tokens):
             if stopping or (workers == 1 and stop.is_set()):
                 save_checkpoint()
                 raise Stopped
@@ -342,6 +347,11 @@ def step_plan(pairs: tuple[Pair, ...], order: PhaseOrder) -> Iterator[list[int]]
         shuffled = random.Random(f"{order.seed}:{epoch}").sample(list(groups.values()), len(groups))
         indices = [index for group in shuffled for index in group]
         yield from (indices[start : start + size] for start in range(0, len(indices), size))
+
+
+def share_of(indices: Sequence[int], rank: int, workers: int) -> Sequence[int]:
+    """A worker's part of `indices`: neighbours, so that the pairs of a query stay with one worker."""
+    return indices[len(indices) * rank // workers : len(indices) * (rank + 1) // workers]
 
 
 def learning_rate_at(step: int, steps: int, order: PhaseOrder) -> float:
