@@ -1,0 +1,77 @@
+"""`kubectl rewriter lint` refuses what admission refuses, in the same words, and nothing else."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from rewriter_operator.cli.asking import Refusal
+from rewriter_operator.cli.command import main
+from rewriter_operator.cli.lint import lint, refusals
+from tests.builders import spec_body
+from tests.examples import THOROUGH
+from tests.integration.bad_input_rows import REFUSED, Refused
+from tests.integration.test_bad_input import changed
+
+ROOT = Path(__file__).parents[2]
+CREATED = [row for row in REFUSED if row.on_create]
+LOOKED_AT = CREATED if os.environ.get(THOROUGH) else CREATED[::8]
+"""A tenth of a second each; tests/integration/test_lint_words.py compares all of them with the API server."""
+
+
+def body(**changes: Any) -> dict[str, Any]:
+    return {
+        "apiVersion": "rewriter.dev/v1alpha1",
+        "kind": "RewriterRelease",
+        "metadata": {"name": "shop"},
+        "spec": spec_body(**changes),
+    }
+
+
+@pytest.mark.parametrize("row", LOOKED_AT, ids=lambda row: f"B{row.row}-{row.case[:40]}")
+def test_what_admission_refuses_is_refused_with_field_value_and_remedy(row: Refused) -> None:
+    told = "\n".join(refusals(changed(row.broken, "shop")))
+    for words in row.says:
+        assert words in told
+    assert refusals(changed(row.fixed, "shop")) == []
+
+
+@pytest.mark.parametrize("sample", sorted((ROOT / "manifests" / "samples").glob("*.yaml")), ids=lambda path: path.name)
+def test_every_sample_passes(sample: Path) -> None:
+    assert [item.refusals for item in lint(sample.name, sample.read_text())] == [()]
+
+
+def test_everything_wrong_is_told_at_once() -> None:
+    told = refusals(body(modle={}, historyLimit="five", **{"rollout.bake": "1d", "data.gate": "data/train.jsonl"}))
+    assert [text.split(":")[0] for text in told] == [
+        'unknown field "spec.modle"',
+        "spec.historyLimit",
+        "spec.rollout.bake",
+    ], "rules of the whole spec wait until its types are right, as at admission"
+
+
+def test_a_key_that_is_given_twice_is_a_mistake() -> None:
+    with pytest.raises(Refusal, match=r"key 'kind' is given twice"):
+        lint("shop.yaml", "kind: RewriterRelease\nkind: Other\n")
+
+
+def test_a_file_without_a_release_is_refused() -> None:
+    with pytest.raises(Refusal, match="holds no object of kind RewriterRelease"):
+        lint("shop.yaml", "kind: ConfigMap\n")
+
+
+def test_the_exit_code_tells(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    good, bad = tmp_path / "good.yaml", tmp_path / "bad.yaml"
+    good.write_text(yaml.safe_dump(body()))
+    bad.write_text("kind: ConfigMap\n---\n" + yaml.safe_dump(body(historyLimit=0)))
+    assert main(["lint", str(good)]) == 0
+    assert capsys.readouterr().out == f"{good}: shop: ok\n"
+    assert main(["lint", str(good), str(bad), "-o", "json"]) == 1
+    found = json.loads(capsys.readouterr().out)
+    assert [item["source"] for item in found] == [str(good), f"{bad}#2"]
+    assert "greater than or equal to 2" in found[1]["refusals"][0]
+    assert main(["lint", str(tmp_path / "none.yaml")]) == 1
+    assert "cannot be read" in capsys.readouterr().err
