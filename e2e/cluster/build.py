@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 import zipfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -57,9 +57,9 @@ class Go:
 Report = Callable[[str, str, float], None]
 
 
-def ensure_parts(names: Iterable[str], report: Report) -> Programs:
-    """Builds the named parts that the cache lacks; `report(part, what, seconds)` is told of each as it is ready."""
-    wanted = [part for part in PARTS if part.name in set(names)]
+def ensure_parts(names: Iterable[str], report: Report, known: Sequence[Part] = PARTS) -> Programs:
+    """Builds the named ones of `known` that the cache lacks; `report(part, what, seconds)` is told of each."""
+    wanted = [part for part in known if part.name in set(names)]
     go = _ensure_go(report) if any(isinstance(part, GoPart) for part in wanted) else Go("", "")
     directories = {part.name: part_directory(part, go.version) for part in wanted}
     missing = [part for part in wanted if not directories[part.name].is_dir()]

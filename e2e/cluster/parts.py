@@ -31,10 +31,12 @@ class GoPart:
     # Module -> globs of the files inside it that have CRDs, and the names of those that end up in `crds.json`.
     crd_files: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     crds: tuple[str, ...] = ()
+    # Where the module's directory is; a part that no cluster has is kept beside what needs it.
+    modules: Path = PACKAGE / "go"
 
     @property
     def module(self) -> Path:
-        return PACKAGE / "go" / self.name
+        return self.modules / self.name
 
     @property
     def programs(self) -> tuple[str, ...]:
