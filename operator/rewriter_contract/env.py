@@ -33,6 +33,9 @@ PREPARE: Final = "REWRITER_PREPARE"
 RECORD: Final = "REWRITER_RECORD"
 """JSON of messages.PromotionRecord: what the record pod writes to promoted.json."""
 
+RECORD_ORDER: Final = "REWRITER_RECORD_ORDER"
+"""A whole number that rises with every record pod: one that is late finds a higher one on the volume, and gives up."""
+
 TRAINER_DTYPE: Final = "REWRITER_TRAINER_DTYPE"
 """float32 or bfloat16."""
 

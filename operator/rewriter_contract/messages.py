@@ -135,6 +135,16 @@ class PromotionRecord:
     """JSON text of the operator's own: how the weights are asked for rewrites."""
 
 
+@dataclass(frozen=True)
+class RecordResult:
+    """Termination message of the record pod."""
+
+    ok: bool
+    message: str = ""
+    newer: int = 0
+    """A higher order than the pod's own, where one was on the volume: the reason for writing nothing."""
+
+
 # --- sampler: weights -------------------------------------------------------------------------------------------------
 
 
@@ -359,6 +369,10 @@ class EvidenceRow:
     """Largest share that one word has among a rewrite's words (0 for rewrites of under 4 words)."""
     format_ok: bool
     """One line, no control or zero-width characters, no template words, not empty, not cut."""
+    query: str = ""
+    """What was asked; empty in evidence from before it was recorded."""
+    target_first: bool | None = None
+    """The first document of the real search has the best grade that the query's labels give."""
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,8 @@ from typing import Final
 
 PROMOTED: Final = "promoted.json"
 MANIFEST: Final = "manifest.json"
+TURNS: Final = "promotions"
+"""Directory in which the writers of promoted.json take turns (rewriter_trainer/turns.py)."""
 
 
 def cycle_dir(cycle: int) -> str:
