@@ -1,0 +1,3 @@
+{{- define "rewriter-operator.labels" -}}
+app.kubernetes.io/name: rewriter-operator
+{{- end }}
