@@ -350,7 +350,7 @@ def test_a_full_volume_holds_up_no_rollback() -> None:
     assert (story.status.serves, story.status.state) == ("r0003", State.RETURNING)
     assert "no space left" in story.status.message
     story.behaviour.record_succeeds = True
-    story.until(State.IDLE, limit=60)
+    story.until(State.IDLE, limit=300)
 
 
 @pytest.mark.parametrize("lost", range(5))

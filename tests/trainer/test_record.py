@@ -61,3 +61,23 @@ def test_a_weight_set_that_is_absent_or_another_one_is_refused_and_the_old_recor
     code, answer = run(PromotionRecord("shop", 8, {"recall": ref}))
     assert code == 1 and answer["ok"] is False and words in str(answer["message"])
     assert wire.loads(PromotionRecord, (tmp_path / volume.PROMOTED).read_bytes()) == good
+
+
+def test_a_late_pod_leaves_a_newer_record_alone_and_says_so(tmp_path: Path, run, monkeypatch) -> None:  # type: ignore[no-untyped-def]
+    new, old = weight_set(tmp_path, "r0007-p02"), weight_set(tmp_path, "r0006-p02")
+    newer, older = PromotionRecord("shop", 7, {"recall": new}), PromotionRecord("shop", 6, {"recall": old})
+    monkeypatch.setenv(env.RECORD_ORDER, "1764000100")
+    assert run(newer)[0] == 0
+    monkeypatch.setenv(env.RECORD_ORDER, "1764000000")
+    code, answer = run(older)
+    assert (code, answer["ok"], answer["newer"]) == (1, False, 1764000100)
+    assert "record 1764000000 comes too late" in str(answer["message"])
+    assert wire.loads(PromotionRecord, (tmp_path / volume.PROMOTED).read_bytes()) == newer
+
+
+def test_a_record_from_before_orders_is_replaced_by_one_with_an_order(tmp_path: Path, run, monkeypatch) -> None:  # type: ignore[no-untyped-def]
+    new, old = weight_set(tmp_path, "r0007-p02"), weight_set(tmp_path, "r0006-p02")
+    assert run(PromotionRecord("shop", 6, {"recall": old}))[0] == 0
+    monkeypatch.setenv(env.RECORD_ORDER, "1")
+    assert run(PromotionRecord("shop", 7, {"recall": new}))[0] == 0
+    assert wire.loads(PromotionRecord, (tmp_path / volume.PROMOTED).read_bytes()).revision == 7

@@ -37,11 +37,13 @@ class Reason(StrEnum):
 
     ACCEPTED = "Accepted"
     INVALID_SPEC = "InvalidSpec"
+    PLAN_FAILED = "PlanFailed"
     INVALID_SCHEDULE = "InvalidSchedule"
     CLAIM_MISSING = "ClaimMissing"
     CLAIM_NOT_SHARED = "ClaimNotReadWriteMany"
     FUSION_MISSING = "FusionConfigMissing"
     FUSION_INVALID = "FusionConfigInvalid"
+    RECORD_FAILED = "RecordFailed"
     CHILD_REFUSED = "ChildRefused"
     GATEWAY_REFUSED = "RouteNotAccepted"
     PREPARING = "Preparing"

@@ -195,6 +195,17 @@ class Rollback(ApiModel):
     ended_at: Annotated[str, Field(max_length=32)] = ""
 
 
+class RecordWriting(ApiModel):
+    """How it goes with writing promoted.json."""
+
+    order: Annotated[int, Field(ge=0)] = 0
+    """Of the newest record pod; the volume takes only rising ones."""
+    failures: Annotated[int, Field(ge=0)] = 0
+    """Attempts in a row that failed."""
+    reason: ShortText = ""
+    """What the last one of them said."""
+
+
 class Counters(ApiModel):
     """Requests of one revision in one stage, added over its pods."""
 
@@ -286,6 +297,7 @@ class RewriterReleaseStatus(ApiModel):
     promoted: Annotated[list[Serving], Field(max_length=20)] = []
     """Revisions that served, newest first: what rewriter.dev/rollback-to may name while their weights are kept."""
     rollback: Rollback | None = None
+    record: RecordWriting | None = None
     notice: ShortText = ""
     """What annotations ask for and the operator does not do, and why."""
     serves: Annotated[str, Field(max_length=256)] = ""

@@ -32,6 +32,8 @@ class WantedPod:
     number: int = 0
     prepare: PrepareOrder | None = None
     record: PromotionRecord | None = None
+    order: int = 0
+    """Of the record; 0 for one that was asked for before there were orders."""
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from rewriter_operator.api.model import evolve
 from rewriter_operator.api.states import State
 from rewriter_operator.api.status import RewriterReleaseStatus, Rollback, StageStatus
 from rewriter_operator.core import cycle as cycles
-from rewriter_operator.core import gating, intents, preparing, returning, rollout, schedule, stalls, training
+from rewriter_operator.core import gating, intents, preparing, recording, returning, rollout, schedule, stalls, training
 from rewriter_operator.core.children import revision_outcomes, route, servings, wanted
 from rewriter_operator.core.decision import Decision, Note, Removal, Step
 from rewriter_operator.core.states import Event, allows
@@ -28,7 +28,7 @@ def plan(world: World) -> Decision:
     world = _with_status(world, schedule.noticed(world.spec, world.status, world.now))
     world = stalls.noted(_with_stages(world))
     step = _interrupted(world) or STATES[world.status.state](world)
-    status = _drained(world, summarised(world, step.status))
+    status = _drained(world, summarised(world, recording.ordered(world, step.status)))
     status = evolve(status, notice=intents.notice(_with_status(world, status)))
     after = _with_status(world, status)
     taken_back = _share_total(status) < _share_total(world.status)

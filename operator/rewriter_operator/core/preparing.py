@@ -22,6 +22,7 @@ from rewriter_operator.core.states import Event
 from rewriter_operator.core.world import Role, World
 
 _TOLD_BY_API = (
+    Reason.INVALID_SPEC,
     Reason.INVALID_SCHEDULE,
     Reason.CLAIM_MISSING,
     Reason.CLAIM_NOT_SHARED,

@@ -6,13 +6,22 @@ Pods run other people's models and data: whatever they answer, a release must go
 import re
 from collections.abc import Mapping
 
-from rewriter_contract.messages import PASSTHROUGH, PrepareResult, PromotionRecord, ShardRef, WeightsRef, WorkReport
+from rewriter_contract import wire
+from rewriter_contract.messages import (
+    PASSTHROUGH,
+    PrepareResult,
+    PromotionRecord,
+    RecordResult,
+    ShardRef,
+    WeightsRef,
+    WorkReport,
+)
 from rewriter_operator.api.status import Recipe, Shard, Weights
+from rewriter_operator.core.counters import MAX_COUNT
 
 MAX_NUMBER = 999_999
 """Cycles and revisions; names of objects hold no more digits."""
 
-MAX_COUNT = 10**12
 MAX_MODEL = 256
 MAX_METRICS = 40
 MAX_METRIC_NAME = 64
@@ -66,6 +75,15 @@ def prepare_fault(result: PrepareResult) -> str | None:
     if not 0 <= result.last_cycle <= MAX_NUMBER:
         return "it names a last cycle that cannot be"
     return _record_fault(result.promoted) if result.promoted else None
+
+
+def record_result(message: str) -> RecordResult:
+    """What a record pod that failed says; text that is not its own words (a log, the kubelet's) is the reason."""
+    try:
+        result = wire.loads(RecordResult, message)
+    except wire.WireError:
+        return RecordResult(ok=False, message=message)
+    return result if 0 <= result.newer <= MAX_COUNT else RecordResult(ok=False, message=result.message)
 
 
 def _record_fault(record: PromotionRecord) -> str | None:

@@ -69,7 +69,8 @@ def _record(world: World, back: Rollback) -> Step:
             return Step(_ended(world, Event.RETURNED, back, f"{name} serves every stage again"))
         case Recording.DUE_AGAIN:
             again = evolve(back, attempt=back.attempt + 1, attempt_at=world.now)
-            return Step(evolve(world.status, rollback=again))
+            why = recording.complaint(world, back.to.revision, back.attempt)
+            return recording.failed(world, evolve(world.status, rollback=again), why)
     why = recording.complaint(world, back.to.revision, back.attempt)
     told = f"{name} serves every stage; writing promoted.json" + (f": {why}" if why else "")
     return Step(evolve(world.status, message=told[:1024]))

@@ -136,7 +136,7 @@ def _record_again(world: World) -> Step:
     assert cycle is not None
     why = recording.complaint(world, cycle.number, cycle.attempt)
     again = evolve(cycle, attempt=cycle.attempt + 1, attempt_at=world.now)
-    return Step(evolve(world.status, cycle=again, message=f"writing promoted.json failed: {why}"[:1024]))
+    return recording.failed(world, evolve(world.status, cycle=again), why)
 
 
 def degraded(world: World) -> Step | None:
@@ -144,7 +144,7 @@ def degraded(world: World) -> Step | None:
     cycle, route = world.status.cycle, world.route
     assert cycle and cycle.candidate
     if route and route.withdrawn == cycle.candidate.revision:
-        return _stop(world, Event.DEGRADED, "Withdrawn", "the candidate was taken off the route before a restart")
+        return _stop(world, Event.DEGRADED, "Withdrawn", "the candidate was taken off the route before status said so")
     deployment = world.deployment(Role.SERVING, cycle.candidate.revision)
     has_traffic = any(stage.share for stage in world.status.stages)
     if has_traffic and (deployment is None or deployment.ready == 0):

@@ -5,7 +5,7 @@ from rewriter_operator.api.conditions import ConditionType, Reason, rfc3339, set
 from rewriter_operator.api.model import evolve
 from rewriter_operator.api.states import State
 from rewriter_operator.api.status import Condition, Outcome, RewriterReleaseStatus
-from rewriter_operator.core import schedule
+from rewriter_operator.core import recording, schedule
 from rewriter_operator.core.decision import serving_name
 from rewriter_operator.core.states import CYCLE_STATES, TRAFFIC_STATES
 from rewriter_operator.core.world import Role, World
@@ -21,14 +21,14 @@ def summarised(world: World, status: RewriterReleaseStatus) -> RewriterReleaseSt
         next_cycle_at=_next_cycle(world, status),
         message=_idle_message(world, status) if status.state is State.IDLE else status.message,
     )
-    conditions = status.conditions
+    conditions = [item for item in status.conditions if not _is_outlived(item)]
     for kind, answer in (
         (ConditionType.READY, _ready(world, status)),
         (ConditionType.PROGRESSING, _progressing(world, status)),
         (ConditionType.WEIGHTS_SYNCED, _weights_synced(world, status)),
         (ConditionType.GATE_PASSED, _gate_passed(status)),
         (ConditionType.TRAFFIC_VERIFIED, _traffic_verified(world, status)),
-        (ConditionType.STALLED, _stalled(world, conditions)),
+        (ConditionType.STALLED, _stalled(world, status, conditions)),
         (ConditionType.RECONCILING, _reconciling(status, conditions)),
     ):
         truth, reason, message = answer
@@ -45,6 +45,11 @@ def summarised(world: World, status: RewriterReleaseStatus) -> RewriterReleaseSt
             world.now,
         )
     return evolve(status, conditions=conditions)
+
+
+def _is_outlived(condition: Condition) -> bool:
+    """It said that the object cannot be read; that there is a world says that it can."""
+    return (condition.type, condition.reason) == (ConditionType.ACCEPTED, Reason.INVALID_SPEC)
 
 
 _Answer = tuple[bool | None, str, str]
@@ -129,12 +134,15 @@ def _traffic_verified(world: World, status: RewriterReleaseStatus) -> _Answer:
     return None, Reason.VERIFYING, shown
 
 
-def _stalled(world: World, conditions: list[Condition]) -> _Answer:
+def _stalled(world: World, status: RewriterReleaseStatus, conditions: list[Condition]) -> _Answer:
     if world.refusal:
         return True, Reason.CHILD_REFUSED, world.refusal
     accepted = next((item for item in conditions if item.type == ConditionType.ACCEPTED), None)
     if accepted and accepted.status == "False":
         return True, accepted.reason, accepted.message
+    unrecorded = recording.trouble(world, status.record)
+    if unrecorded:
+        return True, Reason.RECORD_FAILED, unrecorded
     return False, Reason.ACCEPTED, "nothing waits for a person"
 
 

@@ -97,7 +97,8 @@ def _program(spec: RewriterReleaseSpec, wanted: WantedPod, installation: Install
         case Role.PREPARE:
             return Program(trainer, "rewriter_trainer.prepare", {env.PREPARE: wire.dumps(wanted.prepare)}, True)
         case Role.RECORD:
-            return Program(trainer, "rewriter_trainer.record", {env.RECORD: wire.dumps(wanted.record)}, True)
+            order = {env.RECORD_ORDER: str(wanted.order)} if wanted.order else {}
+            return Program(trainer, "rewriter_trainer.record", {env.RECORD: wire.dumps(wanted.record), **order}, True)
         case Role.TRAINER:
             return Program(trainer, "rewriter_trainer", {env.TRAINER_DTYPE: spec.model.dtype}, True)
         case Role.SAMPLER:
