@@ -14,7 +14,11 @@ class Waiting(Exception):
 
 
 class Stalled(Exception):
-    """A person must act; looked at again when the object changes, and at the resync."""
+    """A person must act; looked at again when the object changes, and after `seconds`."""
+
+    def __init__(self, message: str, seconds: float = 60.0) -> None:
+        super().__init__(message)
+        self.seconds = seconds
 
 
 class Retry(Exception):

@@ -1,7 +1,8 @@
 """The work queue: keys in, one worker per key at a time, events coalesced, errors retried with backoff.
 
 kopf's own timers, daemons and change handlers are not used because they die or freeze silently when one status patch
-fails; its watches only put keys in here. A resync puts all known keys in again, so a lost event costs at most a minute.
+fails; its watches only put keys in here. Every key is looked at again within a minute of its last pass, so a lost event
+costs at most that. Each at a time of its own: a thousand at once would stand in front of the one that somebody aborts.
 """
 
 import asyncio
@@ -52,6 +53,11 @@ class WorkQueue:
             self._ready.put_nowait(key)
             metrics.DEPTH.set(self._ready.qsize())
 
+    def meet(self, key: str) -> None:
+        """`key` exists: reconcile it soon if it is new here; one that has its time, or its turn, keeps it."""
+        if key not in self._timers and key not in self._dirty and key not in self._busy:
+            self.wake(key)
+
     def wake_after(self, key: str, seconds: float) -> None:
         """Reconcile `key` after a while, unless something wakes it before."""
         timer = self._timers.pop(key, None)
@@ -99,14 +105,14 @@ class WorkQueue:
         """One reconcile, and the one place where an error becomes a time to look again."""
         try:
             with metrics.RECONCILE_SECONDS.time():
-                seconds = await self.reconcile(key)
+                seconds = _at_most_a_resync(await self.reconcile(key))
             self._failures.pop(key, None)
         except Waiting as waiting:
             seconds = waiting.seconds
         except Stalled as stalled:
             metrics.RECONCILE_ERRORS.labels("Stalled").inc()
             log.warning("%s: stalled: %s", key, stalled)
-            seconds = RESYNC_SECONDS
+            seconds = stalled.seconds
         except Retry as error:
             metrics.RECONCILE_ERRORS.labels(type(error).__name__).inc()
             seconds = self._backoff(key)
@@ -125,3 +131,8 @@ class WorkQueue:
         self._failures[key] = failures + 1
         low, high = BACKOFF_SECONDS
         return min(high, low * 2.0 ** min(failures, 10)) * random.uniform(0.8, 1.2)
+
+
+def _at_most_a_resync(seconds: float) -> float:
+    """Whatever a pass asks for, its release is looked at within the resync time; infinity is for one that is gone."""
+    return seconds if seconds == math.inf else min(seconds, RESYNC_SECONDS)

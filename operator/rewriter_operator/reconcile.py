@@ -10,23 +10,25 @@ import math
 import time
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
 from rewriter_operator import metrics
-from rewriter_operator.api.conditions import ConditionType, Reason, set_condition
+from rewriter_operator.api.conditions import Reason
+from rewriter_operator.api.model import ApiModel
 from rewriter_operator.api.release import RewriterReleaseSpec
-from rewriter_operator.api.status import Condition, RewriterReleaseStatus
+from rewriter_operator.api.status import RewriterReleaseStatus
 from rewriter_operator.cluster.act import Foreign, Hands
 from rewriter_operator.cluster.kube import Forbidden, Invalid
 from rewriter_operator.cluster.observe import Observation, observe
+from rewriter_operator.cluster.unwatched import Trouble, Unwatched
 from rewriter_operator.core.children import kept_revisions
 from rewriter_operator.core.decision import Decision
 from rewriter_operator.core.diff import Want, first_difference, outdated, surplus
 from rewriter_operator.core.plan import plan
 from rewriter_operator.core.world import Release, Role, World
-from rewriter_operator.errors import Retry, Stalled
+from rewriter_operator.errors import Retry, Stalled, Waiting
 from rewriter_operator.workloads import names
 from rewriter_operator.workloads.installation import Installation
 from rewriter_operator.workloads.render import Manifest, render
@@ -34,9 +36,25 @@ from rewriter_operator.workloads.render import Manifest, render
 SOON = 0.05
 """After a write, the next one follows at once."""
 
+UNREADABLE_SECONDS = 20.0
+"""Between two looks at an object that cannot be read: often enough to take its candidate back in time."""
+
 GONE = math.inf
 
 log = logging.getLogger(__name__)
+
+_Model = TypeVar("_Model", bound=ApiModel)
+
+
+@dataclass(frozen=True)
+class Thought:
+    """All of a pass that happens before its write."""
+
+    observation: Observation
+    decision: Decision
+    after: World
+    """The world with the decided status in it."""
+    manifests: list[Manifest]
 
 
 @dataclass
@@ -49,6 +67,10 @@ class Reconciler:
     """Release -> state, for the gauge only."""
     refusals: dict[str, str] = field(default_factory=dict)
     """Release -> why its next child was not taken; told in its conditions."""
+    unwatched: Unwatched = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.unwatched = Unwatched(self.hands)
 
     async def __call__(self, name: str) -> float:
         """One pass over one release; returns the seconds until the next look."""
@@ -56,30 +78,44 @@ class Reconciler:
         if live is None or "deletionTimestamp" in live["metadata"]:
             self._count(name, None)
             self.refusals.pop(name, None)
+            self.unwatched.forget(name)
             return GONE
-        release = await self._read(live)
+        try:
+            thought = await self._think(live)
+        except (Retry, Waiting):
+            raise
+        except Exception as error:  # whatever it is: a candidate that nothing watches any more must not stay up
+            await self.unwatched.failed(live, _trouble(error))
+            raise
+        self.unwatched.forget(name)
+        self._count(name, thought.decision.status.state.value)
+        return await self._write_one(live, thought)
+
+    async def _think(self, live: dict[str, Any]) -> Thought:
+        """Read, observe, decide, render: whatever this raises, nothing was written."""
+        release = _read(live)
         observation = await observe(self.hands.kube, self.hands.agents, release, time.time())
-        observation = replace(observation, world=replace(observation.world, refusal=self.refusals.get(name, "")))
+        refusal = self.refusals.get(release.name, "")
+        observation = replace(observation, world=replace(observation.world, refusal=refusal))
         decision = await asyncio.to_thread(plan, observation.world)
-        self._count(name, decision.status.state.value)
-        return await self._write_one(live, observation, decision)
+        after = replace(observation.world, release=replace(release, status=decision.status))
+        return Thought(observation, decision, after, render(after.release, decision.wanted, self.installation))
 
     def forget_all(self) -> None:
         """Count no release any more: another process does now."""
         for name in list(self.states):
             self._count(name, None)
 
-    async def _write_one(self, live: dict[str, Any], observation: Observation, decision: Decision) -> float:
+    async def _write_one(self, live: dict[str, Any], thought: Thought) -> float:
         """The one write of this pass (two, when traffic is being taken back: the route, then the status)."""
-        world, status = observation.world, decision.status
-        after = replace(world, release=replace(world.release, status=status))
-        manifests = render(after.release, decision.wanted, self.installation)
+        observation, decision, manifests = thought.observation, thought.decision, thought.manifests
+        world = observation.world
         if decision.urgent_route:
             await self.hands.apply(next(item for item in manifests if item.kind == "HTTPRoute"))
-        if status.to_api() != world.status.to_api() or "status" not in live:
+        if decision.status.to_api() != world.status.to_api() or "status" not in live:
             await self._write_status(live, world, decision)
             return SOON
-        if await self._repaired(after, manifests, decision):
+        if await self._repaired(thought.after, manifests, decision):
             return SOON
         if decision.order is not None:
             await self.hands.order(world, observation.token, decision.order)
@@ -128,39 +164,9 @@ class Reconciler:
         for note in decision.notes:
             log.info("%s: %s: %s", world.release.name, note.reason, note.message)
             try:
-                await self.hands.tell(world, note)
+                await self.hands.tell(live, note)
             except Retry as error:  # an Event is for people; a release never waits for one
                 log.warning("%s: event %s not written: %s", world.release.name, note.reason, error)
-
-    async def _read(self, live: dict[str, Any]) -> Release:
-        metadata = live["metadata"]
-        try:
-            spec = RewriterReleaseSpec.model_validate(live["spec"])
-            status = RewriterReleaseStatus.model_validate(live.get("status", {}))
-        except ValidationError as error:
-            await self._refuse(live, error)
-            raise Stalled(f"the object cannot be read: {_first_error(error)}") from error
-        return Release(
-            namespace=metadata["namespace"],
-            name=metadata["name"],
-            uid=metadata["uid"],
-            generation=metadata["generation"],
-            created_at=datetime.fromisoformat(metadata["creationTimestamp"].replace("Z", "+00:00")).timestamp(),
-            annotations=metadata.get("annotations", {}),
-            spec=spec,
-            status=status,
-        )
-
-    async def _refuse(self, live: dict[str, Any], error: ValidationError) -> None:
-        """Say in the conditions that the object cannot be read, touching nothing else of its status."""
-        status = dict(live.get("status", {}))
-        conditions = [Condition.model_validate(item) for item in status.get("conditions", [])]
-        generation, message = live["metadata"]["generation"], _first_error(error)
-        for kind, truth in ((ConditionType.ACCEPTED, False), (ConditionType.STALLED, True)):
-            conditions = set_condition(conditions, kind, truth, Reason.INVALID_SPEC, message, generation, time.time())
-        changed = {**status, "conditions": [item.to_api() for item in conditions]}
-        if changed != status:
-            await self.hands.release_status(live, changed)
 
     def _count(self, name: str, state: str | None) -> None:
         before = self.states.pop(name, None)
@@ -176,7 +182,37 @@ def _want(manifest: Manifest) -> Want:
     return Want(manifest.kind, manifest.name, manifest.digest, manifest.update, role)
 
 
-def _first_error(error: ValidationError) -> str:
-    first = error.errors()[0]
-    place = ".".join(str(part) for part in first["loc"])
-    return f"{place}: got {str(first.get('input'))[:80]!r}: {first['msg']}"
+def _read(live: dict[str, Any]) -> Release:
+    """
+    Raises:
+        Stalled: with field, value and remedy, when spec or status is not what this operator can read.
+    """
+    metadata = live["metadata"]
+    return Release(
+        namespace=metadata["namespace"],
+        name=metadata["name"],
+        uid=metadata["uid"],
+        generation=metadata["generation"],
+        created_at=datetime.fromisoformat(metadata["creationTimestamp"].replace("Z", "+00:00")).timestamp(),
+        annotations=metadata.get("annotations", {}),
+        spec=_part(RewriterReleaseSpec, live, "spec"),
+        status=_part(RewriterReleaseStatus, live, "status"),
+    )
+
+
+def _part(model: type[_Model], live: dict[str, Any], key: str) -> _Model:
+    try:
+        return model.model_validate(live.get(key, {}))
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in (key, *first["loc"]))
+        remedy = "mend it, or run the operator version that wrote it"
+        why = f"{place}: got {str(first.get('input'))[:80]!r}: {first['msg']}; {remedy}"
+        raise Stalled(why, UNREADABLE_SECONDS) from error
+
+
+def _trouble(error: Exception) -> Trouble:
+    if isinstance(error, Stalled):
+        return Trouble(Reason.INVALID_SPEC, str(error))
+    what = f"this operator cannot plan the release ({type(error).__name__}: {str(error)[:300]})"
+    return Trouble(Reason.PLAN_FAILED, f"{what}; run the operator version from before, and report what its log says")

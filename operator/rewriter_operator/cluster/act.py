@@ -116,22 +116,22 @@ class Hands:
             metrics.WRITES.labels("status", "RewriterRevision").inc()
             await self.kube.put_status({**live, "status": outcome.status.to_api()})
 
-    async def tell(self, world: World, note: Note) -> None:
+    async def tell(self, live: dict[str, Any], note: Note) -> None:
         """Post a Kubernetes Event about the release."""
-        release = world.release
+        release = live["metadata"]
         now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
         reference = {
             "apiVersion": API_VERSION,
             "kind": "RewriterRelease",
-            "name": release.name,
-            "namespace": release.namespace,
-            "uid": release.uid,
+            "name": release["name"],
+            "namespace": release["namespace"],
+            "uid": release["uid"],
         }
         await self.kube.event(
             {
                 "apiVersion": "events.k8s.io/v1",
                 "kind": "Event",
-                "metadata": {"name": f"{release.name}.{secrets.token_hex(8)}", "namespace": release.namespace},
+                "metadata": {"name": f"{release['name']}.{secrets.token_hex(8)}", "namespace": release["namespace"]},
                 "eventTime": now,
                 "reportingController": "rewriter.dev/operator",
                 "reportingInstance": names.MANAGER,

@@ -10,7 +10,7 @@ import logging
 from typing import Any, Final
 
 from rewriter_operator.cluster.fence import ANNOTATION_EPOCH, check_epoch, epoch_of, release_epoch
-from rewriter_operator.cluster.kube import Kube
+from rewriter_operator.cluster.kube import Invalid, Kube
 from rewriter_operator.core.world import Role
 from rewriter_operator.workloads import names
 
@@ -33,11 +33,20 @@ async def take_over(kube: Kube, release: str, epoch: int) -> None:
     live["kind"] = "RewriterRelease"
     check_epoch(live, epoch)
     if release_epoch(live) < epoch:
-        written = await kube.put_status({**live, "status": {**live.get("status", {}), "operatorEpoch": epoch}})
-        if release_epoch(written) != epoch:
-            log.warning("%s: the CRD has no status.operatorEpoch; apply this version's crds/", release)
+        await _mark_release(kube, live, epoch)
     lists = await asyncio.gather(*(kube.list(kind, f"{names.LABEL_RELEASE}={release}") for kind in MARKED))
     await asyncio.gather(*(_mark(kube, item, epoch) for items in lists for item in items if not _is_spared(item)))
+
+
+async def _mark_release(kube: Kube, live: dict[str, Any], epoch: int) -> None:
+    name = live["metadata"]["name"]
+    try:
+        written = await kube.put_status({**live, "status": {**live.get("status", {}), "operatorEpoch": epoch}})
+    except Invalid as error:  # then no earlier leader can write it either, and its route must not wait for a person
+        log.warning("%s: its status cannot be marked: %s", name, error)
+        return
+    if release_epoch(written) != epoch:
+        log.warning("%s: the CRD has no status.operatorEpoch; apply this version's crds/", name)
 
 
 async def _mark(kube: Kube, live: dict[str, Any], epoch: int) -> None:
