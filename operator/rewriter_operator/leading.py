@@ -141,12 +141,12 @@ async def _beat(lease: Lease) -> None:
 
 
 async def _resync(queue: WorkQueue, kube: Kube) -> None:
-    """Wake every release at the start and now and then: what no event told of is repaired."""
+    """Wake every release at the start, then those that no event told of; the queue comes back to all others itself."""
     while True:
         seconds = RESYNC_SECONDS
         try:
             for item in await kube.list("RewriterRelease"):
-                queue.wake(item["metadata"]["name"])
+                queue.meet(item["metadata"]["name"])
         except Retry as error:
             log.warning("resync: %s", error)
             seconds = 2.0

@@ -158,3 +158,28 @@ def test_the_wait_doubles_up_to_a_minute() -> None:
     assert 0.4 <= waits[0] <= 0.6
     assert all(later > earlier for earlier, later in pairwise(waits[:6]))
     assert 48 <= waits[-1] <= 72
+
+
+def test_a_resync_wakes_what_is_new_and_leaves_each_other_key_its_own_time() -> None:
+    async def story(queue: WorkQueue) -> None:
+        queue.meet("shop")
+        await asyncio.sleep(0.05)
+        for key in ("shop", "books"):
+            queue.meet(key)
+        await asyncio.sleep(0.05)
+
+    recorder = Recorder()
+    play(recorder, story)
+    assert recorder.calls == ["shop", "books"]
+
+
+def test_a_key_that_asks_for_hours_is_looked_at_within_the_resync_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(queue_module, "RESYNC_SECONDS", 0.05)
+
+    async def story(queue: WorkQueue) -> None:
+        queue.wake("shop")
+        await asyncio.sleep(0.3)
+
+    recorder = Recorder(lambda _: 3600.0)
+    play(recorder, story)
+    assert len(recorder.calls) >= 2
