@@ -1,0 +1,138 @@
+"""The measurements, in the order in which they are made; each is the same for the operator and for its peer."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Final
+
+from e2e.bench.scale.api_calls import Calls, calls_of
+from e2e.bench.scale.latencies import Latencies
+from e2e.bench.scale.side import Side
+from tests.faults.cluster_client import ClusterClient
+
+EDIT_PAUSE_SECONDS: Final = 0.1
+ABORT_PAUSE_SECONDS: Final = 0.3
+LIMIT_SECONDS: Final = 60.0
+COLD_LIMIT_SECONDS: Final = 600.0
+
+Tell = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Size:
+    """How many releases, and what is done with them."""
+
+    releases: int
+    active: int
+    """In the middle of a rollout while idle ones are edited."""
+    edits: int
+    single_aborts: int
+    herd: int
+    """Aborted at once."""
+    idle_seconds: float
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Of one side, at one size."""
+
+    size: Size
+    created_seconds: float
+    idle: Calls
+    idle_cpu_seconds: float
+    resident_mib: float
+    highest_mib: float
+    reconcile: Latencies
+    single: Latencies
+    herd: Latencies
+    cold: Latencies
+
+    def calls_per_release_hour(self) -> float:
+        """While nothing happens, leases apart."""
+        calls = self.idle.total - self.idle.leases
+        return calls / self.size.releases * 3600 / self.size.idle_seconds
+
+    def details(self) -> dict[str, Any]:
+        """For the JSON."""
+        return {
+            "size": asdict(self.size),
+            "create_seconds": round(self.created_seconds, 1),
+            "idle_calls": asdict(self.idle),
+            "idle_calls_per_release_and_hour": round(self.calls_per_release_hour(), 1),
+            "idle_cpu_share": round(self.idle_cpu_seconds / self.size.idle_seconds, 4),
+            "rss_mib": self.resident_mib,
+            "rss_highest_mib": self.highest_mib,
+            "event_to_status_s": self.reconcile.summary(),
+            "abort_to_zero_write_s": self.single.summary(),
+            "abort_herd_s": self.herd.summary(),
+            "cold_start_s": self.cold.summary(),
+        }
+
+
+def names_of(size: Size) -> list[str]:
+    """The releases; those that become active come first."""
+    return [f"r{number:04d}" for number in range(size.releases)]
+
+
+async def measure(side: Side, client: ClusterClient, size: Size, tell: Tell) -> Measured:
+    """Everything at one size; afterwards the side is at rest and running."""
+    names = names_of(size)
+    held = names[: size.active]
+    started = time.monotonic()
+    side.subject.start()
+    await side.create(names)
+    created = time.monotonic() - started
+    tell(f"{size.releases} at rest after {created:.0f} s")
+    idle, cpu, resident = await _idle(side, client, size.idle_seconds)
+    tell(f"idle for {size.idle_seconds:.0f} s: {idle.writes + idle.events} writes, {resident} MiB")
+    reconcile = await _edited_while(side, names[size.active :], size.edits, side.hold(held))
+    tell(f"edits: {reconcile.summary()}")
+    held = names[: size.single_aborts + size.herd]
+    await side.hold(held[size.active :])
+    tell(f"{len(held)} held")
+    singles, herd = held[: size.single_aborts], held[size.single_aborts :]
+    single = await side.moments.one_by_one([side.abort(name) for name in singles], ABORT_PAUSE_SECONDS, LIMIT_SECONDS)
+    tell(f"single aborts: {single.summary()}")
+    await asyncio.sleep(5)
+    at_once = await side.moments.all_at_once([side.abort(name) for name in herd], LIMIT_SECONDS)
+    tell(f"herd: {at_once.summary()}")
+    highest = side.subject.memory().highest
+    await side.rest(held)
+    cold = await _cold_start(side, names)
+    tell(f"cold start: {cold.summary()}")
+    return Measured(size, created, idle, cpu, resident, highest, reconcile, single, at_once, cold)
+
+
+async def _idle(side: Side, client: ClusterClient, seconds: float) -> tuple[Calls, float, float]:
+    """Calls and processor time while nothing happens, and the memory at its end."""
+    await asyncio.sleep(5)  # the last answers to what was done before
+    before, cpu = await calls_of(client, side.service_account), side.subject.cpu_seconds()
+    await asyncio.sleep(seconds)
+    after = await calls_of(client, side.service_account)
+    return after.since(before), side.subject.cpu_seconds() - cpu, side.subject.memory().resident
+
+
+async def _edited_while(side: Side, names: Sequence[str], edits: int, others: Awaitable[None]) -> Latencies:
+    """Idle releases are edited one after the other while others are in the middle of theirs."""
+    busy = asyncio.ensure_future(others)
+    await asyncio.sleep(1)
+    seconds: list[float] = []
+    missed = 0
+    for number in range(edits):
+        one = await side.moments.one_by_one([side.edit(names[number % len(names)])], EDIT_PAUSE_SECONDS, LIMIT_SECONDS)
+        seconds += one.seconds
+        missed += one.missed
+    await busy
+    return Latencies(seconds, missed)
+
+
+async def _cold_start(side: Side, names: Sequence[str]) -> Latencies:
+    """From the start of the process to the note that each release, edited while it was down, was taken of."""
+    side.subject.stop()
+    acts = [side.edit(name) for name in names]
+    moments = [side.moments.of(awaited) for awaited, _ in acts]
+    for _, act in acts:
+        await act()
+    side.subject.start()
+    return await side.moments.after(side.subject.started_at, moments, COLD_LIMIT_SECONDS)

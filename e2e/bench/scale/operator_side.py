@@ -1,0 +1,214 @@
+"""The operator, as the program that ships, over releases whose pods are stand-ins with real files and real HTTP."""
+
+import asyncio
+import json
+import os
+import sys
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from e2e.bench.scale.gateway import ManyRoutes, shares_of
+from e2e.bench.scale.ground import Ground
+from e2e.bench.scale.moments import Awaited, Moments
+from e2e.bench.scale.pod_split import PodSplit
+from e2e.bench.scale.ports import free_port
+from e2e.bench.scale.side import Act
+from e2e.bench.scale.subject import Subject
+from rewriter_operator.core.cycle import ABORT_ANNOTATION
+from rewriter_operator.core.world import Role
+from rewriter_operator.workloads import names
+from tests.faults.cluster_client import ClusterClient
+from tests.faults.cluster_view import ClusterView
+from tests.faults.kubelet import Kubelet
+from tests.faults.pod_programs import Behaviour
+from tests.faults.workloads import ANALYSED, API_VERSION, HELD, spec
+
+KIND: Final = "RewriterRelease"
+NAMESPACE: Final = "scale"
+SHARE: Final = 20
+CREATE_AT_ONCE: Final = 10
+LIMIT_SECONDS: Final = 1800.0
+
+
+class TooLate(Exception):
+    """Releases did not get where they should have; the message says which are where."""
+
+
+@dataclass
+class OperatorSide:
+    """One operator and its namespace."""
+
+    client: ClusterClient
+    view: ClusterView
+    moments: Moments
+    subject: Subject
+    volume: Path
+    service_account: str = "rewriter-operator"
+
+    @classmethod
+    async def set_up(cls, stack: AsyncExitStack, ground: Ground, idle: frozenset[str]) -> "OperatorSide":
+        """A namespace, stand-ins, and an operator that is not started yet. Pods of `idle` releases are kwok's."""
+        client = ground.client
+        await ground.new_namespace(NAMESPACE)
+        ground.plane.kubectl("-n", NAMESPACE, "apply", "-f", str(ground.repository / "manifests/base/role.yaml"))
+        volume = ground.directory / "volume"
+        view = ClusterView(client, NAMESPACE, ("RewriterRelease", "Pod", "Service", "HTTPRoute"))
+        stand_ins = ClusterView(client, NAMESPACE)
+        kubelet = Kubelet(stand_ins, volume, Behaviour(), 16 + os.getpid() % 200)
+        moments, routes = Moments(view), ManyRoutes(view, kubelet)
+        split = PodSplit(view, lambda pod: _is_passthrough_of(pod, idle), stand_ins)
+        for part in (kubelet, split, routes, view):
+            part.start()
+            stack.push_async_callback(part.stop)
+        subject = Subject(
+            (sys.executable, "-m", "rewriter_operator"),
+            _environment(ground.kubeconfig_of(NAMESPACE, cls.service_account)),
+            ground.directory / "operator.log",
+        )
+        stack.callback(subject.stop)
+        side = cls(client, view, moments, subject, volume)
+        await side._make_inputs()
+        return side
+
+    async def create(self, names: Sequence[str]) -> None:
+        """See Side: suspended releases, until each is Idle."""
+        gate = asyncio.Semaphore(CREATE_AT_ONCE)
+
+        async def one(name: str) -> None:
+            async with gate:
+                await self._create(name, HELD)
+
+        await asyncio.gather(*(one(name) for name in names))
+        await self._until(names, self._rests, "Idle")
+
+    async def hold(self, names: Sequence[str]) -> None:
+        """See Side: the cycle that was held back runs, until its pause."""
+        for name in names:
+            await self._patch(name, {"spec": {"suspend": False}})
+        await self._until(names, self._is_held, f"held at a share of {SHARE}")
+
+    async def make_one_to_promote(self, name: str) -> None:
+        """One release more, at rest, whose cycle will wait for nobody."""
+        await self._create(name, ANALYSED)
+        await self._until([name], self._rests, "Idle")
+
+    async def promote(self, name: str) -> None:
+        """Its cycle, to the end of what it supersedes."""
+        await self._patch(name, {"spec": {"suspend": False}})
+        await self._until([name], self._was_promoted, "promoted")
+
+    def edit(self, name: str) -> Act:
+        """See Side: spec.historyLimit, which no cycle depends on."""
+        live = self._live(name)
+        generation = live["metadata"]["generation"]
+        change = {"spec": {"historyLimit": 11 if live["spec"].get("historyLimit") == 10 else 10}}
+
+        def noted(item: dict[str, Any]) -> bool:
+            return bool(item.get("status", {}).get("observedGeneration", 0) > generation)
+
+        return Awaited(KIND, name, noted), self._later(name, change)
+
+    def abort(self, name: str) -> Act:
+        """See Side: the annotation that kubectl writes."""
+        number = self._status(name)["cycle"]["number"]
+        change = {"metadata": {"annotations": {ABORT_ANNOTATION: str(number)}}}
+
+        def taken_back(item: dict[str, Any]) -> bool:
+            return all(len(backends) == 1 for backends in shares_of(item).values())
+
+        return Awaited("HTTPRoute", names.route(name), taken_back), self._later(name, change)
+
+    async def rest(self, names: Sequence[str]) -> None:
+        """See Side."""
+        await self._until(names, self._rests, "Idle again")
+
+    def _later(self, name: str, change: dict[str, Any]) -> Callable[[], Awaitable[None]]:
+        return lambda: self._patch(name, change)
+
+    async def _patch(self, name: str, change: dict[str, Any]) -> None:
+        await self.client.patch(KIND, NAMESPACE, name, change)
+
+    async def _make_inputs(self) -> None:
+        claim = {
+            "accessModes": ["ReadWriteMany"],
+            "storageClassName": "",
+            "resources": {"requests": {"storage": "1Gi"}},
+        }
+        data = {"fusion.json": json.dumps({"stages": {"finerank": {"a": 1.0, "b": 0.3, "gamma": 1.0}}})}
+        for kind, name, content in (
+            ("PersistentVolumeClaim", "rewriter", {"spec": claim}),
+            ("ConfigMap", "fusion", {"data": data}),
+        ):
+            body = {"apiVersion": "v1", "kind": kind, "metadata": {"name": name}, **content}
+            await self.client.create(kind, NAMESPACE, body)
+
+    async def _create(self, name: str, steps: tuple[dict[str, Any], ...]) -> None:
+        await asyncio.to_thread(_fill, self.volume / name)
+        stages = [{"name": "finerank", "dependsOn": [], "steps": list(steps)}]
+        changes = {"rollout.stages": stages, "volume.subPath": name, "training.phases": 1, "suspend": True}
+        body = {"apiVersion": API_VERSION, "kind": KIND, "metadata": {"name": name}, "spec": spec(**changes)}
+        await self.client.create(KIND, NAMESPACE, body)
+
+    def _live(self, name: str) -> dict[str, Any]:
+        return self.view.get(KIND, name) or {}
+
+    def _status(self, name: str) -> dict[str, Any]:
+        found: dict[str, Any] = self._live(name).get("status", {})
+        return found
+
+    def _rests(self, name: str) -> bool:
+        status = self._status(name)
+        return status.get("state") == "Idle" and "cycle" not in status and not status.get("drainingSince")
+
+    def _is_held(self, name: str) -> bool:
+        stages = self._status(name).get("stages", [])
+        return bool(stages) and stages[0].get("share") == SHARE and stages[0].get("step") == 1
+
+    def _was_promoted(self, name: str) -> bool:
+        history = self._status(name).get("history", [])
+        return bool(history) and history[0]["outcome"] == "Promoted" and self._rests(name)
+
+    async def _until(self, names: Sequence[str], is_so: Callable[[str], bool], what: str) -> None:
+        end = time.monotonic() + LIMIT_SECONDS
+        while late := [name for name in names if not is_so(name)]:
+            self.subject.must_live()
+            if time.monotonic() > end:
+                status = self._status(late[0])
+                raise TooLate(
+                    f"{len(late)} of {len(names)} releases are not {what} after {LIMIT_SECONDS:.0f} s; {late[0]} is "
+                    f"{status.get('state')}: {status.get('message')}"
+                )
+            await asyncio.sleep(0.5)
+
+
+def _is_passthrough_of(pod: dict[str, Any], releases: frozenset[str]) -> bool:
+    """All that an idle release has; what it needs before is run once, and answers."""
+    labels = pod["metadata"].get("labels", {})
+    return labels.get(names.LABEL_RELEASE) in releases and labels.get(names.LABEL_ROLE) == Role.PASSTHROUGH
+
+
+def _fill(root: Path) -> None:
+    """The release's part of the volume as users fill it."""
+    (root / "base/tiny").mkdir(parents=True)
+    (root / "base/tiny/config.json").write_text('{"model_type": "stand-in"}')
+    (root / "data").mkdir()
+    for name in ("corpus", "train", "gate"):
+        (root / f"data/{name}.jsonl").write_text(f'{{"id": "{name}"}}\n')
+
+
+def _environment(kubeconfig: Path) -> dict[str, str]:
+    return {
+        **os.environ,
+        "KUBECONFIG": str(kubeconfig),
+        "WATCH_NAMESPACE": NAMESPACE,
+        "TRAINER_IMAGE": "registry.test/trainer:1",
+        "SAMPLER_IMAGE": "registry.test/sampler:1",
+        "METRICS_PORT": str(free_port()),
+        "PROBE_PORT": str(free_port()),
+        "POD_NAME": "rewriter-operator-0",
+        "POD_UID": "scale",
+    }

@@ -1,0 +1,33 @@
+"""What both sides of the comparison can be asked to do, in the words of this project's releases."""
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Protocol
+
+from e2e.bench.scale.moments import Awaited, Moments
+from e2e.bench.scale.subject import Subject
+
+Act = tuple[Awaited, Callable[[], Awaitable[None]]]
+"""What will be seen, and what is done for it."""
+
+
+class Side(Protocol):
+    """The operator with its releases, or the peer with its rollouts."""
+
+    subject: Subject
+    moments: Moments
+    service_account: str
+
+    async def create(self, names: Sequence[str]) -> None:
+        """Make releases that start nothing, and wait until each serves and rests."""
+
+    async def hold(self, names: Sequence[str]) -> None:
+        """Bring a candidate of each to its first share, where it waits for a person."""
+
+    def edit(self, name: str) -> Act:
+        """Change the spec in something that only has to be taken note of; seen when the status says so."""
+
+    def abort(self, name: str) -> Act:
+        """Take the candidate back; seen when the route has no share for it."""
+
+    async def rest(self, names: Sequence[str]) -> None:
+        """Wait until nothing is left of what was aborted."""
