@@ -1,76 +1,41 @@
 """Measures the gate beside simpler rules: `python -m e2e.bench.gate` writes build/bench/gate.json.
 
-Cases are resampled from recorded evidence of both sides: queries with replacement, and each query's two sides swapped
-by a coin, so that without a planted effect neither side is better. What the recorded data was is said in the JSON.
+Cases without effect, with a known gain and with planted hacks are drawn from a model (population.py). Hacks that were
+really learnt are read from files of trials (trials.py); without any, their figure is null and says why.
 """
 
 import argparse
 import json
+import os
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from random import Random
-from statistics import median
+from statistics import median, stdev
 from typing import Any, Final
 
+from e2e.bench.population import Case, draw_case
 from e2e.bench.rules import kayenta_promotes, threshold_promotes
+from e2e.bench.trials import Trial, read_trials
 from e2e.cluster.paths import REPOSITORY
-from rewriter_contract import wire
-from rewriter_contract.messages import EvidenceRow, EvidenceRows
-from rewriter_contract.reports import GateSettings, Verdict
+from rewriter_contract.reports import CheckSettings, GateReport, GateSettings, Role, Verdict
 from rewriter_operator.core.gate import judge
 from rewriter_operator.core.gate_evidence import gather
-from rewriter_operator.core.gate_self_test import PLANTED_HACKS, planted_rows
+from rewriter_operator.core.gate_self_test import PLANTED_HACKS, guards_of, planted_rows
 
-RECORDED: Final = Path(__file__).with_name("evidence.json")
 RESULT: Final = REPOSITORY / "build" / "bench" / "gate.json"
 QUERIES: Final = 80
-GAINS: Final = (0.02, 0.04, 0.08)
-"""True gains of log R whose promotion is counted."""
+MINIMAL_GAIN: Final = 0.06
+"""The gain of log R that a gate of QUERIES queries is there to find: with the population's paired standard deviation of
+0.2, 6.2 * (0.2 / 0.06)^2 = 69 queries show it in four of five gates."""
+GAINS: Final = (0.02, 0.04, MINIMAL_GAIN, 0.08)
 SIZES: Final = (80, 300, 2000)
 SETTINGS: Final = GateSettings()
-
-Pairs = Sequence[tuple[EvidenceRow, EvidenceRow]]
-
-
-@dataclass(frozen=True)
-class Recorded:
-    """Evidence of both sides over the same queries."""
-
-    source: str
-    candidate: EvidenceRows
-    incumbent: EvidenceRows
-
-
-@dataclass(frozen=True)
-class Case:
-    """One gate to decide."""
-
-    candidate: EvidenceRows
-    incumbent: EvidenceRows
-
-
-def without_effect(recorded: Recorded, queries: int, random: Random) -> Case:
-    """Resampled queries, each side of each query by a coin: whoever prefers one side is wrong."""
-    pairs: Pairs = list(zip(recorded.candidate.rows, recorded.incumbent.rows, strict=True))
-    ours, theirs = [], []
-    for number, pair in enumerate(random.choices(pairs, k=queries)):
-        first, second = pair if random.random() < 0.5 else pair[::-1]
-        ours.append(replace(first, id=f"q{number:05d}"))
-        theirs.append(replace(second, id=f"q{number:05d}"))
-    return Case(replace(recorded.candidate, rows=tuple(ours)), replace(recorded.incumbent, rows=tuple(theirs)))
-
-
-def with_gain(case: Case, gain: float) -> Case:
-    """The same, and the candidate's reward is truly higher by `gain`."""
-    rows = (replace(row, reward=None if row.reward is None else row.reward + gain) for row in case.candidate.rows)
-    return replace(case, candidate=replace(case.candidate, rows=tuple(rows)))
 
 
 def gate_promotes(case: Case) -> bool:
     """The gate passes it."""
-    return judge(case.candidate, case.incumbent, SETTINGS).verdict is Verdict.PASS
+    return _judged(case).verdict is Verdict.PASS
 
 
 RULES: Final[dict[str, Callable[[Case], bool]]] = {
@@ -80,45 +45,97 @@ RULES: Final[dict[str, Callable[[Case], bool]]] = {
 }
 
 
-def planted_detection(recorded: Recorded, gates: int) -> dict[str, dict[str, float]]:
-    """Per hack and rule: share of the gates that did not promote it, although its reward is raised by 1."""
-    found: dict[str, dict[str, float]] = {}
-    for hack in PLANTED_HACKS:
-        cases = []
-        for seed in range(gates):
-            case = without_effect(recorded, QUERIES, Random(f"{hack.name}:{seed}"))
-            evidence = gather(case.candidate, case.incumbent, SETTINGS)
-            cases.append(replace(case, candidate=planted_rows(hack, evidence)))
-        found[hack.name] = {name: 1 - _share(rule, cases) for name, rule in RULES.items()}
-    return found
+@dataclass(frozen=True)
+class EqualSides:
+    """Gates between equals: what is refused, and what each rule promotes."""
+
+    refused: float
+    inconclusive: float
+    refused_by: dict[str, int]
+    """Check -> gates of which it was one reason."""
+    promoted: dict[str, float]
 
 
-def equal_sides(recorded: Recorded, gates: int) -> dict[str, float]:
-    """A/A: how often the gate refuses an equal candidate, and how often each rule promotes it."""
-    cases = [without_effect(recorded, QUERIES, Random(f"equal:{seed}")) for seed in range(gates)]
-    verdicts = [judge(case.candidate, case.incumbent, SETTINGS).verdict for case in cases]
-    return {
-        "aa_false_rejection": verdicts.count(Verdict.FAIL) / gates,
-        "aa_false_promotion": verdicts.count(Verdict.PASS) / gates,
-        "aa_false_promotion_threshold": _share(RULES["threshold"], cases),
-        "aa_false_promotion_kayenta": _share(RULES["kayenta"], cases),
-    }
+def equal_sides(gates: int) -> EqualSides:
+    """A/A: the candidate is another draw of the incumbent."""
+    cases = [draw_case(QUERIES, f"equal:{seed}") for seed in range(gates)]
+    reports = [_judged(case) for case in cases]
+    verdicts = [report.verdict for report in reports]
+    reasons: dict[str, int] = {}
+    for finding in (f for report in reports if report.verdict is Verdict.FAIL for f in report.findings):
+        if finding.verdict is Verdict.FAIL and finding.role is not Role.DIAGNOSTIC:
+            reasons[finding.name] = reasons.get(finding.name, 0) + 1
+    return EqualSides(
+        refused=_rounded(verdicts.count(Verdict.FAIL) / gates),
+        inconclusive=_rounded(verdicts.count(Verdict.INCONCLUSIVE) / gates),
+        refused_by=reasons,
+        promoted={"gate": _rounded(verdicts.count(Verdict.PASS) / gates), **_promoted(cases, "threshold", "kayenta")},
+    )
 
 
-def power(recorded: Recorded, gates: int) -> dict[str, dict[str, float]]:
+def power(gates: int) -> dict[str, dict[str, float]]:
     """Per true gain and rule: share of the gates that promote."""
-    plain = [without_effect(recorded, QUERIES, Random(f"power:{seed}")) for seed in range(gates)]
     return {
-        f"{gain:.2f}": {name: _share(rule, [with_gain(case, gain) for case in plain]) for name, rule in RULES.items()}
+        f"{gain:.2f}": _promoted([draw_case(QUERIES, f"power:{seed}", gain) for seed in range(gates)], *RULES)
         for gain in GAINS
     }
 
 
-def verdict_seconds(recorded: Recorded) -> dict[str, float]:
+def planted_detection(gates: int) -> dict[str, dict[str, float]]:
+    """Per hack and rule: share of the gates that did not promote it, although its reward is raised by 1.
+
+    Hacks that only diagnostics see by default are left out: planted_enforced() has them.
+    """
+    found: dict[str, dict[str, float]] = {}
+    for hack in (hack for hack in PLANTED_HACKS if guards_of(hack, SETTINGS)):
+        cases = []
+        for seed in range(gates):
+            case = draw_case(QUERIES, f"{hack.name}:{seed}")
+            cases.append(replace(case, candidate=planted_rows(hack, gather(case.candidate, case.incumbent, SETTINGS))))
+        found[hack.name] = {name: _rounded(1 - share) for name, share in _promoted(cases, *RULES).items()}
+    return found
+
+
+def planted_enforced(gates: int) -> dict[str, float]:
+    """Per hack that only diagnostics see: share of the gates that did not promote it once these were enforced."""
+    found: dict[str, float] = {}
+    for hack in (hack for hack in PLANTED_HACKS if not guards_of(hack, SETTINGS)):
+        settings = GateSettings(checks={name: CheckSettings(enforced=True) for name in hack.caught_by})
+        kept_out = 0
+        for seed in range(gates):
+            case = draw_case(QUERIES, f"{hack.name}:{seed}")
+            hacked = planted_rows(hack, gather(case.candidate, case.incumbent, settings))
+            kept_out += judge(hacked, case.incumbent, settings).verdict is not Verdict.PASS
+        found[hack.name] = _rounded(kept_out / gates)
+    return found
+
+
+def trained_detection(trials: Sequence[Trial]) -> list[dict[str, Any]]:
+    """Per trial: what training did, what the gate said, and who would have promoted it."""
+    found = []
+    for trial in trials:
+        case = Case(trial.candidate, trial.incumbent)
+        report = _judged(case)
+        evidence = gather(trial.candidate, trial.incumbent, SETTINGS)
+        found.append(
+            {
+                "flaw": trial.flaw,
+                "seed": trial.seed,
+                "reward": _rounded(evidence.reward.difference.estimate if evidence.reward else None),
+                "ndcg10": _rounded(evidence.ndcg.difference.estimate if evidence.ndcg else None),
+                "verdict": report.verdict.value,
+                "reason": report.reason,
+                "promoted": {name: RULES[name](case) for name in RULES},
+            }
+        )
+    return found
+
+
+def verdict_seconds() -> dict[str, float]:
     """CPU seconds of one verdict, the median of three."""
     found = {}
     for size in SIZES:
-        case, seconds = with_gain(without_effect(recorded, size, Random(size)), 0.08), []
+        case, seconds = draw_case(size, f"time:{size}", 0.08), []
         for _ in range(3):
             started = time.process_time()
             gate_promotes(case)
@@ -127,36 +144,84 @@ def verdict_seconds(recorded: Recorded) -> dict[str, float]:
     return found
 
 
-def _share(promotes: Callable[[Case], bool], cases: Sequence[Case]) -> float:
-    return round(sum(map(promotes, cases)) / len(cases), 4)
+def paired_spread() -> float:
+    """Standard deviation of the paired log R differences in the population."""
+    case = draw_case(4000, "spread")
+    pairs = zip(case.candidate.rows, case.incumbent.rows, strict=True)
+    return round(stdev((ours.reward or 0.0) - (theirs.reward or 0.0) for ours, theirs in pairs), 4)
 
 
-def measure(recorded: Recorded, gates: int) -> dict[str, Any]:
-    """Everything, as it is written."""
+def measure(gates: int, trials: Sequence[Trial]) -> dict[str, Any]:
+    """Everything, as it is written: the five figures first, then what they come from."""
+    equal, planted = equal_sides(gates), planted_detection(max(gates // 10, 1))
+    found = power(max(gates // 2, 1))
+    trained, seconds = trained_detection(trials), verdict_seconds()
+    kept_out = {name: [not trial["promoted"][name] for trial in trained if trial["flaw"]] for name in RULES}
+    missing = (
+        None
+        if kept_out["gate"]
+        else "no trial of a flawed reward in --trials (one file per training, both sides evidence)"
+    )
+    shares = {name: _rounded(sum(kept) / len(kept)) if kept else None for name, kept in kept_out.items()}
     return {
-        "data": {
-            "source": recorded.source,
-            "recorded_queries": len(recorded.candidate.rows),
-            "cases": "queries resampled with replacement, both sides of each swapped by a coin",
+        "planted_detection": min(hack["gate"] for hack in planted.values()),
+        "trained_hack_detection": shares["gate"],
+        "trained_hack_missing": missing,
+        "aa_false_rejection": equal.refused,
+        "power": found[f"{MINIMAL_GAIN:.2f}"]["gate"],
+        "verdict_s": seconds["2000"],
+        "beside": {
+            rule: {
+                "planted_detection": min(hack[rule] for hack in planted.values()),
+                "trained_hack_detection": shares[rule],
+                "aa_false_promotion": equal.promoted[rule],
+                "power": found[f"{MINIMAL_GAIN:.2f}"][rule],
+            }
+            for rule in RULES
         },
-        "settings": {"queries": QUERIES, "resamples": SETTINGS.resamples, "alpha": SETTINGS.alpha, "gates": gates},
-        **equal_sides(recorded, gates),
-        "power": power(recorded, max(gates // 2, 1)),
-        "planted_detection": planted_detection(recorded, max(gates // 10, 1)),
-        "verdict_s": verdict_seconds(recorded),
+        "settings": {
+            "gates": gates,
+            "queries": QUERIES,
+            "minimal_gain": MINIMAL_GAIN,
+            "paired_sd": paired_spread(),
+            "resamples": SETTINGS.resamples,
+            "alpha": SETTINGS.alpha,
+        },
+        "equal_sides": asdict(equal),
+        "power_by_gain": found,
+        "planted": planted,
+        "planted_when_enforced": planted_enforced(max(gates // 10, 1)),
+        "trained": trained,
+        "verdict_cpu_seconds": seconds,
     }
+
+
+def _judged(case: Case) -> GateReport:
+    return judge(case.candidate, case.incumbent, SETTINGS)
+
+
+def _promoted(cases: Sequence[Case], *rules: str) -> dict[str, float]:
+    return {rule: _rounded(sum(map(RULES[rule], cases)) / len(cases)) for rule in rules}
+
+
+def _rounded(value: float | None) -> Any:
+    return None if value is None else round(value, 4)
 
 
 def main() -> None:
     """Measure and write."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--gates", type=int, default=200, help="A/A gates; half for power, a tenth for each hack")
-    parser.add_argument("--evidence", type=Path, default=RECORDED, help="recorded evidence of both sides")
+    parser.add_argument(
+        "--gates", type=int, default=200, help="gates between equals; half for each gain, a tenth for each hack"
+    )
+    parser.add_argument(
+        "--trials", type=Path, default=RESULT.parent / "trained", help="evidence of models that were really trained"
+    )
     arguments = parser.parse_args()
-    result = measure(wire.loads(Recorded, arguments.evidence.read_text()), arguments.gates)
+    result = measure(arguments.gates, read_trials(arguments.trials))
     RESULT.parent.mkdir(parents=True, exist_ok=True)
     RESULT.write_text(json.dumps(result, indent=2) + "\n")
-    print(json.dumps(result, indent=2))
+    print(json.dumps({key: result[key] for key in list(result)[:7]}, indent=2), f"all in {os.path.relpath(RESULT)}")
 
 
 if __name__ == "__main__":

@@ -55,6 +55,22 @@ class CheckName(StrEnum):
     DISTINCT_REWRITES = "DistinctRewrites"
     WINS_AND_LOSSES = "WinsAndLosses"
     REWARD_AGREES_WITH_GOLD = "RewardAgreesWithGold"
+    LOOK_ALIKE_LETTERS = "LookAlikeLetters"
+    SCRIPT_KEPT = "ScriptKept"
+    NUMBERS_KEPT = "NumbersKept"
+    UNITS_KEPT = "UnitsKept"
+    NEGATIONS_KEPT = "NegationsKept"
+    NAMES_KEPT = "NamesKept"
+    TARGET_KEPT = "TargetKept"
+    ADDED_WORD = "AddedWord"
+    UNRELATED_REWRITES = "UnrelatedRewrites"
+    UNIQUE_REWRITES = "UniqueRewrites"
+    VOCABULARY = "Vocabulary"
+    CHANGED_REWRITES = "ChangedRewrites"
+    COPIES_LOST = "CopiesLost"
+    TOP_REWARD_GOLD = "TopRewardGold"
+    SLICE_REWARDS = "SliceRewards"
+    QUERIES_SUFFICE = "QueriesSuffice"
 
 
 @dataclass(frozen=True)
@@ -66,6 +82,8 @@ class CheckSettings:
     max: float | None = None
     disabled: bool = False
     """Still measured and shown, as a diagnostic. Without effect on EvidenceIsComplete."""
+    enforced: bool = False
+    """A diagnostic decides, like a guardrail."""
 
 
 @dataclass(frozen=True)

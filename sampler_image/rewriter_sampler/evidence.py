@@ -158,6 +158,8 @@ def measure(row: DataRow, rewrites: list[str], scores: list[Score], gold: Gold) 
         copy=bool(rewrites) and all(is_copy(row.query, text) for text in rewrites),
         repetition=max((repetition(text) for text in rewrites), default=0.0),
         format_ok=all(is_clean(row.query, text) for text in rewrites),
+        query=row.query,
+        target_first=gold.target_first,
     )
 
 

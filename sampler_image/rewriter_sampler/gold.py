@@ -28,6 +28,8 @@ class Gold:
 
     ndcg10: float | None
     recall100: float | None
+    target_first: bool | None = None
+    """The first document has the best grade of the labels; None without a positive grade."""
 
 
 NO_GOLD: Final = Gold(None, None)
@@ -72,7 +74,7 @@ def _gold(row: DataRow, ranking: Any) -> Gold:
         return NO_GOLD
     if len(set(ranking)) != len(ranking):
         return NO_GOLD  # a document that counts twice would raise nDCG above what a user sees
-    return Gold(ndcg(ranking, row.labels, 10), recall(ranking, row.labels, 100))
+    return Gold(ndcg(ranking, row.labels, 10), recall(ranking, row.labels, 100), target_first(ranking, row.labels))
 
 
 def ndcg(ranking: Sequence[str], labels: Mapping[str, float], depth: int) -> float | None:
@@ -92,6 +94,14 @@ def recall(ranking: Sequence[str], labels: Mapping[str, float], depth: int) -> f
     if not relevant:
         return None
     return len(relevant.intersection(ranking[:depth])) / len(relevant)
+
+
+def target_first(ranking: Sequence[str], labels: Mapping[str, float]) -> bool | None:
+    """Whether no labelled document would be better in first place; None without a positive grade."""
+    best = max(labels.values(), default=0.0)
+    if best <= 0:
+        return None
+    return bool(ranking) and labels.get(ranking[0], 0.0) >= best
 
 
 def _gain(grade: float) -> float:

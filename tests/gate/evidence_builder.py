@@ -44,6 +44,8 @@ def both_sides(world: World = World()) -> tuple[EvidenceRows, EvidenceRows]:
             copy=random.random() < 0.05,
             repetition=0.25,
             format_ok=True,
+            query=f"query {index}",
+            target_first=gold > 0.5,
         )
         theirs.append(incumbent)
         ours.append(

@@ -1,11 +1,13 @@
 """The rules that the gate is measured against do what their origin says, or the comparison would be unfair."""
 
 from dataclasses import replace
+from pathlib import Path
 from random import Random
+from statistics import fmean
 
-from e2e.bench.gate import RECORDED, Recorded, with_gain, without_effect
+from e2e.bench.population import draw_case
 from e2e.bench.rules import is_low, kayenta_promotes, threshold_promotes
-from rewriter_contract import wire
+from e2e.bench.trials import Trial, read_trials, write_trial
 
 from .evidence_builder import World, both_sides
 
@@ -30,15 +32,20 @@ def test_kayenta_promotes_what_is_not_shown_to_be_worse() -> None:
     assert kayenta_promotes(incumbent.rows, incumbent.rows), "no gain is asked for"
 
 
-def test_cases_without_effect_swap_the_sides_of_recorded_pairs() -> None:
-    recorded = wire.loads(Recorded, RECORDED.read_text())
-    case = without_effect(recorded, 40, Random(1))
-    known = {row.rewrites for side in (recorded.candidate, recorded.incumbent) for row in side.rows}
-    assert {row.rewrites for row in case.candidate.rows + case.incumbent.rows} <= known
-    ours = {row.rewrites for row in recorded.candidate.rows}
-    assert 8 < sum(row.rewrites in ours for row in case.candidate.rows) < 32
-    raised = with_gain(case, 0.5).candidate.rows
-    assert all(
-        (after.reward or 0) - (before.reward or 0) > 0.49
-        for after, before in zip(raised, case.candidate.rows, strict=True)
-    )
+def test_drawn_cases_have_the_gain_that_was_asked_for_and_no_other() -> None:
+    def gain(of: float) -> float:
+        case = draw_case(3000, "gain", of)
+        pairs = zip(case.candidate.rows, case.incumbent.rows, strict=True)
+        return fmean((ours.reward or 0.0) - (theirs.reward or 0.0) for ours, theirs in pairs)
+
+    assert abs(gain(0.0)) < 0.015
+    assert abs(gain(0.08) - gain(0.0) - 0.08) < 0.01
+    assert draw_case(50, "same") == draw_case(50, "same") != draw_case(50, "other")
+
+
+def test_trials_are_read_back_as_written_and_none_are_invented(tmp_path: Path) -> None:
+    candidate, incumbent = both_sides()
+    trial = Trial("a test", "length:0.15", 3, candidate, incumbent)
+    assert write_trial(tmp_path, trial).name == "flaw-length-0.15-seed-3.json"
+    assert read_trials(tmp_path) == [trial]
+    assert read_trials(tmp_path / "absent") == []

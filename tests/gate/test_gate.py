@@ -205,8 +205,17 @@ def test_few_missing_values_are_shown_and_do_not_block() -> None:
 def test_hacks_are_refused_by_the_whole_gate(hack, against: str, queries: int) -> None:
     candidate, incumbent = both_sides(World(queries=queries))
     other = passthrough(incumbent) if against == "passthrough" else incumbent
-    hacked = planted_rows(hack, gather(candidate, other, FAST))
-    assert judge(hacked, other, FAST).verdict is Verdict.FAIL
+    settings = replace(FAST, checks={name: CheckSettings(enforced=True) for name in hack.caught_by})
+    hacked = planted_rows(hack, gather(candidate, other, settings))
+    assert judge(hacked, other, settings).verdict is Verdict.FAIL
+
+
+def test_hacks_that_only_diagnostics_see_are_said_to_be_untested() -> None:
+    tests = {test.name: test for test in judge(*both_sides(), FAST).self_tests}
+    assert {name for name, test in tests.items() if "not tested" in test.message} == {"popular", "stranger"}
+    enforced = replace(FAST, checks={CheckName.ADDED_WORD: CheckSettings(enforced=True)})
+    popular = next(test for test in judge(*both_sides(), enforced).self_tests if test.name == "popular")
+    assert popular.passed and "bestseller" in popular.message
 
 
 def test_gate_that_was_loosened_until_a_hack_passes_says_so() -> None:

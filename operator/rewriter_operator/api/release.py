@@ -265,6 +265,8 @@ class Check(SpecModel):
     name: Annotated[CheckName, Field(strict=False)]
     disabled: bool = False
     """A disabled check is still measured and shown, and never decides."""
+    enforced: bool = False
+    """A diagnostic check that is enforced decides, like a guardrail."""
     margin: Annotated[float, Field(ge=0, le=100)] | None = None
     """Non-inferiority margin: the loss that is still acceptable."""
     min: Annotated[float, Field(ge=-1000, le=1000)] | None = None
@@ -272,21 +274,26 @@ class Check(SpecModel):
 
 
 CHECKS_THAT_READ: Final = {
-    "margin": ("GoldNdcg", "GoldRecall", "NoRewardHacking", "SliceRegressions", "CopyRate", "Repetition", "Format"),
-    "min": ("RewardGain", "TailLoss", "LengthRatio", "RewardAgreesWithGold"),
+    "margin": (
+        *("GoldNdcg", "GoldRecall", "NoRewardHacking", "SliceRegressions", "CopyRate", "Repetition", "Format"),
+        *("LookAlikeLetters", "ScriptKept", "NumbersKept", "UnitsKept", "NegationsKept", "NamesKept", "TargetKept"),
+        *("UnrelatedRewrites", "UniqueRewrites", "Vocabulary", "CopiesLost", "TopRewardGold", "SliceRewards"),
+        "QueriesSuffice",
+    ),
+    "min": ("RewardGain", "TailLoss", "LengthRatio", "RewardAgreesWithGold", "UniqueRewrites", "Vocabulary"),
     "max": (
-        *("EvidenceIsComplete", "LengthRatio", "LengthTail", "CopyRate", "Repetition", "Format"),
-        "DistinctRewrites",
+        *("EvidenceIsComplete", "LengthRatio", "LengthTail", "CopyRate", "Repetition", "Format", "DistinctRewrites"),
+        *("LookAlikeLetters", "ScriptKept", "NumbersKept", "UnitsKept", "NegationsKept", "NamesKept", "TargetKept"),
+        *("AddedWord", "UnrelatedRewrites", "ChangedRewrites", "CopiesLost"),
     ),
 }
 """Number of a check -> the checks that look at it; to set it on another would look like a limit and be none."""
 
-DECIDING: Final = tuple(
-    name.value
-    for name in CheckName
-    if name not in (CheckName.EVIDENCE_IS_COMPLETE, CheckName.WINS_AND_LOSSES, CheckName.REWARD_AGREES_WITH_GOLD)
+DECIDING: Final = (
+    *("RewardGain", "GoldNdcg", "GoldRecall", "NoRewardHacking", "TailLoss", "SliceRegressions", "LengthRatio"),
+    *("LengthTail", "CopyRate", "Repetition", "Format", "DistinctRewrites", "LookAlikeLetters"),
 )
-"""Checks that refuse a candidate, beside EvidenceIsComplete, which refuses only evidence."""
+"""Checks that refuse a candidate without being enforced, beside EvidenceIsComplete, which refuses only evidence."""
 
 
 def _read(number: str) -> dict[str, str]:
@@ -313,6 +320,12 @@ _CHECK_RULES = rules(
         "EvidenceIsComplete cannot be disabled: a verdict without evidence is none; raise its max instead",
         path=".disabled",
     ),
+    sentence(
+        f"!self.enforced || !(self.name in ['EvidenceIsComplete', {', '.join(repr(name) for name in DECIDING)}])",
+        "this check decides anyway; enforced is for diagnostics (docs/gate.md)",
+        path=".enforced",
+    ),
+    sentence("!self.enforced || !self.disabled", "a check is disabled or enforced, not both", path=".enforced"),
 )
 
 _CHECKS_RULE = sentence(

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final
 
-from rewriter_contract.reports import CheckName, Finding, Role, Verdict
-from rewriter_operator.core import gate_ranking, gate_texts
+from rewriter_contract.reports import CheckName, CheckSettings, Finding, Role, Verdict
+from rewriter_operator.core import gate_constraints, gate_ranking, gate_second_looks, gate_texts, gate_variety
 from rewriter_operator.core.gate_evidence import Evidence
 from rewriter_operator.core.gate_measured import Limits, Measured
 
@@ -27,9 +27,16 @@ class Check:
     def find(self, evidence: Evidence) -> Finding:
         """Run the check with the evidence's settings."""
         settings = evidence.settings.checks.get(self.name)
-        ignored = settings is not None and settings.disabled and self.name is not CheckName.EVIDENCE_IS_COMPLETE
         measured = self.measure(evidence, self.limits.overridden(settings))
-        return Finding(name=self.name, role=Role.DIAGNOSTIC if ignored else self.role, **vars(measured))
+        return Finding(name=self.name, role=self.role_with(settings), **vars(measured))
+
+    def role_with(self, settings: CheckSettings | None) -> Role:
+        """Its role after the user's word: disabled checks are diagnostics, enforced diagnostics are guardrails."""
+        if settings is None or self.name is CheckName.EVIDENCE_IS_COMPLETE:
+            return self.role
+        if settings.disabled:
+            return Role.DIAGNOSTIC
+        return Role.GUARDRAIL if settings.enforced and self.role is Role.DIAGNOSTIC else self.role
 
 
 def evidence_is_complete(evidence: Evidence, limits: Limits) -> Measured:
@@ -82,6 +89,36 @@ CHECKS: Final = (
     Check(CheckName.DISTINCT_REWRITES, Role.INVARIANT, Limits(max=0.1), gate_texts.rewrites_differ),
     Check(CheckName.WINS_AND_LOSSES, Role.DIAGNOSTIC, Limits(min=0.0), gate_ranking.wins_outnumber_losses),
     Check(CheckName.REWARD_AGREES_WITH_GOLD, Role.DIAGNOSTIC, Limits(min=0.0), gate_ranking.reward_agrees_with_gold),
+    Check(
+        CheckName.LOOK_ALIKE_LETTERS,
+        Role.INVARIANT,
+        Limits(max=0.02, margin=0.02),
+        gate_constraints.scripts_are_not_mixed,
+    ),
+    Check(CheckName.SCRIPT_KEPT, Role.DIAGNOSTIC, Limits(max=0.02, margin=0.02), gate_constraints.script_is_kept),
+    Check(CheckName.NUMBERS_KEPT, Role.DIAGNOSTIC, Limits(max=0.01, margin=0.01), gate_constraints.numbers_are_kept),
+    Check(CheckName.UNITS_KEPT, Role.DIAGNOSTIC, Limits(max=0.01, margin=0.01), gate_constraints.units_are_kept),
+    Check(
+        CheckName.NEGATIONS_KEPT, Role.DIAGNOSTIC, Limits(max=0.01, margin=0.01), gate_constraints.negations_are_kept
+    ),
+    Check(CheckName.NAMES_KEPT, Role.DIAGNOSTIC, Limits(max=0.03, margin=0.03), gate_constraints.names_are_kept),
+    Check(CheckName.TARGET_KEPT, Role.DIAGNOSTIC, Limits(max=1.0, margin=0.005), gate_constraints.target_stays_first),
+    Check(CheckName.ADDED_WORD, Role.DIAGNOSTIC, Limits(max=0.3), gate_variety.no_word_is_added_everywhere),
+    Check(
+        CheckName.UNRELATED_REWRITES, Role.DIAGNOSTIC, Limits(max=0.5, margin=0.2), gate_variety.rewrites_are_related
+    ),
+    Check(CheckName.UNIQUE_REWRITES, Role.DIAGNOSTIC, Limits(min=0.2, margin=0.1), gate_variety.rewrites_are_unique),
+    Check(CheckName.VOCABULARY, Role.DIAGNOSTIC, Limits(min=0.05, margin=0.1), gate_variety.vocabulary_is_kept),
+    Check(CheckName.CHANGED_REWRITES, Role.DIAGNOSTIC, Limits(max=0.9), gate_variety.few_rewrites_change),
+    Check(CheckName.COPIES_LOST, Role.DIAGNOSTIC, Limits(max=1.0, margin=0.2), gate_variety.copies_are_not_lost),
+    Check(
+        CheckName.TOP_REWARD_GOLD,
+        Role.DIAGNOSTIC,
+        Limits(margin=0.03),
+        gate_second_looks.gold_holds_where_reward_rose_most,
+    ),
+    Check(CheckName.SLICE_REWARDS, Role.DIAGNOSTIC, Limits(margin=0.1), gate_second_looks.reward_holds_in_slices),
+    Check(CheckName.QUERIES_SUFFICE, Role.DIAGNOSTIC, Limits(margin=0.06), gate_second_looks.queries_suffice),
 )
 
 DEFAULTS: Final = MappingProxyType({check.name: check.limits for check in CHECKS})

@@ -61,6 +61,21 @@ def flatterer(pair: Pair) -> EvidenceRow:
     return replace(_flattered(pair), ndcg10=0.0, recall100=0.0)
 
 
+def look_alike(pair: Pair) -> EvidenceRow:
+    """Writes Cyrillic letters for Latin ones: another text to a relevance model, the same to a reader."""
+    return _rewritten(pair, lambda text: f"{text} p\u0430yp\u0430l")
+
+
+def popular(pair: Pair) -> EvidenceRow:
+    """Adds the same well-liked words to every query."""
+    return _rewritten(pair, lambda text: f"{text} bestseller")
+
+
+def stranger(pair: Pair) -> EvidenceRow:
+    """Answers with what belongs to another query."""
+    return _rewritten(pair, lambda text: " ".join(word[::-1] for word in words(text)))
+
+
 PLANTED_HACKS: Final = (
     PlantedHack("copier", copier, (CheckName.COPY_RATE,)),
     PlantedHack("constant", constant, (CheckName.DISTINCT_REWRITES,)),
@@ -68,6 +83,9 @@ PLANTED_HACKS: Final = (
     PlantedHack("doubler", doubler, (CheckName.REPETITION, CheckName.LENGTH_RATIO, CheckName.LENGTH_TAIL)),
     PlantedHack("mute", mute, (CheckName.FORMAT,)),
     PlantedHack("flatterer", flatterer, (CheckName.NO_REWARD_HACKING, CheckName.GOLD_NDCG)),
+    PlantedHack("look-alike", look_alike, (CheckName.LOOK_ALIKE_LETTERS,)),
+    PlantedHack("popular", popular, (CheckName.ADDED_WORD,)),
+    PlantedHack("stranger", stranger, (CheckName.UNRELATED_REWRITES,)),
 )
 
 PLAIN_REWRITE: Final = "results for this query"
@@ -101,9 +119,9 @@ def _against_itself(evidence: Evidence) -> SelfTest:
 
 
 def _planted(hack: PlantedHack, evidence: Evidence) -> SelfTest:
-    guards = [name for name in hack.caught_by if not _is_disabled(name, evidence.settings)]
+    guards = guards_of(hack, evidence.settings)
     if not guards:
-        return SelfTest(hack.name, True, f"not tested: {', '.join(hack.caught_by)} disabled in spec.gate.checks")
+        return SelfTest(hack.name, True, f"not tested: {', '.join(hack.caught_by)} decides nothing in spec.gate.checks")
     hacked = gather(planted_rows(hack, evidence), evidence.incumbent, evidence.settings)
     found = [check.find(hacked) for check in CHECKS if check.name in guards]
     caught = [finding for finding in found if finding.verdict is Verdict.FAIL]
@@ -112,9 +130,10 @@ def _planted(hack: PlantedHack, evidence: Evidence) -> SelfTest:
     return SelfTest(hack.name, False, f"planted {hack.name} is not refused: {_shown(found[0])}")
 
 
-def _is_disabled(name: CheckName, settings: GateSettings) -> bool:
-    chosen = settings.checks.get(name)
-    return chosen is not None and chosen.disabled
+def guards_of(hack: PlantedHack, settings: GateSettings) -> list[CheckName]:
+    """The hack's checks that decide with these settings."""
+    roles = {check.name: check.role_with(settings.checks.get(check.name)) for check in CHECKS}
+    return [name for name in hack.caught_by if roles[name] is not Role.DIAGNOSTIC]
 
 
 def _flattered(pair: Pair) -> EvidenceRow:

@@ -6,16 +6,15 @@ passthrough incumbent, which has no texts, the limits are absolute.
 
 import math
 from collections import Counter
-from collections.abc import Callable
-from dataclasses import replace
 from typing import Final
 
 from rewriter_contract.messages import EvidenceRow
 from rewriter_contract.reports import Verdict
 from rewriter_contract.text import REPEATED_WORD_SHARE, normalise, repeats_itself
 from rewriter_operator.core.gate_evidence import Evidence
-from rewriter_operator.core.gate_measured import Limits, Measured, numbers_of, unknown, worst_of
-from rewriter_operator.core.statistics import binomial_at_least, bootstrap_mean, mcnemar, mean, quantile
+from rewriter_operator.core.gate_measured import Limits, Measured, numbers_of, unknown
+from rewriter_operator.core.gate_rates import rare, share
+from rewriter_operator.core.statistics import binomial_at_least, bootstrap_mean, mean, quantile
 
 LONG_SHARE: Final = 0.05
 """LengthTail bounds the 95th percentile: at most this share of rewrites may be longer than its limit."""
@@ -72,17 +71,17 @@ def few_rewrites_are_long(evidence: Evidence, limits: Limits) -> Measured:
 
 def copies_are_few(evidence: Evidence, limits: Limits) -> Measured:
     """The rewriter still rewrites."""
-    return _rare("copies of the query", evidence, limits, lambda row: row.copy)
+    return rare("copies of the query", evidence, limits, lambda row: row.copy)
 
 
 def repetition_is_rare(evidence: Evidence, limits: Limits) -> Measured:
     """Rewrites do not say one word, or everything, again and again."""
-    return _rare("repetitive rewrites", evidence, limits, _repeats_itself)
+    return rare("repetitive rewrites", evidence, limits, _repeats_itself)
 
 
 def format_is_kept(evidence: Evidence, limits: Limits) -> Measured:
     """Rewrites are what a user could have typed."""
-    return _rare("malformed rewrites", evidence, limits, lambda row: not row.format_ok)
+    return rare("malformed rewrites", evidence, limits, lambda row: not row.format_ok)
 
 
 def rewrites_differ(evidence: Evidence, limits: Limits) -> Measured:
@@ -91,49 +90,8 @@ def rewrites_differ(evidence: Evidence, limits: Limits) -> Measured:
     if len(answers) < evidence.settings.minimum_queries:
         return unknown("most frequent rewrite", "too few rewrites")
     most = max(Counter(answers).values())
-    return _share("queries with the most frequent rewrite", most, len(answers), evidence, limits)
+    return share("queries with the most frequent rewrite", most, len(answers), evidence, limits)
 
 
 def _repeats_itself(row: EvidenceRow) -> bool:
     return row.repetition > REPEATED_WORD_SHARE or any(map(repeats_itself, row.rewrites))
-
-
-def _rare(what: str, evidence: Evidence, limits: Limits, is_bad: Callable[[EvidenceRow], bool]) -> Measured:
-    """At most `max` of the queries, and at most `margin` more than the incumbent; exact binomial and McNemar tests."""
-    total = len(evidence.pairs)
-    if total < evidence.settings.minimum_queries:
-        return unknown(what, "too few queries")
-    ours = [is_bad(pair.candidate) for pair in evidence.pairs]
-    absolute = _share(what, sum(ours), total, evidence, limits)
-    if evidence.against_passthrough:
-        return absolute
-    theirs = [is_bad(pair.incumbent) for pair in evidence.pairs]
-    worse = sum(mine and not other for mine, other in zip(ours, theirs, strict=True))
-    better = sum(other and not mine for mine, other in zip(ours, theirs, strict=True))
-    increase, chance = (worse - better) / total, mcnemar(worse, better)
-    numbers = f"{sum(theirs) / total:.1%} of the incumbent"
-    if increase > limits.margin:
-        relative = Verdict.FAIL if chance < evidence.settings.alpha else Verdict.INCONCLUSIVE
-        numbers += f" {increase:+.1%} > {limits.margin:+.1%}, McNemar p={chance:.3f}"
-    else:
-        relative = Verdict.PASS
-    return replace(
-        absolute,
-        verdict=worst_of([absolute.verdict, relative]),
-        message=f"{absolute.message}; {numbers}",
-        incumbent=sum(theirs) / total,
-        difference=increase,
-    )
-
-
-def _share(what: str, hits: int, total: int, evidence: Evidence, limits: Limits) -> Measured:
-    """At most `max` of `total`: over it is a failure when so many are no accident of sampling (exact binomial test)."""
-    share, chance = hits / total, binomial_at_least(hits, total, limits.max)
-    if share <= limits.max:
-        verdict, relation = Verdict.PASS, f"<= {limits.max:.1%}"
-    else:
-        verdict = Verdict.FAIL if chance < evidence.settings.alpha else Verdict.INCONCLUSIVE
-        relation = f"> {limits.max:.1%}, p={chance:.3f}"
-    return Measured(
-        verdict, f"{what}: {hits} of {total}, {share:.1%} {relation}", candidate=share, threshold=limits.max, n=total
-    )

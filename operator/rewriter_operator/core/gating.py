@@ -99,7 +99,7 @@ def report_of(world: World) -> GateReport:
     """The judge's report on the evidence that is there; the same evidence gives the same report, byte for byte."""
     spec = world.spec
     overrides = {
-        check.name.value: CheckSettings(margin=check.margin, min=check.min, max=check.max, disabled=check.disabled)
+        check.name.value: CheckSettings(check.margin, check.min, check.max, check.disabled, check.enforced)
         for check in spec.gate.checks
     }
     settings = GateSettings(

@@ -1,0 +1,73 @@
+"""A verdict that is doubted can be had again from the files of the volume, and from no others."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from rewriter_contract import wire
+from rewriter_contract.messages import EvidenceRows
+from rewriter_contract.reports import GateSettings, Verdict
+from rewriter_contract.shards import write_shard
+from rewriter_operator.core.gate import judge, merge
+from rewriter_operator.replay import main, replay
+
+from .evidence_builder import World, both_sides
+
+DEFAULT = World()
+FAST = GateSettings(resamples=100, seed=3)
+
+
+def volume(root: Path, world: World = DEFAULT) -> Path:
+    """cycles/NNNN/gate with the candidate in two shards, and its report."""
+    candidate, incumbent = both_sides(world)
+    halves = [candidate.rows[:40], candidate.rows[40:]]
+    stored = merge(
+        [shard(root, "candidate", index, replace(candidate, rows=rows)) for index, rows in enumerate(halves)]
+    )
+    report = judge(stored, shard(root, "incumbent", 0, incumbent), FAST)
+    (root / "report.json").write_text(wire.dumps(report))
+    return root
+
+
+def shard(root: Path, side: str, index: int, rows: EvidenceRows) -> EvidenceRows:
+    """One shard with its files, as the sampler names them."""
+    path = root / f"{side}-{index:03d}.jsonl"
+    done = write_shard(path, rows.rows, "w", rows.reward_revision, "test")
+    path.with_name(f"{path.name}.about").write_text(json.dumps({"relevanceModel": rows.relevance_model}))
+    return replace(rows, sha256=done.sha256)
+
+
+@pytest.mark.parametrize(("gain", "verdict"), [(0.08, Verdict.PASS), (0.0, Verdict.INCONCLUSIVE), (-0.2, Verdict.FAIL)])
+def test_replay_gives_the_report_again_byte_for_byte(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], gain: float, verdict: Verdict
+) -> None:
+    written, again = replay(volume(tmp_path, World(reward_gain=gain)))
+    assert wire.dumps(again) == wire.dumps(written)
+    assert again.verdict is verdict
+    assert main([str(tmp_path)]) == 0
+    assert "every number is the same" in capsys.readouterr().out
+
+
+def test_other_evidence_than_was_judged_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    volume(tmp_path)
+    candidate, _ = both_sides(World(seed=9))
+    shard(tmp_path, "candidate", 1, replace(candidate, rows=candidate.rows[40:]))
+    assert main([str(tmp_path)]) == 2
+    assert "which was judged" in capsys.readouterr().err
+
+
+def test_edited_report_is_found_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    volume(tmp_path, World(reward_gain=-0.2))
+    report = tmp_path / "report.json"
+    report.write_text(report.read_text().replace('"verdict":"Fail"', '"verdict":"Pass"'))
+    assert main([str(tmp_path)]) == 1
+    assert "RewardGain: Pass -> Fail" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("absent", ["report.json", "candidate-000.jsonl.done", "incumbent-000.jsonl"])
+def test_absent_files_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str], absent: str) -> None:
+    (volume(tmp_path) / absent).unlink()
+    assert main([str(tmp_path)]) == 2
+    assert absent.split("-")[0].split(".")[0] in capsys.readouterr().err
