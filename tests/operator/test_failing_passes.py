@@ -1,0 +1,87 @@
+"""A whole pass over a release that cannot be read or planned: what is raised, and that its candidate is taken back."""
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from rewriter_operator.cluster.kube import Kube
+from rewriter_operator.errors import Retry, Stalled
+from rewriter_operator.reconcile import UNREADABLE_SECONDS, Reconciler
+from tests.builders import INSTALLATION, spec_body
+from tests.operator.test_unwatched import Cluster, route, weights
+
+
+class Namespace(Cluster):
+    """The route and the release; no other object is there."""
+
+    def __init__(self, spec: dict[str, Any]) -> None:
+        super().__init__(route(30))
+        metadata = {**self.release["metadata"], "creationTimestamp": "2026-11-23T10:00:00Z"}
+        self.release = {"kind": "RewriterRelease", "metadata": metadata, "spec": spec, "status": {"state": "Idle"}}
+
+    async def get(self, kind: str, name: str) -> dict[str, Any] | None:
+        if kind == "RewriterRelease":
+            return self.release
+        return await super().get(kind, name) if kind == "HTTPRoute" else None
+
+    async def list(self, kind: str, selector: str = "") -> list[dict[str, Any]]:
+        return []
+
+    def reconciler(self) -> Reconciler:
+        unwatched = self.unwatched()
+        made = Reconciler(unwatched.hands, INSTALLATION)
+        made.unwatched = unwatched
+        return made
+
+
+def first(namespace: Namespace) -> dict[str, int]:
+    assert namespace.live is not None
+    return {name: weight for name, weight in weights(namespace.live)[0].items() if weight}
+
+
+def passes(namespace: Namespace, reconciler: Reconciler, kind: type[Exception], *seconds: float) -> Exception:
+    """A pass at each of these times; each ends with this kind of error."""
+    for namespace.now in seconds:
+        with pytest.raises(kind) as raised:
+            asyncio.run(_one(reconciler))
+    return raised.value
+
+
+async def _one(reconciler: Reconciler) -> float:
+    return await reconciler("shop")
+
+
+@pytest.mark.parametrize("part", ["spec", "status"])
+def test_an_unreadable_object_is_looked_at_again_soon_and_named_by_its_field(part: str) -> None:
+    namespace = Namespace(spec_body())
+    namespace.release[part] = {**namespace.release[part], "rollout" if part == "spec" else "state": "odd"}
+    error = passes(namespace, namespace.reconciler(), Stalled, 0, 30, 60)
+    assert isinstance(error, Stalled) and error.seconds == UNREADABLE_SECONDS
+    assert str(error).startswith(f"{part}.") and "got 'odd'" in str(error) and "mend it" in str(error)
+    assert first(namespace) == {"shop-r0001": 100}
+    assert namespace.condition("Stalled")["reason"] == "InvalidSpec"
+
+
+def test_a_bug_in_the_plan_is_raised_for_the_log_and_takes_the_candidate_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    def bug(_: object) -> None:
+        raise KeyError("a bug")
+
+    monkeypatch.setattr("rewriter_operator.reconcile.plan", bug)
+    namespace = Namespace(spec_body())
+    reconciler = namespace.reconciler()
+    passes(namespace, reconciler, KeyError, 0, 30)
+    assert first(namespace) == {"shop-r0001": 70, "shop-r0002": 30}
+    passes(namespace, reconciler, KeyError, 61)
+    assert first(namespace) == {"shop-r0001": 100}
+    assert namespace.condition("Stalled")["reason"] == "PlanFailed"
+
+
+def test_an_api_server_that_fails_is_no_reason_to_take_anything_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def down(self: Kube, kind: str, selector: str = "") -> list[dict[str, Any]]:
+        raise Retry("503")
+
+    monkeypatch.setattr(Namespace, "list", down)
+    namespace = Namespace(spec_body())
+    passes(namespace, namespace.reconciler(), Retry, 0, 60, 120, 180)
+    assert namespace.writes == []
