@@ -1,4 +1,4 @@
-"""Plays plans and prints a table: `python -m tests.faults` plays all of them, `--sample` about fifty.
+"""Plays plans and prints a table: `python -m tests.faults` plays all of them, `--sample` those of sample.py.
 
 `--workload promote` narrows it, `--only "killed before"` plays the plans whose name has these words.
 """
@@ -18,7 +18,7 @@ from tests.faults.plans import Plan, Played
 def main() -> int:
     """Returns 1 when any plan shows a violation."""
     parser = argparse.ArgumentParser(prog="python -m tests.faults", description=__doc__)
-    parser.add_argument("--sample", action="store_true", help="about fifty plans instead of all")
+    parser.add_argument("--sample", action="store_true", help="the plans of sample.py instead of all")
     parser.add_argument("--workload", default="", help="one of them")
     parser.add_argument("--only", default="", help="plans whose name contains this")
     parser.add_argument("--parallel", type=int, default=4, help="runs side by side")

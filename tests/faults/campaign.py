@@ -13,7 +13,8 @@ from pathlib import Path
 
 from tests.faults.end_state import differences
 from tests.faults.plans import AT_ONE_WRITE, Fault, Plan, Played
-from tests.faults.signatures import Write
+from tests.faults.sample import SAMPLE
+from tests.faults.signatures import Write, kind_of
 from tests.faults.workloads import WORKLOADS
 
 CODES = (403, 409, 422, 429, 500, 503)
@@ -102,23 +103,8 @@ def all_plans(reference: Reference) -> list[Plan]:
 
 
 def sample_plans(reference: Reference) -> list[Plan]:
-    """One plan for each kind of write of the promotion, crash points in turn; a few of every other workload."""
-    workload, writes = reference.workload, _one_of_a_kind(reference.writes)
-    faults: tuple[Fault, ...] = (*AT_ONE_WRITE, Fault.TERMINATED)
-    if workload != "promote":
-        writes = _spread(writes, 4)
-    if WORKLOADS[workload].gone:
-        faults = (Fault.RELEASE_DELETED,)
-    plans = [Plan(workload, faults[index % len(faults)], write) for index, write in enumerate(writes)]
-    extra = {
-        "promote": [Plan(workload, Fault.ERRORS, code=500), Plan(workload, Fault.WATCHES_CUT)],
-        "gate-refuses": [Plan(workload, Fault.ERRORS, code=409)],
-        "rolled-back": [Plan(workload, Fault.WATCHES_FROZEN), Plan(workload, Fault.LISTS_STALE)],
-        "edited": [Plan(workload, Fault.WATCHES_BROKEN)],
-        "deleted": [Plan(workload, Fault.EVENTS_DROPPED, kind="rewriterreleases DELETED")],
-        "second-cycle": [Plan(workload, Fault.WATCHES_EXPIRED)],
-    }
-    return plans + extra[workload]
+    """Those of sample.py."""
+    return [sampled.plan(reference.writes) for sampled in SAMPLE if sampled.workload == reference.workload]
 
 
 def carry_out(
@@ -173,22 +159,11 @@ def _play(kubeconfig: Path, plan: Plan) -> Played:
 
 
 def _one_of_a_kind(writes: list[Write]) -> list[Write]:
-    """The first write of each kind: verb and resource, for a release's status its state, for an order its call."""
+    """The first write of each kind."""
     kinds: dict[str, Write] = {}
     for write in writes:
-        verb, place, *rest = write.signature.split(" ")
-        plural, *_ = place.split("/")
-        call = rest[0].split("/")[2] if verb == "ORDER" else plural
-        state = rest[0] if plural == "rewriterreleases" else ""
-        kinds.setdefault(f"{verb} {call} {state}", write)
+        kinds.setdefault(kind_of(write), write)
     return list(kinds.values())
-
-
-def _spread(writes: list[Write], count: int) -> list[Write]:
-    """`count` of them, evenly."""
-    if len(writes) <= count:
-        return writes
-    return [writes[round(index * (len(writes) - 1) / (count - 1))] for index in range(count)]
 
 
 def _unequal(one: dict[str, object], other: dict[str, object]) -> set[str]:

@@ -17,7 +17,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,8 @@ from tests.faults.cluster_view import ClusterView
 
 PASSTHROUGH = "passthrough"
 LIVING = ("Pending", "Running")
+LAST_WORDS_SECONDS = 2.0
+"""What was written at the story's end may come this much later."""
 
 
 @dataclass(frozen=True)
@@ -53,12 +55,16 @@ class Monitor:
 
     changes: list[Change] = field(default_factory=list)
     tokens: set[str] = field(default_factory=set)
+    since: str = ""
+    """Objects that were created before this moment are another story's."""
 
     def see(self, happened: str, item: dict[str, Any]) -> None:
         """A listener of a ClusterView."""
+        if item["metadata"].get("creationTimestamp", "") < self.since:
+            return
         version = int(item["metadata"]["resourceVersion"])
         self.changes.append(Change(version, happened, item))
-        if item["kind"] == "Secret":
+        if item["kind"] == "Secret" and _release_name(item):
             self.tokens |= {base64.b64decode(value).decode() for value in item.get("data", {}).values()}
 
     def violations(self) -> list[str]:
@@ -127,7 +133,8 @@ def one_trainer_at_a_time(history: list[Change]) -> list[str]:
     living: dict[str, set[str]] = {}
     found = []
     for change in history:
-        if change.kind != "Pod" or change.item["metadata"]["labels"].get("rewriter.dev/role") != "trainer":
+        labels = change.item["metadata"].get("labels", {})
+        if change.kind != "Pod" or labels.get("rewriter.dev/role") != "trainer":
             continue
         trainers = living.setdefault(_release_of(change), set())
         if change.happened != "DELETED" and change.item.get("status", {}).get("phase", "Pending") in LIVING:
@@ -220,8 +227,8 @@ def children_go_with_their_release(history: list[Change]) -> list[str]:
         return []
     left: dict[str, str] = {}
     for change in history:
-        if change.kind in ("RewriterRelease", "Event"):
-            continue
+        if change.kind in ("RewriterRelease", "Event") or not _release_of(change):
+            continue  # of nobody, as the operator's own Deployment
         uid = change.item["metadata"]["uid"]
         if change.happened == "DELETED":
             left.pop(uid, None)
@@ -279,7 +286,11 @@ def _may_answer(status: dict[str, Any], stage: str, release: str) -> set[str]:
 def _release_of(change: Change) -> str:
     if change.kind == "RewriterRelease":
         return change.name
-    return str(change.item["metadata"].get("labels", {}).get("rewriter.dev/release", ""))
+    return _release_name(change.item)
+
+
+def _release_name(child: dict[str, Any]) -> str:
+    return str(child["metadata"].get("labels", {}).get("rewriter.dev/release", ""))
 
 
 def _written_at(item: dict[str, Any]) -> float:
@@ -289,24 +300,36 @@ def _written_at(item: dict[str, Any]) -> float:
 
 @contextmanager
 def watching(kubeconfig: Path, namespace: str) -> Iterator[Monitor]:
-    """A monitor over a namespace, in a thread of its own; it sees what exists at the start as created then."""
-    monitor, ready, stop = Monitor(), threading.Event(), threading.Event()
+    """A monitor over a namespace, in a thread of its own, of all that is created from now on.
+
+    Raises:
+        RuntimeError: at the end, when it could not watch: a monitor that saw nothing would find nothing wrong.
+    """
+    monitor = Monitor(since=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"))
+    stop, failures = threading.Event(), list[BaseException]()
 
     async def watch() -> None:
         client = ClusterClient.of(kubeconfig)
         view = ClusterView(client, namespace, listeners=[monitor.see])
         view.start()
-        ready.set()
         while not stop.is_set():
             await asyncio.sleep(0.2)
+        await asyncio.sleep(LAST_WORDS_SECONDS)
         await view.stop()
         await client.close()
 
-    thread = threading.Thread(target=lambda: asyncio.run(watch()), name="monitor", daemon=True)
+    def run() -> None:
+        try:
+            asyncio.run(watch())
+        except Exception as error:
+            failures.append(error)
+
+    thread = threading.Thread(target=run, name="monitor", daemon=True)
     thread.start()
-    ready.wait(30)
     try:
         yield monitor
     finally:
         stop.set()
         thread.join(30)
+    if failures:
+        raise RuntimeError(f"the monitor could not watch {namespace}: {failures[0]}") from failures[0]

@@ -64,6 +64,15 @@ def signature_of(method: str, path: str, body: bytes) -> str:
             return f"{method} {place}"
 
 
+def kind_of(write: Write) -> str:
+    """Verb and resource, for a release's status its state, for an order to a pod its call: `ORDER weights`."""
+    verb, place, *rest = write.signature.split(" ")
+    if verb == "ORDER":
+        return f"{verb} {rest[0].split('/')[2]}"
+    plural, *_ = place.split("/")
+    return f"{verb} {plural} {rest[0]}" if plural == "rewriterreleases" and rest else f"{verb} {plural}"
+
+
 def _release(status: dict[str, Any]) -> str:
     cycle = status.get("cycle") or {}
     phase = cycle.get("phase") or {}

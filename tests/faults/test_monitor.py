@@ -111,3 +111,22 @@ def test_a_token_outside_of_its_secret_is_found() -> None:
     secret = item("Secret", "shop-agent-token", data={"token": "c2VjcmV0LXRva2Vu"})
     assert told(secret, release()) == []
     assert any("I12" in line for line in told(secret, release(message="token is secret-token")))
+
+
+def test_what_belongs_to_no_release_is_nobodys_child() -> None:
+    monitor = Monitor()
+    for kind, name in (("Deployment", "operator"), ("Pod", "search-engine"), ("Secret", "theirs")):
+        stranger = item(kind, name, data={"key": "U2hvcA=="})
+        del stranger["metadata"]["labels"]
+        monitor.see("ADDED", stranger)
+    monitor.see("DELETED", release(message="Shop"))
+    assert monitor.violations() == []
+
+
+def test_an_earlier_storys_objects_are_not_judged() -> None:
+    monitor = Monitor(since="2026-01-02T00:00:00Z")
+    for created in ("2026-01-01T00:00:00Z", "2026-01-03T00:00:00Z"):
+        found = route(20)
+        found["metadata"]["creationTimestamp"] = created
+        monitor.see("ADDED", found)
+        assert (monitor.violations() == []) is (created < monitor.since)

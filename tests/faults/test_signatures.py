@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from tests.faults.signatures import signature_of
+from tests.faults.signatures import Write, kind_of, signature_of
 
 RELEASES = "/apis/rewriter.dev/v1alpha1/namespaces/f-1/rewriterreleases/shop/status"
 
@@ -54,3 +54,16 @@ def test_a_route_goes_by_its_weights() -> None:
     body = json.dumps({"metadata": {"annotations": {"rewriter.dev/withdrawn": "1"}}, "spec": {"rules": [rule]}})
     expected = "PATCH httproutes/shop-rewrites finerank=passthrough:80,r0001:20 withdrawn=1"
     assert signature_of("PATCH", path, body.encode()) == expected
+
+
+@pytest.mark.parametrize(
+    ("signature", "kind"),
+    [
+        ("PUT rewriterreleases/shop/status Training c1.1 p2:Syncing", "PUT rewriterreleases Training"),
+        ("ORDER shop-c0001-sampler-0 /v1/weights r0001-p01", "ORDER weights"),
+        ("PATCH httproutes/shop-rewrites finerank=passthrough:80,r0001:20", "PATCH httproutes"),
+        ("DELETE pods/shop-c0001-trainer-0", "DELETE pods"),
+    ],
+)
+def test_a_kind_of_write_goes_by_verb_and_resource(signature: str, kind: str) -> None:
+    assert kind_of(Write(signature)) == kind

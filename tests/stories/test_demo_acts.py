@@ -2,16 +2,24 @@
 
 The demo's acts one and three, rehearsed: the tiny model, with limits of the gate that do not hang on what a model of a
 million parameters learnt that day (e2e/demo/profiles.py). The run asserts its own claims (e2e/demo/acts.py); these
-tests say which of them must have been made. What the gate refuses is tested in tests/gate and tests/core.
+tests say which of them must have been made. What the gate refuses is tested in tests/gate and tests/core. Beside the
+acts a monitor watches the invariants of docs/faults.md from outside.
 """
 
 import json
+import os
 import subprocess
 import sys
+import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from e2e.cluster import ensure
+from e2e.demo.install import NAMESPACE
+from tests.faults.monitor import LAST_WORDS_SECONDS, Monitor, watching
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -19,7 +27,17 @@ pytestmark = pytest.mark.e2e
 
 
 @pytest.fixture(scope="session")
-def acts() -> dict[int, dict[str, Any]]:
+def monitor() -> Iterator[Monitor]:
+    """Watches the demo's namespace from before its first act; judged when the acts are over."""
+    if os.environ.get("CLUSTER") == "existing":
+        yield Monitor()  # it signs in with a certificate, which a kubeconfig of yours may not have
+        return
+    with watching(ensure("demo").kubeconfig, NAMESPACE) as found:
+        yield found
+
+
+@pytest.fixture(scope="session")
+def acts(monitor: Monitor) -> dict[int, dict[str, Any]]:
     """All acts of one run, by number."""
     out = REPOSITORY / "build" / "e2e"
     summary = out / "summary.json"
@@ -48,3 +66,11 @@ def test_a_candidate_that_turns_slow_in_finerank_is_rolled_back_by_the_operator_
     assert act["failure"] == ""
     assert act["record"]["outcome"] == "RolledBack"
     assert all("r0001" not in act["answersByRevision"][stage] for stage in ("rawrank", "recall"))
+
+
+@pytest.mark.skipif(os.environ.get("CLUSTER") == "existing", reason="the monitor signs in with a certificate only")
+def test_no_invariant_was_broken_on_the_way(acts: dict[int, dict[str, Any]], monitor: Monitor) -> None:
+    releases = {change.name for change in monitor.changes if change.kind == "RewriterRelease"}
+    assert len(releases) == len(acts), "the monitor saw every act's release"
+    time.sleep(LAST_WORDS_SECONDS)
+    assert monitor.violations() == []

@@ -1,0 +1,58 @@
+"""The sample: what is played of each workload where all plans would take too long. Each is a test of its own name.
+
+Every fault is in it, every kind of write that moves a release on, and every workload. `make faults` plays all the rest.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from tests.faults.plans import Fault, Plan
+from tests.faults.signatures import Write, kind_of
+
+
+@dataclass(frozen=True)
+class Sampled:
+    """A fault at the first write of a kind (signatures.kind_of); without `at`, from the beginning."""
+
+    workload: str
+    fault: Fault
+    at: str = ""
+    code: int = 0
+    events: str = ""
+
+    def __str__(self) -> str:
+        detail = " ".join(str(part) for part in (self.code or "", self.events) if part)
+        return f"{self.workload}: {self.fault}{f' {detail}' if detail else ''}{f' @ {self.at}' if self.at else ''}"
+
+    def plan(self, writes: Iterable[Write]) -> Plan:
+        """For a run that makes these writes. One that makes no such write gets a plan that cannot strike."""
+        write = next((write for write in writes if kind_of(write) == self.at), Write(self.at)) if self.at else None
+        return Plan(self.workload, self.fault, write, self.code, self.events)
+
+
+SAMPLE = (
+    Sampled("promote", Fault.KILLED_BEFORE, "POST pods"),
+    Sampled("promote", Fault.KILLED_UNANSWERED, "POST httproutes"),
+    Sampled("promote", Fault.KILLED_AFTER, "PUT rewriterreleases Training"),
+    Sampled("promote", Fault.ANSWER_LOST, "ORDER phases"),
+    Sampled("promote", Fault.KILLED_UNANSWERED, "ORDER weights"),
+    Sampled("promote", Fault.TERMINATED, "ORDER samples"),
+    Sampled("promote", Fault.KILLED_AFTER, "POST rewriterrevisions"),
+    Sampled("promote", Fault.KILLED_UNANSWERED, "PATCH httproutes"),
+    Sampled("promote", Fault.KILLED_BEFORE, "PUT rewriterreleases RollingOut"),
+    Sampled("promote", Fault.ANSWER_LOST, "DELETE pods"),
+    Sampled("promote", Fault.ERRORS, code=500),
+    Sampled("promote", Fault.WATCHES_CUT),
+    Sampled("gate-refuses", Fault.KILLED_UNANSWERED, "ORDER evidence"),
+    Sampled("gate-refuses", Fault.ERRORS, code=409),
+    Sampled("rolled-back", Fault.KILLED_BEFORE, "PATCH httproutes"),
+    Sampled("rolled-back", Fault.WATCHES_FROZEN),
+    Sampled("rolled-back", Fault.LISTS_STALE),
+    Sampled("edited", Fault.KILLED_AFTER, "PATCH httproutes"),
+    Sampled("edited", Fault.WATCHES_BROKEN),
+    Sampled("deleted", Fault.RELEASE_DELETED, "POST httproutes"),
+    Sampled("deleted", Fault.EVENTS_DROPPED, events="rewriterreleases DELETED"),
+    Sampled("second-cycle", Fault.KILLED_UNANSWERED, "PATCH httproutes"),
+    Sampled("second-cycle", Fault.ERRORS, code=403),
+    Sampled("second-cycle", Fault.WATCHES_EXPIRED),
+)
