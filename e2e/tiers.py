@@ -50,8 +50,8 @@ def ml() -> int:
 
 
 def integration() -> int:
-    """Tests against a real API server."""
-    return _pytest("integration", ["-m", "integration", "-q", "tests/integration"])
+    """Tests against a real API server, which all workers share: more workers than cores, as most tests mostly wait."""
+    return _pytest("integration", ["-m", "integration", "-q", "-n", "4", "--dist", "loadgroup", "tests/integration"])
 
 
 def e2e() -> int:

@@ -80,7 +80,7 @@ class ApiRelay:
         hold = self.hold
         if hold and method != "GET" and hold.matches(method, path) and not hold.arrived.is_set():
             hold.arrived.set()
-            assert hold.go.wait(120)
+            assert hold.go.wait(900)
 
     def _handler(relay) -> type[BaseHTTPRequestHandler]:
         class Handler(BaseHTTPRequestHandler):

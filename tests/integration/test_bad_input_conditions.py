@@ -12,13 +12,11 @@ from typing import Any
 import pytest
 
 from e2e.cluster import ClusterError
-from tests.integration.conftest import Operator, Space, claim, config_map, eventually, release
+from tests.integration.conftest import PATIENCE, Operator, Space, claim, config_map, eventually, release
 
 pytestmark = pytest.mark.integration
 
 FUSION = '{"stages": {"finerank": {"a": 1.0, "b": 0.3, "gamma": 1.0}}}'
-WITHIN = 60
-"""Seconds in which a person is told, and in which what was mended is taken up."""
 
 
 @dataclass(frozen=True)
@@ -64,12 +62,12 @@ def terminating(space: Space) -> None:
 
 def let_go(space: Space) -> None:
     space.kubectl("patch", "pvc", "rewriter", "--type=json", '-p=[{"op": "remove", "path": "/metadata/finalizers"}]')
-    eventually(lambda: not space.get("pvc", "rewriter"), 30, "the claim is gone")
+    eventually(lambda: not space.get("pvc", "rewriter"), PATIENCE, "the claim is gone")
     space.apply(claim())
 
 
 def claim_anew(space: Space) -> None:
-    space.kubectl("delete", "pvc", "rewriter", "--timeout=30s")
+    space.kubectl("delete", "pvc", "rewriter", "--timeout=300s")
     space.apply(claim())
 
 
@@ -174,14 +172,14 @@ def test_a_condition_says_what_is_missing_and_it_goes_on_by_itself(
 ) -> None:
     told.given(space)
     space.create(release(**dict(told.spec)))
-    eventually(lambda: space.condition("Accepted")[:2] == ("False", told.reason), WITHIN, told.reason)
+    eventually(lambda: space.condition("Accepted")[:2] == ("False", told.reason), PATIENCE, told.reason)
     message = space.condition("Accepted")[2]
     for words in told.says:
         assert words in message
     assert space.condition("Stalled")[0] == "True"
     assert "pod/shop-c0000-prepare-1" not in space.names("pods"), "nothing is half-created"
     told.mend(space)
-    eventually(lambda: "pod/shop-c0000-prepare-1" in space.names("pods"), WITHIN, "it goes on by itself")
+    eventually(lambda: "pod/shop-c0000-prepare-1" in space.names("pods"), PATIENCE, "it goes on by itself")
 
 
 def quota(pods: int) -> dict[str, Any]:
@@ -196,13 +194,15 @@ def quota(pods: int) -> dict[str, Any]:
 def test_a_pod_that_the_quota_does_not_allow_is_told_in_the_api_servers_words(space: Space, operator: Operator) -> None:
     space.inputs()
     space.apply(quota(0))
-    eventually(lambda: bool(space.get("resourcequota", "few").get("status", {}).get("hard")), 30, "the quota counts")
+    eventually(
+        lambda: bool(space.get("resourcequota", "few").get("status", {}).get("hard")), PATIENCE, "the quota counts"
+    )
     space.create(release())
-    eventually(lambda: space.condition("Stalled")[:2] == ("True", "ChildRefused"), WITHIN, "the refusal is told")
+    eventually(lambda: space.condition("Stalled")[:2] == ("True", "ChildRefused"), PATIENCE, "the refusal is told")
     assert "exceeded quota: few" in space.condition("Stalled")[2]
     space.apply(quota(20))
-    eventually(lambda: "pod/shop-c0000-prepare-1" in space.names("pods"), WITHIN, "it goes on by itself")
-    eventually(lambda: space.condition("Stalled")[0] == "False", WITHIN, "and nothing is stalled any more")
+    eventually(lambda: "pod/shop-c0000-prepare-1" in space.names("pods"), PATIENCE, "it goes on by itself")
+    eventually(lambda: space.condition("Stalled")[0] == "False", PATIENCE, "and nothing is stalled any more")
 
 
 def test_somebody_elses_service_of_the_same_name_is_left_alone_and_named(space: Space, operator: Operator) -> None:
@@ -215,23 +215,23 @@ def test_somebody_elses_service_of_the_same_name_is_left_alone_and_named(space: 
     }
     space.apply(theirs)
     space.create(release())
-    eventually(lambda: space.condition("Stalled")[:2] == ("True", "ChildRefused"), WITHIN, "the refusal is told")
+    eventually(lambda: space.condition("Stalled")[:2] == ("True", "ChildRefused"), PATIENCE, "the refusal is told")
     message = space.condition("Stalled")[2]
     assert "Service shop-passthrough is there already and is not of RewriterRelease shop" in message
     left = space.get("service", "shop-passthrough")
     assert left["metadata"]["labels"] == {"app": "theirs"} and left["spec"]["ports"][0]["port"] == 5432
     space.kubectl("delete", "service", "shop-passthrough")
-    eventually(lambda: space.condition("Stalled")[0] == "False", WITHIN, "it goes on by itself")
+    eventually(lambda: space.condition("Stalled")[0] == "False", PATIENCE, "it goes on by itself")
     assert space.get("service", "shop-passthrough")["metadata"]["ownerReferences"][0]["name"] == "shop"
 
 
 def test_b44_the_agents_token_comes_again_when_it_is_deleted(space: Space, operator: Operator) -> None:
     space.inputs()
     space.create(release())
-    eventually(lambda: "secret/shop-agent-token" in space.names("secrets"), 30, "the token is there")
+    eventually(lambda: "secret/shop-agent-token" in space.names("secrets"), PATIENCE, "the token is there")
     before = space.get("secret", "shop-agent-token")["metadata"]["uid"]
     space.kubectl("delete", "secret", "shop-agent-token")
-    eventually(lambda: bool(space.names("secrets") & {"secret/shop-agent-token"}), WITHIN, "it is made again")
+    eventually(lambda: bool(space.names("secrets") & {"secret/shop-agent-token"}), PATIENCE, "it is made again")
     assert space.get("secret", "shop-agent-token")["metadata"]["uid"] != before
 
 
@@ -243,7 +243,7 @@ def test_b55_commands_for_cycles_that_are_not_there_change_nothing(space: Space,
         "rewriter.dev/approve": "r0042/finerank/1",
     }
     space.create(body)
-    eventually(lambda: "pod/shop-c0000-prepare-1" in space.names("pods"), WITHIN, "it goes on")
+    eventually(lambda: "pod/shop-c0000-prepare-1" in space.names("pods"), PATIENCE, "it goes on")
     assert space.get("rr", "shop")["status"]["cycle"]["number"] == 0
     assert "outcome" not in space.get("rr", "shop")["status"]["cycle"]
 
@@ -251,7 +251,7 @@ def test_b55_commands_for_cycles_that_are_not_there_change_nothing(space: Space,
 def test_b62_a_status_written_on_creation_is_not_the_releases_status(space: Space, operator: Operator) -> None:
     space.inputs()
     space.create(release() | {"status": {"state": "Idle", "serves": "finerank=r0099", "lastCycleNumber": 98}})
-    eventually(lambda: bool(space.get("rr", "shop").get("status", {}).get("cycle")), WITHIN, "it begins")
+    eventually(lambda: bool(space.get("rr", "shop").get("status", {}).get("cycle")), PATIENCE, "it begins")
     status = space.get("rr", "shop")["status"]
     assert status["state"] == "Bootstrapping" and status.get("lastCycleNumber", 0) == 0
 
@@ -261,11 +261,11 @@ def test_b63_a_finalizer_of_somebody_else_holds_nothing_of_ours(space: Space, op
     body = release()
     body["metadata"]["finalizers"] = ["kopf.zalando.org/KopfFinalizerMarker"]
     space.create(body)
-    eventually(lambda: "pod/shop-c0000-prepare-1" in space.names("pods"), WITHIN, "it goes on")
+    eventually(lambda: "pod/shop-c0000-prepare-1" in space.names("pods"), PATIENCE, "it goes on")
     space.kubectl("delete", "rr", "shop", "--wait=false")
     space.kubectl("patch", "rr", "shop", "--type=json", '-p=[{"op": "remove", "path": "/metadata/finalizers"}]')
-    eventually(lambda: not space.get("rr", "shop"), WITHIN, "the release is gone")
-    eventually(lambda: not space.names("pods"), WITHIN, "and its pods with it")
+    eventually(lambda: not space.get("rr", "shop"), PATIENCE, "the release is gone")
+    eventually(lambda: not space.names("pods"), PATIENCE, "and its pods with it")
 
 
 def written(text: str) -> str:
@@ -307,4 +307,4 @@ def test_b59_a_release_larger_than_the_store_takes_leaves_the_operator_alone(spa
         space.create(body)
     space.inputs()
     space.create(release())
-    eventually(lambda: "pod/shop-c0000-prepare-1" in space.names("pods"), WITHIN, "others go on")
+    eventually(lambda: "pod/shop-c0000-prepare-1" in space.names("pods"), PATIENCE, "others go on")

@@ -5,7 +5,8 @@ import time
 
 import pytest
 
-from tests.integration.conftest import Operator, Space, claim, config_map, eventually, release
+from tests.faults.monitor import watching
+from tests.integration.conftest import PATIENCE, Operator, Space, claim, config_map, eventually, release
 
 pytestmark = pytest.mark.integration
 
@@ -21,13 +22,21 @@ KINDS = "deployments,services,httproutes,secrets,pods"
 
 def preparing(space: Space) -> None:
     """Waits until everything that a new release first needs exists."""
-    eventually(lambda: space.names(KINDS) >= FIRST_CHILDREN, 30, "the first children exist")
+    eventually(lambda: space.names(KINDS) >= FIRST_CHILDREN, PATIENCE, "the first children exist")
+
+
+def is_unchanged(space: Space, seconds: float) -> bool:
+    """Nothing is written in this time."""
+    versions = lambda: space.kubectl("get", f"rr,{KINDS}", "-o", "jsonpath={.items[*].metadata.resourceVersion}")  # noqa: E731
+    before = versions()
+    time.sleep(seconds)
+    return versions() == before
 
 
 def test_a_missing_claim_is_told_and_mends_itself(space: Space, operator: Operator) -> None:
     space.apply(config_map('{"stages": {"finerank": {"a": 1.0, "b": 0.3, "gamma": 1.0}}}'))
     space.create(release())
-    eventually(lambda: space.condition("Accepted")[:2] == ("False", "ClaimMissing"), 10, "ClaimMissing")
+    eventually(lambda: space.condition("Accepted")[:2] == ("False", "ClaimMissing"), PATIENCE, "ClaimMissing")
     assert "spec.volume.claimName" in space.condition("Accepted")[2]
     assert space.condition("Stalled")[0] == "True"
     assert not any("prepare" in name for name in space.names("pods")), "nothing is half-created"
@@ -38,40 +47,41 @@ def test_a_missing_claim_is_told_and_mends_itself(space: Space, operator: Operat
 def test_fusion_constants_are_asked_for_by_name(space: Space, operator: Operator) -> None:
     space.inputs(fusion=None)
     space.create(release())
-    eventually(lambda: space.condition("Accepted")[1] == "FusionConfigMissing", 10, "FusionConfigMissing")
+    eventually(lambda: space.condition("Accepted")[1] == "FusionConfigMissing", PATIENCE, "FusionConfigMissing")
     assert "'fusion'" in space.condition("Accepted")[2]
     for odd in ("{", '{"stages": {"finerank": {"a": 1.0, "b": 0, "gamma": 1.0}}}', '{"stages": {}}'):
         space.apply(config_map(odd))
-        eventually(lambda: space.condition("Accepted")[1] == "FusionConfigInvalid", 15, f"invalid: {odd}")
+        eventually(lambda: space.condition("Accepted")[1] == "FusionConfigInvalid", PATIENCE, f"invalid: {odd}")
     space.inputs()
     preparing(space)
 
 
 def test_children_belong_to_their_release_and_go_with_it(space: Space, operator: Operator) -> None:
-    space.inputs()
-    space.create(release())
-    preparing(space)
-    uid = space.get("rr", "shop")["metadata"]["uid"]
-    owned = json.loads(space.kubectl("get", KINDS, "-l", "rewriter.dev/release=shop", "-o", "json"))["items"]
-    direct = [item for item in owned if "pod-template-hash" not in item["metadata"]["labels"]]
-    assert all(item["metadata"]["ownerReferences"][0]["uid"] == uid for item in direct)
-    space.kubectl("delete", "rr", "shop", "--timeout=20s")
-    eventually(
-        lambda: not space.kubectl("get", KINDS, "-l", "rewriter.dev/release=shop", "-o", "name").strip(),
-        45,
-        "no child is left",
-    )
+    with watching(space.api.kubeconfig, space.name) as monitor:
+        space.inputs()
+        space.create(release())
+        preparing(space)
+        uid = space.get("rr", "shop")["metadata"]["uid"]
+        owned = json.loads(space.kubectl("get", KINDS, "-l", "rewriter.dev/release=shop", "-o", "json"))["items"]
+        direct = [item for item in owned if "pod-template-hash" not in item["metadata"]["labels"]]
+        assert all(item["metadata"]["ownerReferences"][0]["uid"] == uid for item in direct)
+        space.kubectl("delete", "rr", "shop", f"--timeout={PATIENCE:.0f}s")
+        eventually(lambda: not {name for name in space.names(KINDS) if "/shop-" in name}, PATIENCE, "no child is left")
+    assert {change.kind for change in monitor.changes if "shop" in change.name} > {
+        "RewriterRelease",
+        "HTTPRoute",
+        "Pod",
+    }
+    assert monitor.violations() == []
 
 
 def test_nothing_is_written_while_nothing_happens(space: Space, operator: Operator) -> None:
     space.inputs()
     space.create(release())
     preparing(space)
-    eventually(lambda: bool(space.condition("Progressing")[0]), 10, "conditions are there")
-    time.sleep(3)
-    before = space.kubectl("get", f"rr,{KINDS}", "-o", "jsonpath={.items[*].metadata.resourceVersion}")
-    time.sleep(20)
-    assert space.kubectl("get", f"rr,{KINDS}", "-o", "jsonpath={.items[*].metadata.resourceVersion}") == before
+    eventually(lambda: bool(space.condition("Progressing")[0]), PATIENCE, "conditions are there")
+    eventually(lambda: is_unchanged(space, 5), PATIENCE, "it comes to rest")
+    assert is_unchanged(space, 20)
 
 
 def test_a_killed_operator_loses_nothing(space: Space, operator: Operator) -> None:
@@ -82,7 +92,7 @@ def test_a_killed_operator_loses_nothing(space: Space, operator: Operator) -> No
     operator.kill()
     space.kubectl("delete", "service", "shop-passthrough")
     operator.start()
-    eventually(lambda: "service/shop-passthrough" in space.names("services"), 30, "the Service is made again")
+    eventually(lambda: "service/shop-passthrough" in space.names("services"), PATIENCE, "the Service is made again")
     after = space.get("rr", "shop")["status"]
     assert (after["state"], after["cycle"]["startedAt"]) == (before["state"], before["cycle"]["startedAt"])
 
@@ -92,7 +102,7 @@ def test_annotations_that_others_broke_do_not_blind_it(space: Space, operator: O
     body = release()
     body["metadata"]["annotations"] = {"kopf.zalando.org/last-handled-configuration": "{broken"}
     space.create(body)
-    eventually(lambda: space.condition("Accepted")[1] == "FusionConfigMissing", 15, "it is seen")
+    eventually(lambda: space.condition("Accepted")[1] == "FusionConfigMissing", PATIENCE, "it is seen")
     space.kubectl("annotate", "--overwrite", "rr", "shop", "kopf.zalando.org/last-handled-configuration=[]")
     space.inputs()
     preparing(space)
@@ -103,7 +113,7 @@ def test_a_hand_edit_of_a_child_is_put_right(space: Space, operator: Operator) -
     space.create(release())
     preparing(space)
     space.kubectl("delete", "deployment", "shop-passthrough")
-    eventually(lambda: "deployment.apps/shop-passthrough" in space.names("deployments"), 15, "made again")
+    eventually(lambda: "deployment.apps/shop-passthrough" in space.names("deployments"), PATIENCE, "made again")
 
 
 def test_one_poison_release_does_not_stop_the_others(space: Space, operator: Operator) -> None:

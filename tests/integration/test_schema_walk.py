@@ -20,7 +20,7 @@ from tests.core.simulator import Simulator, Stuck
 from tests.integration.api_calls import Answer, ApiCalls
 from tests.integration.schema_cases import Case, cases
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.xdist_group("schema-walk")]  # asked for once, in one worker
 
 CASES: Final = {case.name: case for case in cases()}
 ROOM: Final = f"schema-walk-{os.getpid()}"
