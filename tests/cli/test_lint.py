@@ -19,7 +19,7 @@ from tests.integration.test_bad_input import changed
 ROOT = Path(__file__).parents[2]
 CREATED = [row for row in REFUSED if row.on_create]
 LOOKED_AT = CREATED if os.environ.get(THOROUGH) else CREATED[::8]
-"""A tenth of a second each; tests/integration/test_lint_words.py compares all of them with the API server."""
+"""A tenth of a second each; all of them where somebody does not wait."""
 
 
 def body(**changes: Any) -> dict[str, Any]:
