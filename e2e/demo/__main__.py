@@ -1,8 +1,8 @@
 """Plays the demo: `python -m e2e.demo [--model smollm2|tiny] [--data DIR] [--acts 1,2,3] [--keep]`.
 
-Brings up the cluster and the images, installs everything, plays the acts (the small model's side by side, and beside
-the large one's), and writes build/demo/report.html and build/demo/summary.json. Exit code 0 only when every claim of
-every act held; an act that its model did not earn counts when the tiny model then plays it.
+Brings up the cluster and the images, installs everything, plays the acts (side by side where the model is small), and
+writes build/demo/report.html and build/demo/summary.json. Exit code 0 only when every claim of every act held;
+an act that its model did not earn counts when the tiny model then plays it.
 """
 
 import argparse
@@ -66,15 +66,12 @@ def _play(options: argparse.Namespace, cluster: Cluster, images: dict[str, str],
     theatre = Theatre(site, display, options.out, kept=options.acts[-1] if options.keep else 0)
     own = [number for number in options.acts if number in profile.acts]
     left = [number for number in options.acts if number not in profile.acts]
-    with ThreadPoolExecutor(2) as casts:  # while a large model trains, the small one plays its acts
-        others = casts.submit(_play_acts, theatre, TINY, left)
-        acts = _play_acts(theatre, profile, own)
-        acts += others.result()
+    acts = _play_acts(theatre, profile, own)
     if any(played.not_earned for played in acts) and profile is SMOLLM2:
         # An honest "no" is a result. The way through a promotion is then shown with the model that earns one.
         display.say(f"{profile.model} earned no promotion; the tiny model plays act one")
-        acts += _play_acts(theatre, TINY, [1])
-    return acts
+        left.insert(0, 1)
+    return acts + _play_acts(theatre, TINY, left)
 
 
 @dataclass(frozen=True)

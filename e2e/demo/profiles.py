@@ -1,7 +1,7 @@
 """What differs between the demo's two models: prompt, size of a phase, load, acts. Data only.
 
 A cycle of SmolLM2 keeps two cores busy for a quarter of an hour, so it plays the act that is about what it learns, and
-the tiny model, meanwhile, those that are about what the operator does.
+the tiny model, afterwards, those that are about what the operator does.
 
 The gate's settings are the defaults for both.
 """
