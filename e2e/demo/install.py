@@ -10,12 +10,13 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from string import Template
 from typing import Any, Final
 
-from e2e.cluster import Cluster
+from e2e.cluster import Cluster, ClusterError
 from e2e.cluster.network import GATEWAY_PORT
 from e2e.cluster.paths import REPOSITORY
 from e2e.demo.profiles import EXPLOIT, Profile
@@ -204,6 +205,17 @@ def _files(path: Path) -> list[Path]:
     return [path] if path.is_file() else sorted(path.glob("*.tsv"))
 
 
+def _last_words(site: Site, job: str) -> str:
+    """Of each pod of a job: its logs, or why it has none (evicted, image not pulled)."""
+    words = []
+    for pod in site.get("pods", "-l", f"job-name={job}")["items"]:
+        status = pod["status"]
+        words.append(f"{pod['metadata']['name']}: {status.get('reason', status['phase'])} {status.get('message', '')}")
+        with suppress(ClusterError):
+            words.append(site.kubectl("logs", pod["metadata"]["name"], "--all-containers", "--tail=15"))
+    return "\n".join(words)
+
+
 def _wait_for_job(site: Site, name: str, seconds: float) -> None:
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
@@ -211,7 +223,6 @@ def _wait_for_job(site: Site, name: str, seconds: float) -> None:
         if status.get("succeeded"):
             return
         if any(item["type"] == "Failed" and item["status"] == "True" for item in status.get("conditions", [])):
-            logs = site.kubectl("logs", f"job/{name}", "--all-containers", "--tail=15")
-            raise InstallError(f"job {name} failed:\n{logs}")
+            raise InstallError(f"job {name} failed:\n{_last_words(site, name)}")
         time.sleep(1)
     raise InstallError(f"job {name} was not done after {seconds:.0f} s; see kubectl -n {NAMESPACE} describe job {name}")

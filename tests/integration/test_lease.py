@@ -147,6 +147,7 @@ def test_a_leader_stopped_in_the_middle_of_a_write_writes_nothing_after_its_leas
     assert first.process is not None
     first.process.send_signal(signal.SIGSTOP)
     eventually(lambda: site.taken_over_by("second"), PATIENCE, "the second takes the lease and marks the release")
+    eventually(lambda: bool(second_relay.acts()), PATIENCE, "the second writes")
     taken_over = second_relay.acts()[0].sent_at
     eventually(lambda: any(part in write.path for write in second_relay.acts()), PATIENCE, "it acts on the same object")
 
@@ -170,6 +171,7 @@ def test_a_leader_that_was_stopped_between_writes_steps_down_and_says_so(site: S
     assert first.process is not None
     first.process.send_signal(signal.SIGSTOP)
     eventually(lambda: site.taken_over_by("second"), PATIENCE, "the second takes over")
+    eventually(lambda: bool(second_relay.acts()), PATIENCE, "the second writes")
     taken_over = second_relay.acts()[0].sent_at
     spoil_the_deployment(site.space)
     first.process.send_signal(signal.SIGCONT)

@@ -63,6 +63,7 @@ def in_reconciler(space: Space, told: Callable[[Reconciler], Awaitable[None]]) -
                 await told(Reconciler(Hands(kube, Agents(session, 1), term), INSTALLATION))
         finally:
             await kube.close()
+            await asyncio.sleep(0.5)  # aiohttp closes connections with TLS a moment later
 
     asyncio.run(run())
 

@@ -84,9 +84,9 @@ def _format(template: celtypes.StringType, values: celtypes.ListType) -> celtype
 
 def _shown(value: Any) -> str:
     match value:
-        case celtypes.MapType():
+        case dict():
             return json.dumps(_plain(value), separators=(",", ":"), ensure_ascii=False)
-        case celtypes.ListType():
+        case list():  # what `filter` and `map` give is no ListType
             return "[" + ", ".join(_quoted(item) if isinstance(item, str) else _shown(item) for item in value) + "]"
         case celtypes.DoubleType():
             return f"{float(value):.15g}"
