@@ -29,6 +29,9 @@ PATHS = {
     "RewriterRevision": "/apis/rewriter.dev/v1alpha1/namespaces/{}/rewriterrevisions",
 }
 
+CLOSING_SECONDS = 1.0
+"""aiohttp ends connections with TLS a moment after their session; a loop that ends sooner leaves them open."""
+
 
 class Refused(Exception):
     """The API server said no."""
@@ -131,6 +134,7 @@ class ClusterClient:
     async def close(self) -> None:
         """End the session."""
         await self.session.close()
+        await asyncio.sleep(CLOSING_SECONDS)
 
 
 async def lines(response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
