@@ -6,11 +6,10 @@ What it counts is the outside view of traffic: which revision answered which sta
 import asyncio
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import Any
 
 from tests.faults.clock import Clock
-from tests.faults.cluster_client import Refused
 from tests.faults.cluster_view import ClusterView
+from tests.faults.gateway_controller import GatewayController, Shares
 from tests.faults.kubelet import Kubelet
 
 REQUESTS_PER_SECOND = 40
@@ -25,65 +24,38 @@ class Gateway:
     view: ClusterView
     kubelet: Kubelet
     clock: Clock
-    rules: dict[str, dict[str, int]] = field(default_factory=dict)
-    """Stage -> Service -> weight, as taken over."""
+    rules: Shares = field(default_factory=dict)
+    """As taken over."""
     answered: Counter[tuple[str, str]] = field(default_factory=Counter)
     """(stage, Service) -> requests."""
     failed: Counter[str] = field(default_factory=Counter)
     """Requests that found no ready pod, after the stage had been answered once."""
-    busy: int = 0
-    """Routes that are being accepted."""
     _remainders: dict[tuple[str, str], float] = field(default_factory=dict)
-    _tasks: set["asyncio.Task[None]"] = field(default_factory=set)
+    _client: "asyncio.Task[None] | None" = None
+
+    def __post_init__(self) -> None:
+        """Its routes."""
+        self._controller = GatewayController(self.view, self._take_over)
+
+    @property
+    def busy(self) -> bool:
+        """Whether a route is being accepted."""
+        return self._controller.busy > 0
 
     def start(self) -> None:
         """Begin."""
-        self.view.listeners.append(self._see)
-        self._tasks.add(asyncio.create_task(self._requests()))
+        self._controller.start()
+        self._client = asyncio.create_task(self._requests())
 
     async def stop(self) -> None:
         """End."""
-        self.view.listeners.remove(self._see)
-        for task in list(self._tasks):
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._controller.stop()
+        if self._client:
+            self._client.cancel()
+            await asyncio.gather(self._client, return_exceptions=True)
 
-    def _see(self, happened: str, item: dict[str, Any]) -> None:
-        if item["kind"] != "HTTPRoute":
-            return
-        if happened == "DELETED":
-            self.rules = {}
-            return
-        parents = item.get("status", {}).get("parents", [])
-        generation = item["metadata"]["generation"]
-        if not parents or parents[0]["conditions"][0].get("observedGeneration") != generation:
-            task = asyncio.create_task(self._accept(item, generation))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
-
-    async def _accept(self, route: dict[str, Any], generation: int) -> None:
-        self.rules = _rules(route)
-        condition = {
-            "status": "True",
-            "reason": "Accepted",
-            "message": "",
-            "observedGeneration": generation,
-            "lastTransitionTime": "2026-01-01T00:00:00Z",
-        }
-        parent = {
-            "parentRef": route["spec"]["parentRefs"][0],
-            "controllerName": "rewriter.dev/stand-in",
-            "conditions": [{"type": kind, **condition} for kind in ("Accepted", "ResolvedRefs")],
-        }
-        status = {"status": {"parents": [parent]}}
-        self.busy += 1
-        try:
-            await self.view.client.patch("HTTPRoute", self.view.namespace, route["metadata"]["name"], status, "status")
-        except Refused as error:
-            if error.status != 404:
-                raise
-        finally:
-            self.busy -= 1
+    def _take_over(self, route: str, shares: Shares | None) -> None:
+        self.rules = shares or {}
 
     async def _requests(self) -> None:
         """Requests of every stage, divided exactly by weight."""
@@ -109,12 +81,3 @@ class Gateway:
                 server.answer(stage, whole // len(servers) + (index < whole % len(servers)))
         elif any(answered == stage for answered, _ in self.answered):
             self.failed[stage] += whole
-
-
-def _rules(route: dict[str, Any]) -> dict[str, dict[str, int]]:
-    found = {}
-    for rule in route["spec"]["rules"]:
-        headers = [header["value"] for match in rule["matches"] for header in match.get("headers", [])]
-        if headers:
-            found[headers[0]] = {backend["name"]: backend.get("weight", 1) for backend in rule["backendRefs"]}
-    return found

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.faults.clock import Clock
+from tests.ports import free_port
 
 PR_SET_PDEATHSIG = 1
 GRACE_SECONDS = 30.0
@@ -41,6 +42,20 @@ def _context() -> Any:
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(_PRELOAD)
     return context
+
+
+def environment(kubeconfig: Path, namespace: str) -> dict[str, str]:
+    """Of an operator that watches one namespace; a container that is started again keeps its pod."""
+    return {
+        "KUBECONFIG": str(kubeconfig),
+        "WATCH_NAMESPACE": namespace,
+        "TRAINER_IMAGE": "registry.test/trainer:1",
+        "SAMPLER_IMAGE": "registry.test/sampler:1",
+        "METRICS_PORT": str(free_port()),
+        "PROBE_PORT": str(free_port()),
+        "POD_NAME": "rewriter-operator-0",
+        "POD_UID": namespace,
+    }
 
 
 @dataclass

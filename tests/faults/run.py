@@ -5,7 +5,6 @@ import json
 import os
 import shutil
 import signal
-import socket
 import tempfile
 import time
 from contextlib import AsyncExitStack
@@ -22,9 +21,10 @@ from tests.faults.end_state import Counts, end_state
 from tests.faults.gateway import Gateway
 from tests.faults.kubelet import Kubelet
 from tests.faults.monitor import Monitor
-from tests.faults.operator_process import OperatorProcess
+from tests.faults.operator_process import OperatorProcess, environment
 from tests.faults.plans import Fault, Plan, Played
 from tests.faults.proxy import FaultProxy, Injector
+from tests.faults.weight_files import fill_volume
 from tests.faults.workloads import RELEASE, WORKLOADS, Teller, TooLate
 
 SPEED = 20.0
@@ -80,7 +80,7 @@ class _Stage:
         await client.create("Namespace", "", body)
         stack.push_async_callback(client.delete, "Namespace", "", namespace)
         volume = directory / "volume"
-        _fill(volume / "shop")
+        fill_volume(volume / "shop")
         view = ClusterView(client, namespace)
         behaviour = WORKLOADS[plan.workload].behaviour()
         injector = Injector(plan, clock, lambda: operator.kill(), lambda: operator.kill(signal.SIGTERM))
@@ -192,15 +192,6 @@ def _errors(log: str, fault: Fault | None) -> list[str]:
     return list(dict.fromkeys(found))[:5]
 
 
-def _fill(root: Path) -> None:
-    """The volume as users fill it: a base model and three data files."""
-    (root / "base/tiny").mkdir(parents=True)
-    (root / "base/tiny/config.json").write_text('{"model_type": "stand-in"}')
-    (root / "data").mkdir()
-    for name in ("corpus", "train", "gate"):
-        (root / f"data/{name}.jsonl").write_text(f'{{"id": "{name}"}}\n')
-
-
 def _environment(namespace: str, port: int, directory: Path) -> dict[str, str]:
     config = {
         "apiVersion": "v1",
@@ -210,22 +201,6 @@ def _environment(namespace: str, port: int, directory: Path) -> dict[str, str]:
         "contexts": [{"name": "proxy", "context": {"cluster": "proxy", "user": "operator"}}],
         "current-context": "proxy",
     }
-    (directory / "kubeconfig").write_text(yaml.safe_dump(config))
-    return {
-        "KUBECONFIG": str(directory / "kubeconfig"),
-        "WATCH_NAMESPACE": namespace,
-        "TRAINER_IMAGE": "registry.test/trainer:1",
-        "SAMPLER_IMAGE": "registry.test/sampler:1",
-        "METRICS_PORT": str(_free_port()),
-        "PROBE_PORT": str(_free_port()),
-        "WORKERS": "2",
-        "POD_NAME": "rewriter-operator-0",  # a container that is started again keeps its pod
-        "POD_UID": namespace,
-    }
-
-
-def _free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port: int = listener.getsockname()[1]
-        return port
+    kubeconfig = directory / "kubeconfig"
+    kubeconfig.write_text(yaml.safe_dump(config))
+    return {**environment(kubeconfig, namespace), "WORKERS": "2"}

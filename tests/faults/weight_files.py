@@ -1,4 +1,7 @@
-"""Weight sets of a few bytes, published and verified with the contract's own functions: only the model is missing."""
+"""The volume's files.
+
+Weight sets are of a few bytes, published and verified with the contract's own functions: only the model is missing.
+"""
 
 import hashlib
 import json
@@ -8,6 +11,15 @@ from pathlib import Path
 from rewriter_contract import weights
 from rewriter_contract.messages import WeightsRef
 from rewriter_contract.weights import Canary, Manifest
+
+
+def fill_volume(root: Path) -> None:
+    """A release's part of the volume as users fill it: a base model and three data files."""
+    (root / "base/tiny").mkdir(parents=True)
+    (root / "base/tiny/config.json").write_text('{"model_type": "stand-in"}')
+    (root / "data").mkdir()
+    for name in ("corpus", "train", "gate"):
+        (root / f"data/{name}.jsonl").write_text(f'{{"id": "{name}"}}\n')
 
 
 def publish(root: Path, version: str, parent: str, content: str, writer: str) -> WeightsRef:

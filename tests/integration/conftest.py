@@ -21,6 +21,7 @@ from e2e.cluster import ClusterError, ControlPlane, control_plane
 from e2e.cluster.parts import PARTS, GoPart
 from tests.builders import spec_body
 from tests.integration.api_calls import ApiCalls
+from tests.ports import free_port
 
 ROOT = Path(__file__).parents[2]
 HTTP_ROUTES = "config/crd/standard/gateway.networking.k8s.io_httproutes.yaml"
@@ -219,7 +220,7 @@ class Operator:
     lease_seconds: int = 30
     """Long: these tests share their CPUs with others, and a starved operator rightly loses its lease."""
     process: "subprocess.Popen[bytes] | None" = None
-    ports: tuple[int, int] = field(default_factory=lambda: (_free_port(), _free_port()))
+    ports: tuple[int, int] = field(default_factory=lambda: (free_port(), free_port()))
 
     def start(self) -> "Operator":
         environment = {
@@ -264,13 +265,6 @@ class Operator:
         with socket.socket() as probe:
             probe.settimeout(1)
             return probe.connect_ex(("127.0.0.1", self.ports[1])) == 0
-
-
-def _free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port: int = listener.getsockname()[1]
-        return port
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 import json
 import os
-import socket
 import subprocess
 import sys
 import tempfile
@@ -15,6 +14,7 @@ from dataclasses import dataclass
 from typing import IO, Any
 
 from rewriter_contract import env, wire
+from tests.ports import free_port
 
 TOKEN = "a-token-of-the-test"
 
@@ -108,10 +108,3 @@ def running(module: str, variables: Mapping[str, str] | None = None) -> Iterator
         finally:
             process.kill()
             process.wait()
-
-
-def free_port() -> int:
-    """A TCP port that nobody listens on."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])

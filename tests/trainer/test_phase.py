@@ -28,6 +28,7 @@ from rewriter_contract.messages import (  # noqa: E402
     WorkState,
 )
 from rewriter_contract.weights import verify  # noqa: E402
+from tests.ports import free_port  # noqa: E402
 
 from . import builders  # noqa: E402
 from .builders import row, rows_with_signal, sample, write_samples  # noqa: E402
@@ -103,14 +104,6 @@ def start_pod(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[],
     for pod in pods:
         pod.process.terminate()
         pod.process.wait(timeout=30)
-
-
-def free_port() -> int:
-    import socket
-
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def wait_healthy(pod: Pod) -> None:

@@ -7,19 +7,16 @@ import asyncio
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Final
 
 from rewriter_operator.workloads import names
-from tests.faults.cluster_client import Refused
 from tests.faults.cluster_view import ClusterView
+from tests.faults.gateway_controller import GatewayController, Shares
 from tests.faults.kubelet import Kubelet
 from tests.faults.pod_programs import Server
 
 REQUESTS_PER_TICK: Final = 40
 TICK_SECONDS: Final = 1.0
-
-Shares = dict[str, dict[str, int]]
-"""Stage -> Service -> weight."""
 
 
 @dataclass
@@ -29,55 +26,30 @@ class ManyRoutes:
     view: ClusterView
     kubelet: Kubelet
     routes: dict[str, Shares] = field(default_factory=dict)
-    """Only those that divide a stage between two."""
-    _tasks: set["asyncio.Task[None]"] = field(default_factory=set)
+    """Only those that divide a stage between two; weights above 0."""
+    _client: "asyncio.Task[None] | None" = None
+
+    def __post_init__(self) -> None:
+        """Its routes."""
+        self._controller = GatewayController(self.view, self._take_over)
 
     def start(self) -> None:
         """Begin."""
-        self.view.listeners.append(self._see)
-        self._tasks.add(asyncio.create_task(self._requests()))
+        self._controller.start()
+        self._client = asyncio.create_task(self._requests())
 
     async def stop(self) -> None:
         """End."""
-        self.view.listeners.remove(self._see)
-        for task in list(self._tasks):
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._controller.stop()
+        if self._client:
+            self._client.cancel()
+            await asyncio.gather(self._client, return_exceptions=True)
 
-    def _see(self, happened: str, item: dict[str, Any]) -> None:
-        if item["kind"] != "HTTPRoute":
-            return
-        name, shares = item["metadata"]["name"], shares_of(item)
-        self.routes.pop(name, None)
-        if happened == "DELETED":
-            return
-        if any(len(backends) > 1 for backends in shares.values()):
-            self.routes[name] = shares
-        parents = item.get("status", {}).get("parents", [])
-        if not parents or parents[0]["conditions"][0].get("observedGeneration") != item["metadata"]["generation"]:
-            task = asyncio.create_task(self._accept(item))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
-
-    async def _accept(self, route: dict[str, Any]) -> None:
-        condition = {
-            "status": "True",
-            "reason": "Accepted",
-            "message": "",
-            "observedGeneration": route["metadata"]["generation"],
-            "lastTransitionTime": "2026-01-01T00:00:00Z",
-        }
-        parent = {
-            "parentRef": route["spec"]["parentRefs"][0],
-            "controllerName": "rewriter.dev/stand-in",
-            "conditions": [{"type": kind, **condition} for kind in ("Accepted", "ResolvedRefs")],
-        }
-        status = {"status": {"parents": [parent]}}
-        try:
-            await self.view.client.patch("HTTPRoute", self.view.namespace, route["metadata"]["name"], status, "status")
-        except Refused as error:
-            if error.status != 404:
-                raise
+    def _take_over(self, route: str, shares: Shares | None) -> None:
+        self.routes.pop(route, None)
+        live = serving(shares or {})
+        if any(len(backends) > 1 for backends in live.values()):
+            self.routes[route] = live
 
     async def _requests(self) -> None:
         while True:
@@ -104,12 +76,6 @@ def _send(servers: Iterable[Server], stage: str, requests: int) -> None:
         server.answer(stage, requests)
 
 
-def shares_of(route: dict[str, Any]) -> Shares:
-    """Weights above 0, as the route's rules have them."""
-    found: Shares = {}
-    for rule in route["spec"]["rules"]:
-        headers = [header["value"] for match in rule["matches"] for header in match.get("headers", [])]
-        if headers:
-            backends = {backend["name"]: int(backend.get("weight", 1)) for backend in rule["backendRefs"]}
-            found[headers[0]] = {name: weight for name, weight in backends.items() if weight}
-    return found
+def serving(shares: Shares) -> Shares:
+    """Those Services of each stage whose weight is above 0."""
+    return {stage: {name: weight for name, weight in backends.items() if weight} for stage, backends in shares.items()}

@@ -11,11 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from e2e.bench.scale.gateway import ManyRoutes, shares_of
+from e2e.bench.scale.gateway import ManyRoutes, serving
 from e2e.bench.scale.ground import Ground
 from e2e.bench.scale.moments import Awaited, Moments
 from e2e.bench.scale.pod_split import PodSplit
-from e2e.bench.scale.ports import free_port
 from e2e.bench.scale.side import Act
 from e2e.bench.scale.subject import Subject
 from rewriter_operator.core.cycle import ABORT_ANNOTATION
@@ -23,8 +22,11 @@ from rewriter_operator.core.world import Role
 from rewriter_operator.workloads import names
 from tests.faults.cluster_client import ClusterClient
 from tests.faults.cluster_view import ClusterView
+from tests.faults.gateway_controller import shares_of
 from tests.faults.kubelet import Kubelet
+from tests.faults.operator_process import environment
 from tests.faults.pod_programs import Behaviour
+from tests.faults.weight_files import fill_volume
 from tests.faults.workloads import ANALYSED, API_VERSION, HELD, spec
 
 KIND: Final = "RewriterRelease"
@@ -66,7 +68,7 @@ class OperatorSide:
             stack.push_async_callback(part.stop)
         subject = Subject(
             (sys.executable, "-m", "rewriter_operator"),
-            _environment(ground.kubeconfig_of(NAMESPACE, cls.service_account)),
+            {**os.environ, **environment(ground.kubeconfig_of(NAMESPACE, cls.service_account), NAMESPACE)},
             ground.directory / "operator.log",
         )
         stack.callback(subject.stop)
@@ -118,7 +120,7 @@ class OperatorSide:
         change = {"metadata": {"annotations": {ABORT_ANNOTATION: str(number)}}}
 
         def taken_back(item: dict[str, Any]) -> bool:
-            return all(len(backends) == 1 for backends in shares_of(item).values())
+            return all(len(backends) == 1 for backends in serving(shares_of(item)).values())
 
         return Awaited("HTTPRoute", names.route(name), taken_back), self._later(name, change)
 
@@ -147,7 +149,7 @@ class OperatorSide:
             await self.client.create(kind, NAMESPACE, body)
 
     async def _create(self, name: str, steps: tuple[dict[str, Any], ...]) -> None:
-        await asyncio.to_thread(_fill, self.volume / name)
+        await asyncio.to_thread(fill_volume, self.volume / name)
         stages = [{"name": "finerank", "dependsOn": [], "steps": list(steps)}]
         changes = {"rollout.stages": stages, "volume.subPath": name, "training.phases": 1, "suspend": True}
         body = {"apiVersion": API_VERSION, "kind": KIND, "metadata": {"name": name}, "spec": spec(**changes)}
@@ -189,26 +191,3 @@ def _is_passthrough_of(pod: dict[str, Any], releases: frozenset[str]) -> bool:
     """All that an idle release has; what it needs before is run once, and answers."""
     labels = pod["metadata"].get("labels", {})
     return labels.get(names.LABEL_RELEASE) in releases and labels.get(names.LABEL_ROLE) == Role.PASSTHROUGH
-
-
-def _fill(root: Path) -> None:
-    """The release's part of the volume as users fill it."""
-    (root / "base/tiny").mkdir(parents=True)
-    (root / "base/tiny/config.json").write_text('{"model_type": "stand-in"}')
-    (root / "data").mkdir()
-    for name in ("corpus", "train", "gate"):
-        (root / f"data/{name}.jsonl").write_text(f'{{"id": "{name}"}}\n')
-
-
-def _environment(kubeconfig: Path) -> dict[str, str]:
-    return {
-        **os.environ,
-        "KUBECONFIG": str(kubeconfig),
-        "WATCH_NAMESPACE": NAMESPACE,
-        "TRAINER_IMAGE": "registry.test/trainer:1",
-        "SAMPLER_IMAGE": "registry.test/sampler:1",
-        "METRICS_PORT": str(free_port()),
-        "PROBE_PORT": str(free_port()),
-        "POD_NAME": "rewriter-operator-0",
-        "POD_UID": "scale",
-    }
