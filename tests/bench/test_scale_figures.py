@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from e2e.bench.scale.api_calls import Calls, dispatched
-from e2e.bench.scale.gateway import shares_of
+from e2e.bench.scale.gateway import serving
 from e2e.bench.scale.latencies import Latencies, finite, milliseconds
 from e2e.bench.scale.measure import Measured, Size
 from e2e.bench.scale.moments import Awaited, Moments
@@ -17,6 +17,7 @@ from e2e.bench.scale.result import CycleCost, Machine, report
 from e2e.bench.scale.subject import memory_of
 from tests.faults.cluster_client import ClusterClient
 from tests.faults.cluster_view import ClusterView
+from tests.faults.gateway_controller import shares_of
 
 SIZE = Size(releases=200, active=20, edits=3, single_aborts=2, herd=2, idle_seconds=300)
 
@@ -70,8 +71,8 @@ def test_memory_is_read_in_mib() -> None:
 
 
 def test_a_route_is_read_by_stage_without_backends_of_weight_zero() -> None:
-    assert shares_of(_route(20)) == {"finerank": {"shop-passthrough": 80, "shop-r0001": 20}}
-    assert shares_of(_route(0)) == {"finerank": {"shop-passthrough": 100}}
+    assert serving(shares_of(_route(20))) == {"finerank": {"shop-passthrough": 80, "shop-r0001": 20}}
+    assert serving(shares_of(_route(0))) == {"finerank": {"shop-passthrough": 100}}
 
 
 def test_calls_of_an_idle_release_leave_leases_out() -> None:
