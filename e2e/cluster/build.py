@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import IO, assert_never
 
 from e2e.cluster.crds import slim_crds
+from e2e.cluster.disk import require_disk_space
 from e2e.cluster.errors import ClusterError
 from e2e.cluster.parts import GO, PARTS, GoPart, Part, WheelPart, part_directory
 from e2e.cluster.paths import cache_root
@@ -64,7 +65,7 @@ def ensure_parts(names: Iterable[str], report: Report, known: Sequence[Part] = P
     directories = {part.name: part_directory(part, go.version) for part in wanted}
     missing = [part for part in wanted if not directories[part.name].is_dir()]
     if missing:
-        _require_disk_space()
+        require_disk_space(BUILD_DISK_BYTES, "building the cluster's parts")
         _build_all(missing, directories, go, report)
     return Programs(directories)
 
@@ -107,7 +108,8 @@ def _build_one(part: Part, directory: Path, go: Go, report: Report) -> None:
 
 
 def _build_go(part: GoPart, into: Path, go: Go, log: IO[bytes]) -> None:
-    command = [go.program, "build", "-trimpath", "-buildvcs=false", "-mod=readonly", "-ldflags", part.ldflags]
+    command = [go.program, "build", "-trimpath", "-buildvcs=false", "-mod=readonly"]
+    command += ["-ldflags", part.ldflags, "-gcflags", part.gcflags]
     # An absolute directory with a trailing slash makes `go build` name each program after its package.
     _run([*command, "-o", f"{into}/", *part.packages], part, log)
     crd_files: list[Path] = []
@@ -176,17 +178,6 @@ def _go_version(program: str) -> str:
     answer = subprocess.run(command, cwd=directory, capture_output=True, text=True)
     version = re.match(r"go1\.(\d+)", answer.stdout)
     return answer.stdout if version and int(version[1]) >= OLDEST_GO_MINOR else ""
-
-
-def _require_disk_space() -> None:
-    root = cache_root()
-    root.mkdir(parents=True, exist_ok=True)
-    free = shutil.disk_usage(root).free
-    if free < BUILD_DISK_BYTES:
-        needed = BUILD_DISK_BYTES // 1024**3
-        raise ClusterError(
-            f"{root} has {free / 1024**3:.1f} GiB free, building needs {needed} GiB: free some, or set REWRITER_CACHE"
-        )
 
 
 @contextmanager

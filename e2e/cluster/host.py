@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from e2e.cluster.configs import CNI_PROGRAMS
+from e2e.cluster.disk import require_disk_space
 from e2e.cluster.errors import ClusterError
 from e2e.cluster.init import SEARCH_PATH
 from e2e.cluster.isolation import COVERED
@@ -50,7 +51,7 @@ def prepare_host() -> Path:
     """Refuses, or installs what is missing; returns the directory of the CNI programs."""
     _require_linux_root()
     _require_cache_outside_of_covered_directories()
-    _require_disk_space()
+    require_disk_space(NODE_DISK_BYTES, "a node")
     if missing := missing_packages():
         _install(missing)
     _require_kernel_features()
@@ -92,17 +93,6 @@ def _require_cache_outside_of_covered_directories() -> None:
                     f"{needed} is below {covered}, which is empty inside of the cluster's namespaces: "
                     "set REWRITER_CACHE (or move the checkout) elsewhere, such as under /home or /srv"
                 )
-
-
-def _require_disk_space() -> None:
-    root = cache_root()
-    root.mkdir(parents=True, exist_ok=True)
-    free = shutil.disk_usage(root).free
-    if free < NODE_DISK_BYTES:
-        raise ClusterError(
-            f"{root} has {free / 1024**3:.1f} GiB free, a node needs {NODE_DISK_BYTES // 1024**3} GiB: free some, "
-            "or set REWRITER_CACHE to a larger disk"
-        )
 
 
 def _require_kernel_features() -> None:

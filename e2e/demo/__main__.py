@@ -15,15 +15,19 @@ from pathlib import Path
 from typing import Any
 
 from e2e.cluster import Cluster, ClusterError, ensure
+from e2e.cluster.disk import require_disk_space
 from e2e.cluster.images import build, publish
-from e2e.cluster.paths import REPOSITORY
+from e2e.cluster.paths import REPOSITORY, ClusterPaths
 from e2e.demo.acts import ACTS, ClaimFailed, NotEarned, Played, Stage, host_of, new_act
 from e2e.demo.display import Display
-from e2e.demo.install import IMAGES, InstallError, Site, install, prepare_base, remove_release, uninstall
+from e2e.demo.install import IMAGES, InstallError, Site, begin_base, install, prepare_base, remove_release, uninstall
 from e2e.demo.profiles import PROFILES, REHEARSAL, SMOLLM2, TINY, Profile
 from e2e.demo.recorder import Overdue
 from e2e.demo.report import write_report
 
+CLUSTER_NAME = "demo"
+FIRST_RUN_BYTES = 33 * 1024**3
+"""Modules and compiler cache; images in the builder's store, the registry and the node; the volume: 35 GB measured."""
 DEFAULT_DATA = REPOSITORY / "e2e" / "data" / "shop"
 
 
@@ -40,10 +44,11 @@ def _demo(options: argparse.Namespace) -> int:
     started = time.time()
     with Display() as display:
         try:
+            _require_room()
             display.say("cluster and images")
             with ThreadPoolExecutor(1) as builder:  # without a cache, either leaves a core idle most of the time
                 built = builder.submit(build, IMAGES)
-                cluster = ensure("demo")
+                cluster = ensure(CLUSTER_NAME)
                 references = built.result()
             images = publish(cluster.registry, references, cluster.node_registry)
             acts = _play(options, cluster, images, display)
@@ -60,12 +65,20 @@ def _demo(options: argparse.Namespace) -> int:
     return 0 if all(_held(played, acts) for played in acts) else 1
 
 
+def _require_room() -> None:
+    local = os.environ.get("CLUSTER", "local") == "local"
+    if local and not ClusterPaths.of(CLUSTER_NAME).containerd.exists():
+        require_disk_space(FIRST_RUN_BYTES, "the first run of the demo")
+
+
 def _play(options: argparse.Namespace, cluster: Cluster, images: dict[str, str], display: Display) -> list[Played]:
     profile = REHEARSAL if options.model == REHEARSAL.model else PROFILES[options.model]
     site = install(cluster, images, profile, options.data, host_of("shop"), display.say)
     theatre = Theatre(site, display, options.out, kept=options.acts[-1] if options.keep else 0)
     own = [number for number in options.acts if number in profile.acts]
     left = [number for number in options.acts if number not in profile.acts]
+    if own and left:
+        begin_base(site, TINY)  # while the first model's pods start and the machine has a moment
     acts = _play_acts(theatre, profile, own)
     if any(played.not_earned for played in acts) and profile is SMOLLM2:
         # An honest "no" is a result. The way through a promotion is then shown with the model that earns one.

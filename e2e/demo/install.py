@@ -112,11 +112,24 @@ def prepare_base(site: Site, profile: Profile) -> str:
     Raises:
         InstallError: with the job's last words.
     """
-    model = profile.base or profile.model
+    base = begin_base(site, profile)
+    _wait_for_job(site, f"prepare-{_base_model(profile)}", seconds=900)
+    return base
+
+
+def begin_base(site: Site, profile: Profile) -> str:
+    """Start to prepare the base model, and return its directory on the volume at once; nothing when that began before.
+
+    Two at once would write the same data files: wait for one by `prepare_base` before the next begins.
+    """
+    model = _base_model(profile)
     base = f"{site.collection}/base-{model}"
     site.apply("prepare.yaml", image=site.images["demo"], collection=site.collection, model=model, base=base)
-    _wait_for_job(site, f"prepare-{model}", seconds=900)
     return base
+
+
+def _base_model(profile: Profile) -> str:
+    return profile.base or profile.model
 
 
 def install_operator(cluster: Cluster, images: Mapping[str, str], namespace: str = NAMESPACE) -> None:
@@ -205,15 +218,29 @@ def _files(path: Path) -> list[Path]:
     return [path] if path.is_file() else sorted(path.glob("*.tsv"))
 
 
-def _last_words(site: Site, job: str) -> str:
-    """Of each pod of a job: its logs, or why it has none (evicted, image not pulled)."""
+def last_words(pod: Mapping[str, Any]) -> str:
+    """Why a pod does not get on, in Kubernetes' words: evicted, unschedulable, image not pulled, container ended."""
+    status = pod["status"]
+    words = [f"{status.get('reason', status['phase'])} {status.get('message', '')}"]
+    words += [
+        f"{condition['type']}: {condition.get('reason', '')} {condition.get('message', '')}"
+        for condition in status.get("conditions", [])
+        if condition["status"] == "False" and condition.get("message")
+    ]
+    for container in status.get("initContainerStatuses", []) + status.get("containerStatuses", []):
+        state = container["state"].get("waiting") or container["state"].get("terminated") or {}
+        if state.get("reason") not in (None, "Completed", "PodInitializing"):
+            words.append(f"container {container['name']}: {state['reason']} {state.get('message', '')}")
+    return f"{pod['metadata']['name']}: " + "; ".join(word.strip() for word in words)
+
+
+def _last_words_of_job(site: Site, job: str) -> str:
     words = []
     for pod in site.get("pods", "-l", f"job-name={job}")["items"]:
-        status = pod["status"]
-        words.append(f"{pod['metadata']['name']}: {status.get('reason', status['phase'])} {status.get('message', '')}")
-        with suppress(ClusterError):
+        words.append(last_words(pod))
+        with suppress(ClusterError):  # a pod that never started has no log
             words.append(site.kubectl("logs", pod["metadata"]["name"], "--all-containers", "--tail=15"))
-    return "\n".join(words)
+    return "\n".join(words) or "it has no pod"
 
 
 def _wait_for_job(site: Site, name: str, seconds: float) -> None:
@@ -223,6 +250,6 @@ def _wait_for_job(site: Site, name: str, seconds: float) -> None:
         if status.get("succeeded"):
             return
         if any(item["type"] == "Failed" and item["status"] == "True" for item in status.get("conditions", [])):
-            raise InstallError(f"job {name} failed:\n{_last_words(site, name)}")
+            raise InstallError(f"job {name} failed:\n{_last_words_of_job(site, name)}")
         time.sleep(1)
-    raise InstallError(f"job {name} was not done after {seconds:.0f} s; see kubectl -n {NAMESPACE} describe job {name}")
+    raise InstallError(f"job {name} was not done after {seconds:.0f} s:\n{_last_words_of_job(site, name)}")

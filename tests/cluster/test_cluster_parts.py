@@ -29,9 +29,10 @@ def test_another_go_version_or_flag_builds_a_go_part_anew() -> None:
         part.key("go1.26.0"),
         part.key("go1.26.1"),
         replace(part, ldflags="-s").key("go1.26.0"),
+        replace(part, gcflags="").key("go1.26.0"),
         replace(part, packages=part.packages[:-1]).key("go1.26.0"),
     }
-    assert len(keys) == 4
+    assert len(keys) == 5
 
 
 def test_another_hash_fetches_a_wheel_anew_but_another_go_does_not() -> None:
