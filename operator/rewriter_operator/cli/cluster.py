@@ -28,6 +28,19 @@ class Changed(Exception):
 
 
 @dataclass(frozen=True)
+class Call:
+    """One request to the API server."""
+
+    method: str
+    path: str
+    body: object = None
+    query: tuple[tuple[str, str], ...] = ()
+    content_type: str = "application/json"
+    timeout: object = TIMEOUT_SECONDS
+    """Seconds, or seconds to connect and seconds to read."""
+
+
+@dataclass(frozen=True)
 class Cluster:
     """One namespace as its user sees it."""
 
@@ -39,24 +52,23 @@ class Cluster:
         Raises:
             Refusal: when there is none.
         """
-        return self._call("GET", self._path("rewriterreleases", name))
+        return self._ask(Call("GET", self._path("rewriterreleases", name)))
 
     def releases(self) -> list[Body]:
         """All of the namespace."""
-        return list(self._call("GET", self._path("rewriterreleases"))["items"])
+        return list(self._ask(Call("GET", self._path("rewriterreleases")))["items"])
 
     def revisions(self, release: str) -> list[Body]:
         """A release's RewriterRevisions, oldest first."""
-        found = self._call("GET", self._path("rewriterrevisions"))["items"]
+        found = self._ask(Call("GET", self._path("rewriterrevisions")))["items"]
         own = [item for item in found if item["spec"]["releaseName"] == release]
         return sorted(own, key=lambda item: int(item["spec"]["revision"]))
 
     def watch(self, name: str, seconds: int) -> Iterator[Body]:
         """The release now and after each change, for a while; it ends early where the API server ends the watch."""
-        query = [("watch", "true"), ("fieldSelector", f"metadata.name={name}"), ("timeoutSeconds", str(seconds))]
-        response = self._send(
-            "GET", self._path("rewriterreleases"), query=query, timeout=(TIMEOUT_SECONDS, seconds + 15)
-        )
+        query = (("watch", "true"), ("fieldSelector", f"metadata.name={name}"), ("timeoutSeconds", str(seconds)))
+        patience = (TIMEOUT_SECONDS, seconds + 15)
+        response = self._send(Call("GET", self._path("rewriterreleases"), query=query, timeout=patience))
         rest = b""
         for chunk in response.stream():
             *lines, rest = (rest + chunk).split(b"\n")
@@ -74,8 +86,8 @@ class Cluster:
         """
         metadata = {"annotations": dict(annotations), "resourceVersion": live["metadata"]["resourceVersion"]}
         path = self._path("rewriterreleases", live["metadata"]["name"])
-        query = [("fieldManager", FIELD_MANAGER)]
-        return self._call("PATCH", path, {"metadata": metadata}, query, "application/merge-patch+json")
+        query = (("fieldManager", FIELD_MANAGER),)
+        return self._ask(Call("PATCH", path, {"metadata": metadata}, query, "application/merge-patch+json"))
 
     def tell(self, live: Mapping[str, Any], reason: str, note: str, now: datetime) -> None:
         """Post an Event about the release."""
@@ -94,50 +106,38 @@ class Cluster:
             "type": "Normal",
             "regarding": regarding | {"namespace": self.namespace},
         }
-        self._call("POST", f"/apis/events.k8s.io/v1/namespaces/{self.namespace}/events", event)
+        self._ask(Call("POST", f"/apis/events.k8s.io/v1/namespaces/{self.namespace}/events", event))
 
     def who(self) -> str:
         """The name that the API server knows the caller by."""
         body = {"apiVersion": "authentication.k8s.io/v1", "kind": "SelfSubjectReview"}
-        answer = self._call("POST", "/apis/authentication.k8s.io/v1/selfsubjectreviews", body)
+        answer = self._ask(Call("POST", "/apis/authentication.k8s.io/v1/selfsubjectreviews", body))
         return str(answer["status"]["userInfo"].get("username", "")) or "unknown"
 
     def _path(self, plural: str, name: str = "") -> str:
         path = f"/apis/{API_VERSION}/namespaces/{self.namespace}/{plural}"
         return f"{path}/{name}" if name else path
 
-    def _call(
-        self,
-        method: str,
-        path: str,
-        body: object = None,
-        query: list[tuple[str, str]] | None = None,
-        content_type: str = "application/json",
-    ) -> Body:
-        response = self._send(method, path, body, query, content_type)
-        found: Body = json.loads(response.data)
+    def _ask(self, call: Call) -> Body:
+        found: Body = json.loads(self._send(call).data)
         return found
 
-    def _send(
-        self,
-        method: str,
-        path: str,
-        body: object = None,
-        query: list[tuple[str, str]] | None = None,
-        content_type: str = "application/json",
-        timeout: object = TIMEOUT_SECONDS,
-    ) -> urllib3.HTTPResponse:
-        headers = {"Accept": "application/json", "Content-Type": content_type}
+    def _send(self, call: Call) -> urllib3.HTTPResponse:
         request = self.api.param_serialize(
-            method, path, query_params=query or [], header_params=headers, body=body, auth_settings=["BearerToken"]
+            call.method,
+            call.path,
+            query_params=list(call.query),
+            header_params={"Accept": "application/json", "Content-Type": call.content_type},
+            body=call.body,
+            auth_settings=["BearerToken"],
         )
         try:
-            answer = self.api.call_api(*request, _request_timeout=timeout)
+            answer = self.api.call_api(*request, _request_timeout=call.timeout)
         except (urllib3.exceptions.HTTPError, client.ApiException) as error:
             raise Refusal(f"the API server cannot be reached: {' '.join(str(error).split())}") from error
         response: urllib3.HTTPResponse = answer.response
         if response.status >= 400:
-            raise _refusal(path, response.status, response.data)
+            raise _refusal(call.path, response.status, response.data)
         return response
 
 
