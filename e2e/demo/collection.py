@@ -96,10 +96,10 @@ def data_rows(
     return rows
 
 
-def without_texts_of(rows: list[DataRow], gate: list[DataRow]) -> list[DataRow]:
-    """Rows whose query is no gate query in other words of white space or case."""
-    held_out = {normalise(row.query) for row in gate}
-    return [row for row in rows if normalise(row.query) not in held_out]
+def without_texts_of(rows: list[DataRow], held_out: list[DataRow]) -> list[DataRow]:
+    """Rows whose query is none that is held out, not even with other white space or case."""
+    texts = {normalise(row.query) for row in held_out}
+    return [row for row in rows if normalise(row.query) not in texts]
 
 
 def convert(directory: Path, out: Path) -> dict[str, int]:
@@ -107,8 +107,8 @@ def convert(directory: Path, out: Path) -> dict[str, int]:
     corpus, queries, splits = read_corpus(directory), read_queries(directory), split(directory)
     near = NearMisses(corpus)
     gate = data_rows(splits.gate, queries, near, with_labels=True)
-    train = without_texts_of(data_rows(splits.train, queries, near, with_labels=False), gate)
     validation = without_texts_of(data_rows(splits.validation, queries, near, with_labels=True), gate)
+    train = without_texts_of(data_rows(splits.train, queries, near, with_labels=False), [*gate, *validation])
     out.mkdir(parents=True, exist_ok=True)
     documents = [{"_id": document.id, **_without_id(document)} for document in corpus]
     files: dict[str, list[Any]] = {"corpus": documents, "train": train, "validation": validation, "gate": gate}

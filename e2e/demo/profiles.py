@@ -61,6 +61,8 @@ class Profile:
     """Releases that train and serve side by side; memory bounds it."""
     base: str = ""
     """Model whose base is used; the profile's own where empty."""
+    data: str = '{"corpus": "data/corpus.jsonl", "train": "data/train.jsonl", "gate": "data/gate.jsonl"}'
+    """spec.data, as JSON."""
     checks: str = "[]"
     """spec.gate.checks, as JSON. The demo's models keep every default."""
 
@@ -118,6 +120,7 @@ REHEARSAL: Final = replace(
     phases=2,
     queries=64,
     learning_rate=2e-4,
+    data=TINY.data.removesuffix("}") + ', "validation": "data/validation.jsonl"}',
     checks=(
         '[{"name": "Repetition", "max": 0.15, "margin": 0.15}, {"name": "RewardGain", "min": -0.1},'
         ' {"name": "GoldNdcg", "margin": 0.15}, {"name": "GoldRecall", "margin": 0.15},'

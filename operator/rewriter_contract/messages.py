@@ -332,6 +332,8 @@ class ShardRef:
 class EvidenceOrder:
     """PUT /v1/evidence/{cycle}/{side}/{shard}: answer the held-out queries with the loaded weights and measure.
 
+    PUT /v1/validation/{cycle}/{phase}/{shard} takes the same, for the weights that a phase published.
+
     `weights` None is the passthrough side: no rewrites, reward 0, gold of the original query alone.
     """
 

@@ -63,6 +63,11 @@ def weights_dir(version: str) -> str:
     return f"weights/{version}"
 
 
+def validation_file(cycle: int, phase: int, shard: int) -> str:
+    """What the weights that a phase published do on the validation queries."""
+    return f"{phase_dir(cycle, phase)}/validation/shard-{shard:03d}.jsonl"
+
+
 def evidence_file(cycle: int, side: str, shard: int) -> str:
     """Gate evidence of one side (`candidate` or `incumbent`)."""
     return f"{cycle_dir(cycle)}/gate/{side}-{shard:03d}.jsonl"

@@ -205,7 +205,11 @@ def _row(raw: object) -> EvidenceRow:
 def _report(order: EvidenceOrder, done: ShardDone, evidence: list[EvidenceRow]) -> WorkReport:
     rewards = [row.reward for row in evidence if row.reward is not None]
     gold = [row.ndcg10 for row in evidence if row.ndcg10 is not None]
-    metrics = {"queries": float(len(evidence)), "missing_rewards": float(len(evidence) - len(rewards))}
+    metrics = {
+        "queries": float(len(evidence)),
+        "missing_rewards": float(len(evidence) - len(rewards)),
+        "gold_queries": float(len(gold)),
+    }
     if rewards:
         metrics["reward"] = math.fsum(rewards) / len(rewards)
     if gold:

@@ -53,7 +53,7 @@ EXIT_ENGINE_LOST = 70
 
 SAMPLES = r"/v1/samples/(?P<cycle>\d+)/(?P<phase>\d+)/(?P<shard>\d+)"
 EVIDENCE = r"/v1/evidence/(?P<cycle>\d+)/(?P<side>candidate|incumbent)/(?P<shard>\d+)"
-
+VALIDATION = r"/v1/validation/(?P<cycle>\d+)/(?P<phase>\d+)/(?P<shard>\d+)"
 REPORT = r"/v1/report/(?P<cycle>\d+)"
 
 log = logging.getLogger(__name__)
@@ -78,6 +78,9 @@ class SampleCalls:
             Route("GET", EVIDENCE, self.get_work),
             Route("DELETE", EVIDENCE, self.cancel_work),
             Route("GET", EVIDENCE + "/rows", self.get_rows),
+            Route("PUT", VALIDATION, self.put_evidence),
+            Route("GET", VALIDATION, self.get_work),
+            Route("DELETE", VALIDATION, self.cancel_work),
             Route("PUT", REPORT, self.put_report),
             Route("GET", REPORT, self.get_report),
             Route("GET", "/healthz", self.get_ok, open=True),

@@ -37,6 +37,7 @@ from rewriter_operator.core.diff import Want, first_difference, outdated, surplu
 from rewriter_operator.core.gating import SIDES, evidence_paths
 from rewriter_operator.core.plan import plan
 from rewriter_operator.core.states import TRAFFIC_STATES
+from rewriter_operator.core.validating import validation_paths
 from rewriter_operator.core.world import Child, Claim, Deployment, Fusion, Pod, Revision, Role, Route, World
 from rewriter_operator.workloads import names
 from rewriter_operator.workloads.render import Manifest, render
@@ -49,7 +50,7 @@ def healthy_prepare() -> PrepareResult:
     """What the prepare pod answers when nothing is missing."""
     return PrepareResult(
         base=BASE,
-        data_digests={name: digest_of(name) for name in ("corpus", "train", "gate")},
+        data_digests={name: digest_of(name) for name in ("corpus", "train", "gate", "validation")},
         train_queries=100,
         gate_queries=40,
         relevance_model="minilm@1",
@@ -83,6 +84,9 @@ class Behaviour:
     silent_pods: frozenset[str] = frozenset()
     odd_counters: Mapping[str, StageCounters] = field(default_factory=dict)
     """What a pod tells of finerank, whatever it has counted."""
+    validation: Mapping[int, Mapping[str, float]] = field(default_factory=dict)
+    """What a phase's weights do on the validation queries, as the sampler tells it."""
+    validation_ends: bool = True
     trainer_finishes: bool = True
     samples: WorkState = WorkState.DONE
     """What becomes of samples that are ordered."""
@@ -218,7 +222,7 @@ class Simulator:
     def restart_sampler(self, index: int = 0) -> None:
         """Its container restarts: the pod is the same, its process knows nothing."""
         self.samplers[index] = SamplerState(boot_id=f"boot-{self._uid()}", state=LoadState.EMPTY, weights=None)
-        for path in [path for path in self.works if path.startswith(("/v1/samples", "/v1/evidence"))]:
+        for path in [path for path in self.works if path.startswith(("/v1/samples", "/v1/evidence", "/v1/validation"))]:
             del self.works[path]
         self.report_digest = ""
 
@@ -452,10 +456,13 @@ class Simulator:
                 self.samplers[order.number] = replace(before, state=LoadState.READY, weights=ref)
             case SamplesOrder() if self.behaviour.samples is not WorkState.DONE:
                 self.works[order.path] = WorkReport(self.behaviour.samples, 1, 8, heartbeat_at=self.now)
+            case EvidenceOrder() if "/validation/" in order.path and not self.behaviour.validation_ends:
+                self.works[order.path] = WorkReport(WorkState.RUNNING, 1, 8, heartbeat_at=self.now)
             case SamplesOrder() | EvidenceOrder():
                 assert body.weights is None or self.samplers[order.number].weights == body.weights, "412"
                 shard = ShardRef(body.out, 8, digest_of(body.out))
-                self.works[order.path] = WorkReport(WorkState.DONE, 8, 8, heartbeat_at=self.now, shard=shard)
+                done = WorkReport(WorkState.DONE, 8, 8, heartbeat_at=self.now, shard=shard)
+                self.works[order.path] = replace(done, metrics=self._validated(order.path))
             case PhaseOrder() if self.behaviour.trainer_finishes:
                 done = WorkReport(WorkState.DONE, heartbeat_at=self.now, weights=weights_ref(body.out_version))
                 self.works[order.path] = replace(done, metrics={"loss": 0.5})
@@ -464,12 +471,18 @@ class Simulator:
             case _:
                 self.report_digest = hashlib.sha256(wire.dumps(body).encode()).hexdigest()
 
+    def _validated(self, path: str) -> dict[str, float]:
+        of_phase = path.split("/")[4] if path.startswith("/v1/validation") else "0"
+        return dict(self.behaviour.validation.get(int(of_phase), {}))
+
     def _asked_paths(self, world: World) -> list[tuple[Role, str]]:
         cycle = world.status.cycle
         if self.status.state is State.GATING:
             return [(Role.SAMPLER, path) for side in SIDES for path in evidence_paths(world, side)]
         if self.status.state is State.TRAINING and cycle and cycle.phase:
             number = f"{cycle.number}/{cycle.phase.number}"
+            if cycle.phase.step is PhaseStep.VALIDATING:
+                return [(Role.SAMPLER, path) for path in validation_paths(world)]
             if cycle.phase.step is PhaseStep.SAMPLING:
                 count = self.spec.training.samplers.replicas
                 return [(Role.SAMPLER, f"/v1/samples/{number}/{index}") for index in range(count)]

@@ -500,6 +500,19 @@ GATE: Final = (
     ),
     Refused(
         24,
+        "the gate's queries choose the phase",
+        at("spec.data.validation", "data/gate.jsonl"),
+        ("spec.data.validation", "got data/gate.jsonl", "must be a file of its own"),
+        at("spec.data.validation", "data/validation.jsonl"),
+    ),
+    Refused(
+        24,
+        "validation without queries",
+        at("spec.training.validation", {"patience": 3}),
+        ("spec.training.validation", "set spec.data.validation, or take this away"),
+    ),
+    Refused(
+        24,
         "queries for documents",
         at("spec.data.corpus", "data/gate.jsonl"),
         ("spec.data.corpus", "got data/gate.jsonl", "must be the file of documents"),

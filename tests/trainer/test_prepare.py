@@ -143,6 +143,24 @@ BAD = [
 ]
 
 
+@pytest.mark.parametrize(
+    ("query", "reason", "shared"),
+    [
+        ("TRAIN query 1", "TrainValidationOverlap", "both train and validation"),
+        ("gate query 1", "ValidationGateOverlap", "both validation and gate"),
+    ],
+)
+def test_a_query_that_chooses_the_phase_neither_trains_nor_judges(
+    root: Path, services: str, monkeypatch: pytest.MonkeyPatch, query: str, reason: str, shared: str
+) -> None:
+    (root / "data/validation.jsonl").write_text(json.dumps({"id": "v1", "query": query}) + "\n")
+    plain = order(services)
+    with_validation = replace(plain, data_files={**plain.data_files, "validation": "data/validation.jsonl"})
+    (problem,) = checked(root, with_validation, monkeypatch).problems
+    assert problem.reason == reason
+    assert shared in problem.message
+
+
 def test_sound_inputs_are_prepared_and_the_spec_is_written(
     root: Path, services: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -5,8 +5,9 @@ file, line and remedy. Rows are read one by one, and of the corpus only the ids 
 """
 
 import hashlib
+import itertools
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -18,6 +19,9 @@ from rewriter_contract.text import normalise
 MAX_QUERY_CHARS: Final = 2048
 MAX_EXAMPLES: Final = 5
 """How many offenders a message names."""
+
+PRECEDENCE: Final = ("train", "validation", "gate")
+"""Of two files with the same query, the one named first is to give it up: gate queries are the dearest."""
 
 CORPUS_FIELDS: Final = ("_id", "title", "text")
 
@@ -84,8 +88,7 @@ def check_data(root: Path, files: dict[str, str]) -> DataReport:
     for role in [role for role in found if role != "corpus"]:
         requests[role] = read_requests(found[role], files[role], corpus, problems)
         rows[role] = requests[role].rows
-    if "train" in requests and "gate" in requests:
-        problems += shared_queries(requests["train"], requests["gate"])
+    problems += shared_queries(requests)
     return DataReport(tuple(problems), digests, rows)
 
 
@@ -134,14 +137,20 @@ def read_requests(path: Path, name: str, corpus: set[str] | None, problems: list
     return result
 
 
-def shared_queries(train: RequestsFile, gate: RequestsFile) -> list[Problem]:
-    """A gate query that training saw makes the gate blind: it would measure memory."""
-    shared = sorted(train.queries.keys() & gate.queries.keys())
-    if not shared:
-        return []
-    named = ", ".join(f"{train.queries[query]} = {gate.queries[query]}" for query in shared[:MAX_EXAMPLES])
-    message = f"{len(shared)} queries are in both train and gate (train id = gate id): {named}; remove them from train"
-    return [Problem("TrainGateOverlap", message)]
+def shared_queries(requests: Mapping[str, RequestsFile]) -> list[Problem]:
+    """Queries in two files: a gate that training saw measures memory, and one that chose the phase flatters it."""
+    problems = []
+    for first, second in itertools.combinations([role for role in PRECEDENCE if role in requests], 2):
+        one, other = requests[first].queries, requests[second].queries
+        shared = sorted(one.keys() & other.keys())
+        if shared:
+            named = ", ".join(f"{one[query]} = {other[query]}" for query in shared[:MAX_EXAMPLES])
+            message = (
+                f"{len(shared)} queries are in both {first} and {second} ({first} id = {second} id): {named}; "
+                f"remove them from {first}"
+            )
+            problems.append(Problem(f"{first.title()}{second.title()}Overlap", message))
+    return problems
 
 
 def _complaint(row: DataRow, ids: set[str]) -> str:

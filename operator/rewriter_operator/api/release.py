@@ -92,6 +92,9 @@ class Data(SpecModel):
     """Training queries with shown documents: {id, query, positives, negatives}."""
     gate: VolumePath
     """Held-out queries with labels: {id, query, positives, negatives, labels, slice}."""
+    validation: VolumePath | None = None
+    """Further queries with labels, in neither of the other files: with them every phase is measured, and the best one
+    becomes the candidate (spec.training.validation). Without: the last one."""
 
 
 class ServiceEndpoint(SpecModel):
@@ -228,6 +231,17 @@ class Optimizer(SpecModel):
     """DeepSpeed ZeRO stage."""
 
 
+class Validation(SpecModel):
+    """How the best phase is found among all that were trained: on the queries of spec.data.validation."""
+
+    metric: Literal["Gold", "Reward"] = "Gold"
+    """Gold: nDCG@10 of the real search, which training never sees. Reward: mean log R; for data without labels."""
+    queries: Annotated[int, Field(ge=1, le=1_000_000)] = 200
+    """Rows of the file that are asked after each phase, always the same ones; all of a shorter file."""
+    patience: Annotated[int, Field(ge=1, le=1000)] = 2
+    """Training ends early after this many phases in a row that were no better than the best one before them."""
+
+
 class Training(SpecModel):
     """The learning loop: phases of sample, score, pair, optimise, publish, and one weight sync per phase."""
 
@@ -250,6 +264,8 @@ class Training(SpecModel):
         ),
     ] = Mpo()
     optimizer: Optimizer = Optimizer()
+    validation: Validation | None = None
+    """What is not set has its default; only with spec.data.validation."""
     seed: Annotated[int, Field(ge=0, le=2_147_483_647)] = 0
     trainer: Pods = Pods()
     samplers: Annotated[SamplerPods, Field(json_schema_extra=_ENGINE_FITS)] = SamplerPods()
@@ -596,6 +612,17 @@ SPEC_RULES: dict[str, Any] = rules(
         "must not be the training file: the gate judges on queries that were never trained on",
         shown="self.data.gate",
         path=".data.gate",
+    ),
+    sentence(
+        "!has(self.data.validation) || !(self.data.validation in [self.data.corpus, self.data.train, self.data.gate])",
+        "must be a file of its own: its queries choose the phase, so they may neither train nor judge",
+        shown="self.data.validation",
+        path=".data.validation",
+    ),
+    sentence(
+        "!has(self.training.validation) || has(self.data.validation)",
+        "nothing is validated without a file of queries: set spec.data.validation, or take this away",
+        path=".training.validation",
     ),
     sentence(
         "self.data.corpus != self.data.train && self.data.corpus != self.data.gate",

@@ -14,6 +14,8 @@ class RevisionPhase(ApiModel):
     number: int
     version: Annotated[str, Field(max_length=64)]
     metrics: Metrics = {}
+    validation: Metrics = {}
+    """What its weights do on the validation queries; the best phase gave the revision its weights."""
 
 
 class RewriterRevisionSpec(ApiModel):
@@ -22,6 +24,8 @@ class RewriterRevisionSpec(ApiModel):
     release_name: Name
     revision: Annotated[int, Field(ge=0)]
     weights: Weights
+    chosen_because: ShortText = ""
+    """Why these of all phases' weights, with the numbers; empty where phases were not validated."""
     parent: Annotated[str, Field(max_length=64)] = ""
     """Weights that the cycle started from."""
     spec_digest: Digest

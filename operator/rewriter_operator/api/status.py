@@ -62,6 +62,7 @@ class PhaseStep(StrEnum):
     """Where a phase is."""
 
     SYNCING = "Syncing"
+    VALIDATING = "Validating"
     SAMPLING = "Sampling"
     TRAINING = "Training"
 
@@ -97,6 +98,8 @@ class PhaseResult(ApiModel):
     weights: Weights
     seconds: float
     metrics: Metrics = {}
+    validation: Metrics = {}
+    """What its weights do on spec.data.validation: queries, reward, gold_queries, ndcg10; empty: not measured."""
 
 
 class GateResult(ApiModel):

@@ -53,6 +53,7 @@ def _facts(spec: RewriterRevisionSpec) -> Iterator[tuple[str, str]]:
     yield "relevance model", spec.relevance_model
     yield from ((f"data {name}", digest[:12]) for name, digest in sorted(spec.data_digests.items()))
     yield "phases", str(len(spec.phases))
+    yield "chosen", spec.chosen_because
     if spec.phases:
         yield from ((f"last phase: {name}", f"{value:.6g}") for name, value in sorted(spec.phases[-1].metrics.items()))
     yield "compared with", spec.compared_with

@@ -89,7 +89,8 @@ def _cycle(world: World) -> Iterator[Branch]:
 def _phases(world: World, cycle: Cycle) -> Iterator[Branch]:
     of = world.spec.training.phases
     for done in cycle.phases[-10:]:
-        shown = ", ".join(f"{name} {value:.4g}" for name, value in sorted(done.metrics.items()))
+        validated = ((f"validation {name}", value) for name, value in sorted(done.validation.items()))
+        shown = ", ".join(f"{name} {value:.4g}" for name, value in [*sorted(done.metrics.items()), *validated])
         yield Branch(
             f"phase {done.number} of {of}: {done.weights.version}, {done.seconds:.0f} s"
             + (f", {shown}" if shown else "")

@@ -18,6 +18,7 @@ from rewriter_operator.cluster.agents import ROWS_SECONDS, Agents
 from rewriter_operator.cluster.kube import Kube, is_owned_by
 from rewriter_operator.core.gating import SIDES, evidence_paths
 from rewriter_operator.core.states import TRAFFIC_STATES
+from rewriter_operator.core.validating import validation_paths
 from rewriter_operator.core.world import (
     Child,
     Claim,
@@ -79,6 +80,8 @@ def _training_paths(world: World) -> list[tuple[Role, int, str]]:
     cycle = world.status.cycle
     if not (cycle and cycle.phase):
         return []
+    if cycle.phase.step is PhaseStep.VALIDATING:
+        return [(Role.SAMPLER, index, path) for index, path in enumerate(validation_paths(world))]
     if cycle.phase.step is PhaseStep.SAMPLING:
         replicas = world.spec.training.samplers.replicas
         base = f"/v1/samples/{cycle.number}/{cycle.phase.number}"

@@ -8,7 +8,7 @@ from rewriter_operator.api.model import seconds
 from rewriter_operator.api.revision import RevisionPhase, RewriterRevisionSpec, RewriterRevisionStatus
 from rewriter_operator.api.states import State
 from rewriter_operator.api.status import Cycle, Serving
-from rewriter_operator.core import recording
+from rewriter_operator.core import recording, validating
 from rewriter_operator.core.decision import (
     RevisionOutcome,
     Wanted,
@@ -175,13 +175,19 @@ def _revisions(world: World) -> list[Wanted]:
         release_name=world.release.name,
         revision=cycle.number,
         weights=cycle.candidate.weights,
+        chosen_because=validating.why(world.spec, cycle.phases),
         parent=cycle.start.version if cycle.start else "",
         spec_digest=cycle.spec_digest,
         reward_revision=cycle.reward_revision,
         relevance_model=cycle.relevance_model,
         data_digests=cycle.data_digests,
         phases=[
-            RevisionPhase(number=phase.number, version=phase.weights.version, metrics=phase.metrics)
+            RevisionPhase(
+                number=phase.number,
+                version=phase.weights.version,
+                metrics=phase.metrics,
+                validation=phase.validation,
+            )
             for phase in cycle.phases
         ],
         gate=cycle.gate,

@@ -17,8 +17,8 @@ from rewriter_operator.core.decision import Note, OrderToPod, Step
 from rewriter_operator.core.gate import judge, merge
 from rewriter_operator.core.recipe import prompt_of, recipe_of
 from rewriter_operator.core.reward import endpoint_url
+from rewriter_operator.core.samplers import RETRY_SECONDS, broke, cycle_reward, sync, waiting
 from rewriter_operator.core.states import Event
-from rewriter_operator.core.training import RETRY_SECONDS, broke, cycle_reward, sync, waiting
 from rewriter_operator.core.world import Role, World
 
 SIDES = ("candidate", "incumbent")

@@ -15,6 +15,7 @@ from rewriter_operator.core import cycle as cycles
 from rewriter_operator.core import gating, intents, preparing, recording, returning, rollout, schedule, stalls, training
 from rewriter_operator.core.children import revision_outcomes, route, servings, wanted
 from rewriter_operator.core.decision import Decision, Note, Removal, Step
+from rewriter_operator.core.samplers import failed_pod
 from rewriter_operator.core.states import Event, allows
 from rewriter_operator.core.summary import summarised
 from rewriter_operator.core.world import Role, World
@@ -132,7 +133,7 @@ def _ignored(world: World, status: RewriterReleaseStatus) -> tuple[Note, ...]:
 
 def _broken(world: World) -> tuple[Removal, ...]:
     """Long-running pods that ended are made anew; the work they had is asked for again."""
-    failed = (*training.failed_pod(world, Role.TRAINER), *training.failed_pod(world, Role.SAMPLER))
+    failed = (*failed_pod(world, Role.TRAINER), *failed_pod(world, Role.SAMPLER))
     return (*failed, *stalls.given_up(world))
 
 

@@ -5,6 +5,7 @@ attempt and answers through its termination message, because the operator never 
 """
 
 import re
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from rewriter_contract import wire
@@ -140,7 +141,7 @@ def prepare_order(world: World) -> PrepareOrder:
         cycle=cycle.number,
         model_path=spec.model.path,
         dtype=spec.model.dtype,
-        data_files={"corpus": spec.data.corpus, "train": spec.data.train, "gate": spec.data.gate},
+        data_files=spec.data.to_api(),
         services={
             "relevance": health_base(spec.reward.relevance, namespace),
             "search": health_base(spec.gate.search, namespace),
@@ -162,7 +163,7 @@ def _ask(world: World) -> PrepareResult | Step:
     if pod is None or pod.phase not in ("Succeeded", "Failed"):
         waiting = f": {pod.message}" if pod and pod.message else ""
         return Step(evolve(status, message=f"checking data, model and services{waiting}"[:1024]), wait_seconds=1)
-    result = _result(pod.message, pod.exit_code)
+    result = _result(pod.message, pod.exit_code, world.spec.data.to_api())
     if isinstance(result, Refusal):
         again = evolve(cycle, attempt=cycle.attempt + 1, attempt_at=world.now)
         retry = world.now - cycle.attempt_at >= RETRY_SECONDS
@@ -171,7 +172,7 @@ def _ask(world: World) -> PrepareResult | Step:
     return result
 
 
-def _result(message: str, exit_code: int | None) -> PrepareResult | Refusal:
+def _result(message: str, exit_code: int | None, data_files: Collection[str]) -> PrepareResult | Refusal:
     if exit_code != 0:
         return Refusal("PrepareFailed", f"the prepare pod ended with exit code {exit_code}: {message[-600:]}")
     try:
@@ -181,7 +182,7 @@ def _result(message: str, exit_code: int | None) -> PrepareResult | Refusal:
     if result.problems:
         text = "; ".join(problem.message for problem in result.problems)
         return Refusal(_condition_reason(result.problems[0].reason), text[:1000])
-    fault = prepare_fault(result)
+    fault = prepare_fault(result, data_files)
     return Refusal("PrepareFailed", f"the prepare pod's answer cannot be used: {fault}") if fault else result
 
 

@@ -4,7 +4,7 @@ Pods run other people's models and data: whatever they answer, a release must go
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from rewriter_contract import wire
 from rewriter_contract.messages import (
@@ -63,11 +63,11 @@ def heartbeat(report: WorkReport, since: float, now: float) -> float:
     return report.heartbeat_at if report.heartbeat_at <= now + 60 else since
 
 
-def prepare_fault(result: PrepareResult) -> str | None:
-    """Why a prepare pod's answer cannot be used although it names no problem."""
+def prepare_fault(result: PrepareResult, data_files: Collection[str]) -> str | None:
+    """Why a prepare pod's answer about these files (by role) cannot be used although it names no problem."""
     if weights(result.base) is None:
         return "it names no base model with version and digest"
-    missing = {"corpus", "train", "gate"} - result.data_digests.keys()
+    missing = set(data_files) - result.data_digests.keys()
     if missing or len(result.data_digests) > 8 or not all(map(_DIGEST.fullmatch, result.data_digests.values())):
         return "it lacks the digest of a data file"
     if len(result.relevance_model) > MAX_MODEL:

@@ -16,6 +16,7 @@ from rewriter_operator.core import cycle as cycles
 from rewriter_operator.core import reported
 from rewriter_operator.core.decision import Note, Removal, Step
 from rewriter_operator.core.states import Event
+from rewriter_operator.core.validating import validation_paths
 from rewriter_operator.core.world import Pod, Role, World
 
 LIMIT = 3
@@ -94,6 +95,8 @@ def _quiet(world: World) -> Iterator[tuple[Pod, str, float]]:
             yield pod, "does not answer", world.now
         elif state.state is LoadState.LOADING:
             yield pod, "loads weights", world.now
+        elif phase and phase.step is PhaseStep.VALIDATING:
+            yield from _of_work(world, pod, validation_paths(world)[index], phase.since)
         elif phase and phase.step is PhaseStep.SAMPLING:
             yield from _of_work(world, pod, f"/v1/samples/{cycle.number}/{phase.number}/{index}", phase.since)
         elif phase is None and cycle.gate_side:

@@ -4,45 +4,39 @@ Every question is asked of the pods anew, so a pod that restarted is simply told
 files that are already on the volume are found there. This module never sees a tensor.
 """
 
-from rewriter_contract import volume, wire
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Final
+
+from rewriter_contract import volume
 from rewriter_contract.messages import (
-    FusionTerm,
     GenerationConfig,
-    LoadState,
     MpoConfig,
     OptimizerConfig,
     PairsConfig,
     PhaseOrder,
-    RewardConfig,
     SamplesOrder,
     Selection,
     ShardRef,
-    WeightsOrder,
     WeightsRef,
     WorkReport,
     WorkState,
 )
 from rewriter_operator.api.model import evolve, seconds
-from rewriter_operator.api.status import Phase, PhaseResult, PhaseStep, Serving, Shard, Stalls, Weights
+from rewriter_operator.api.status import Phase, PhaseResult, PhaseStep, Serving, Stalls, Weights
 from rewriter_operator.core import cycle as cycles
-from rewriter_operator.core import reported, stalls
-from rewriter_operator.core.decision import Note, OrderToPod, Removal, Step
+from rewriter_operator.core import reported, stalls, validating
+from rewriter_operator.core.decision import Note, OrderToPod, Step
 from rewriter_operator.core.recipe import recipe_of
-from rewriter_operator.core.reward import reward_config
+from rewriter_operator.core.samplers import Ask, broke, cycle_reward, sync, waiting, work_of_all
 from rewriter_operator.core.states import Event
-from rewriter_operator.core.world import Pod, Role, World
+from rewriter_operator.core.world import Role, World
 
 KEPT_METRICS = 20
 """Phases whose metrics stay in status; the volume has all of them."""
 
 PROGRESS_SECONDS = 10
 """Between two writes of progress into status."""
-
-RETRY_SECONDS = 15
-"""Between two tries of work or of a sync that failed."""
-
-SYNC_TRIES_SECONDS = 90
-"""A version that samplers still refuse after this long ends the cycle: the files are bad, not the moment."""
 
 
 def train(world: World) -> Step:
@@ -63,66 +57,7 @@ def train(world: World) -> Step:
     stalled = stalls.trouble(world)
     if stalled is not None:
         return stalled
-    return {PhaseStep.SYNCING: _sync, PhaseStep.SAMPLING: _sample, PhaseStep.TRAINING: _optimise}[phase.step](
-        world, phase
-    )
-
-
-def sync(world: World, weights: Weights, since: float) -> Step | None:
-    """Bring all samplers to `weights`; None once they all run it."""
-    for index in range(world.spec.training.samplers.replicas):
-        state = world.samplers.get(index)
-        if state is None:
-            pod = _sampler(world, index)
-            return waiting(world, f"waiting for sampler {index}" + (f": {pod.message}" if pod and pod.message else ""))
-        if state.state is LoadState.READY and state.weights == WeightsRef(weights.version, weights.digest):
-            continue
-        if state.state is LoadState.LOADING:
-            return waiting(world, f"sampler {index} loads {weights.version}")
-        refused = bool(state.message)
-        if refused and world.now - since > SYNC_TRIES_SECONDS:
-            return broke(world, "SyncFailed", f"sampler {index} refused {weights.version}: {state.message}")
-        if refused and int(world.now - since) % RETRY_SECONDS > 2:
-            return waiting(world, f"sampler {index} refused {weights.version}: {state.message}")
-        order = WeightsOrder(version=weights.version, digest=weights.digest)
-        return Step(world.status, order=OrderToPod(Role.SAMPLER, index, "/v1/weights", order))
-    return None
-
-
-def waiting(world: World, message: str) -> Step:
-    """Nothing to do but look again; the message is for people, and written seldom enough."""
-    status = world.status
-    return Step(status if status.message == message else evolve(status, message=message[:1024]))
-
-
-def broke(world: World, reason: str, message: str) -> Step:
-    """End the cycle as Failed."""
-    status = cycles.enter(world.status, Event.BROKE, world.now, reason, message)
-    return Step(status, notes=(Note(reason, message, warning=True),))
-
-
-def failed_pod(world: World, role: Role) -> tuple[Removal, ...]:
-    """Pods of `role` that ended by themselves: removed, so that they are made anew, but not one after the other."""
-    return tuple(
-        Removal("Pod", pod.name, pod.uid, f"{pod.name} ended: {pod.message}"[:300])
-        for pod in world.pods(role)
-        if pod.phase in ("Failed", "Succeeded")
-        and not pod.deleting
-        and world.now - pod.created_at >= RETRY_SECONDS  # a node that refuses its pods does so within a second
-    )
-
-
-def cycle_reward(world: World) -> RewardConfig:
-    """The cycle's reward, exactly as it was when the cycle was prepared."""
-    cycle = world.status.cycle
-    assert cycle is not None
-    terms = wire.loads(tuple[FusionTerm, ...], cycle.fusion, "status.cycle.fusion")
-    return reward_config(world.spec.reward, terms, cycle.reward_revision, world.release.namespace)
-
-
-def _sampler(world: World, index: int) -> Pod | None:
-    cycle = world.status.cycle
-    return world.pod(Role.SAMPLER, cycle.number, index) if cycle else None
+    return _STEPS[phase.step](world, phase)
 
 
 def _to(world: World, phase: Phase, *notes: Note) -> Step:
@@ -136,58 +71,65 @@ def _sync(world: World, phase: Phase) -> Step:
     step = sync(world, phase.weights, phase.since)
     if step is not None:
         return step
-    if phase.number > world.spec.training.phases:
-        return _trained(world, phase)
-    return _to(world, evolve(phase, step=PhaseStep.SAMPLING, since=world.now))
+    if validating.due(world):
+        return _to(world, evolve(phase, step=PhaseStep.VALIDATING, since=world.now))
+    return _onwards(world, phase)
 
 
-def _trained(world: World, phase: Phase) -> Step:
+def _onwards(world: World, phase: Phase) -> Step:
+    """The samplers have what the phase before published: is there another one to train?"""
+    cycle, spec = world.status.cycle, world.spec
+    assert cycle is not None
+    if phase.number > spec.training.phases or validating.exhausted(spec, cycle.phases):
+        return _trained(world)
+    return _to(world, evolve(phase, step=PhaseStep.SAMPLING, since=world.now, progress="", progress_at=0))
+
+
+def _trained(world: World) -> Step:
     cycle = world.status.cycle
     assert cycle is not None
-    candidate = Serving(revision=cycle.number, weights=phase.weights, recipe=recipe_of(world.spec))
+    best = validating.best(world.spec, cycle.phases)
+    assert best is not None
+    candidate = Serving(revision=cycle.number, weights=best.weights, recipe=recipe_of(world.spec))
     done = evolve(cycle, phase=None, candidate=candidate, gate_side="candidate", stalls=Stalls())
-    message = f"{len(cycle.phases)} phases done; candidate is {phase.weights.version}"
+    why = validating.why(world.spec, cycle.phases)
+    message = f"{len(cycle.phases)} phases done; candidate is {best.weights.version}" + (f": {why}" if why else "")
     status = cycles.enter(evolve(world.status, cycle=done), Event.TRAINED, world.now)
     return Step(status, notes=(Note("Trained", message),))
+
+
+def _validate(world: World, phase: Phase) -> Step:
+    cycle = world.status.cycle
+    assert cycle is not None
+    asks = validating.asks(world, phase)
+    reports = work_of_all(world, phase, asks)
+    if isinstance(reports, Step):
+        return reports
+    done = [report for report in reports if report.state is WorkState.DONE]
+    if len(done) < len(asks):
+        return _progress(world, phase, "validated", reports)
+    results = [*cycle.phases[:-1], evolve(cycle.phases[-1], validation=validating.measured(done))]
+    status = evolve(world.status, cycle=evolve(cycle, phases=results))
+    return _onwards(replace(world, release=replace(world.release, status=status)), phase)
 
 
 def _sample(world: World, phase: Phase) -> Step:
     cycle = world.status.cycle
     assert cycle is not None
-    shards: list[Shard] = []
-    reports: list[WorkReport] = []
-    for index in range(world.spec.training.samplers.replicas):
-        path = f"/v1/samples/{cycle.number}/{phase.number}/{index}"
-        report = world.works.get(path)
-        if report is None or report.state is WorkState.FAILED:
-            step = _order_samples(world, phase, index, path, report)
-            if step is not None:
-                return step
-        if report is not None:
-            reports.append(report)
-            shard = reported.shard(report.shard) if report.state is WorkState.DONE else None
-            if shard is not None:
-                shards.append(shard)
-    if len(shards) == world.spec.training.samplers.replicas:
+    asks = [
+        Ask(index, f"/v1/samples/{cycle.number}/{phase.number}/{index}", samples_order(world, phase, index), "sampling")
+        for index in range(world.spec.training.samplers.replicas)
+    ]
+    reports = work_of_all(world, phase, asks)
+    if isinstance(reports, Step):
+        return reports
+    done = [report for report in reports if report.state is WorkState.DONE]
+    shards = [shard for report in done if (shard := reported.shard(report.shard)) is not None]
+    if len(shards) == len(asks):
         return _to(
             world, evolve(phase, step=PhaseStep.TRAINING, since=world.now, shards=shards, progress="", progress_at=0)
         )
     return _progress(world, phase, "sampled", reports)
-
-
-def _order_samples(world: World, phase: Phase, index: int, path: str, report: WorkReport | None) -> Step | None:
-    """Order a shard of samples; None when the sampler must be given time."""
-    synced = sync(world, phase.weights, phase.since)
-    if synced is not None:  # a sampler restarted: it needs its weights before it may sample
-        return synced
-    if report is not None:
-        if world.now - phase.since > seconds(world.spec.training.stall_timeout):
-            return broke(world, "SamplingFailed", f"sampler {index}: {report.message}")
-        if world.now - report.heartbeat_at < RETRY_SECONDS:
-            return waiting(world, f"sampling failed and is tried again: {report.message}")
-    elif path not in world.unknown_works:
-        return waiting(world, f"sampler {index} does not answer")
-    return Step(world.status, order=OrderToPod(Role.SAMPLER, index, path, samples_order(world, phase, index)))
 
 
 def samples_order(world: World, phase: Phase, index: int) -> SamplesOrder:
@@ -286,3 +228,11 @@ def _progress(world: World, phase: Phase, verb: str, reports: list[WorkReport]) 
     told = evolve(phase, progress=progress, progress_at=world.now)
     message = f"phase {phase.number} of {world.spec.training.phases}: {progress or phase.step.lower()}"
     return Step(evolve(world.status, cycle=evolve(cycle, phase=told), message=message))
+
+
+_STEPS: Final[Mapping[PhaseStep, Callable[[World, Phase], Step]]] = {
+    PhaseStep.SYNCING: _sync,
+    PhaseStep.VALIDATING: _validate,
+    PhaseStep.SAMPLING: _sample,
+    PhaseStep.TRAINING: _optimise,
+}
