@@ -20,7 +20,7 @@ _VERSION_FLAGS = (
 )
 
 # Built once per machine while a person waits, and nothing of it is measured: without inlining and debug records the
-# compiler needs a third less time (docs/results.md). What a benchmark compares us with is compiled as its makers do.
+# compiler needs over a quarter less time (docs/results.md). Peers in a benchmark are compiled as their makers do.
 _QUICK_TO_BUILD = "all=-l -dwarf=false"
 
 

@@ -59,6 +59,7 @@ def good_spec() -> dict[str, Any]:
     return spec_body(
         **{
             "schedule": {"cron": "0 3 * * 1", "timeZone": "UTC"},
+            "data.validation": "data/validation.jsonl",
             "model.prompt": {"template": "q: {query}", "stop": ["\n"]},
             "training.sampling": {"queriesPerPhase": 64, "samplesPerQuery": 64, "maxTokens": 8},
             "training.trainer": copy.deepcopy(pods),
