@@ -7,17 +7,17 @@ core/gate.py; nothing here can turn its verdict into another one: only Pass goes
 import hashlib
 
 from rewriter_contract import volume, wire
-from rewriter_contract.messages import EvidenceOrder, GenerationConfig, Selection, WeightsRef, WorkState
+from rewriter_contract.messages import EvidenceOrder, Selection, WorkState
 from rewriter_contract.reports import CheckSettings, GateReport, GateSettings, Verdict
 from rewriter_operator.api.model import evolve, seconds
 from rewriter_operator.api.status import GateResult, Recipe, Weights
 from rewriter_operator.core import cycle as cycles
 from rewriter_operator.core import stalls
 from rewriter_operator.core.decision import Note, OrderToPod, Step
+from rewriter_operator.core.evidence_orders import Measured, measuring
 from rewriter_operator.core.gate import judge, merge
-from rewriter_operator.core.recipe import prompt_of, recipe_of
-from rewriter_operator.core.reward import endpoint_url
-from rewriter_operator.core.samplers import RETRY_SECONDS, broke, cycle_reward, sync, waiting
+from rewriter_operator.core.recipe import recipe_of
+from rewriter_operator.core.samplers import RETRY_SECONDS, broke, sync, waiting
 from rewriter_operator.core.states import Event
 from rewriter_operator.core.world import Role, World
 
@@ -77,22 +77,11 @@ def evidence_paths(world: World, side: str) -> list[str]:
 
 def evidence_order(world: World, side: str, index: int) -> EvidenceOrder:
     """What sampler `index` measures of one side: the same queries, seeds and reward, but each with its own recipe."""
-    cycle, spec = world.status.cycle, world.spec
+    cycle, training = world.status.cycle, world.spec.training
     assert cycle is not None
-    weights, recipe, own = _weights(world, side), _recipe(world, side), recipe_of(spec)
-    prompt = prompt_of(recipe)
-    return EvidenceOrder(
-        weights=WeightsRef(weights.version, weights.digest) if weights else None,
-        requests_file=spec.data.gate,
-        requests_sha256=cycle.data_digests["gate"],
-        corpus_file=spec.data.corpus,
-        selection=Selection(seed=spec.training.seed, shard=index, shards=spec.training.samplers.replicas),
-        generation=GenerationConfig(n=1, temperature=0.0, max_tokens=recipe.max_tokens, seed=spec.training.seed),
-        reward=cycle_reward(world),
-        search_url=endpoint_url(spec.gate.search, world.release.namespace),
-        out=volume.evidence_file(cycle.number, side, index),
-        prompt=None if prompt == prompt_of(own) else prompt,
-    )
+    out = volume.evidence_file(cycle.number, side, index)
+    selection = Selection(seed=training.seed, shard=index, shards=training.samplers.replicas)
+    return measuring(world, Measured(_weights(world, side), _recipe(world, side), "gate", out), selection)
 
 
 def report_of(world: World) -> GateReport:

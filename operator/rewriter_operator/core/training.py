@@ -1,5 +1,8 @@
 """TRAINING: the phases. Sync the samplers, sample and score, train, publish; then the next phase, one sync each.
 
+With validation queries, what a phase published is measured right after that sync, and the best of all becomes the
+candidate (validating.py).
+
 Every question is asked of the pods anew, so a pod that restarted is simply told again: work has the same path, and
 files that are already on the volume are found there. This module never sees a tensor.
 """

@@ -8,13 +8,13 @@ import math
 from collections.abc import Iterable, Sequence
 
 from rewriter_contract import volume
-from rewriter_contract.messages import EvidenceOrder, GenerationConfig, Selection, WeightsRef, WorkReport
+from rewriter_contract.messages import EvidenceOrder, Selection, WorkReport
 from rewriter_operator.api.release import RewriterReleaseSpec, Validation
 from rewriter_operator.api.status import Phase, PhaseResult
 from rewriter_operator.core.counters import MAX_COUNT
+from rewriter_operator.core.evidence_orders import Measured, measuring
 from rewriter_operator.core.recipe import recipe_of
-from rewriter_operator.core.reward import endpoint_url
-from rewriter_operator.core.samplers import Ask, cycle_reward
+from rewriter_operator.core.samplers import Ask
 from rewriter_operator.core.world import World
 
 _MEASURES = {"Gold": ("ndcg10", "gold_queries"), "Reward": ("reward", "reward_queries")}
@@ -49,35 +49,17 @@ def asks(world: World, phase: Phase) -> list[Ask]:
 def validation_order(world: World, phase: Phase, index: int) -> EvidenceOrder:
     """The order for sampler `index`."""
     cycle, spec = world.status.cycle, world.spec
-    assert cycle and spec.data.validation
-    return EvidenceOrder(
-        weights=WeightsRef(phase.weights.version, phase.weights.digest),
-        requests_file=spec.data.validation,
-        requests_sha256=cycle.data_digests["validation"],
-        corpus_file=spec.data.corpus,
-        selection=Selection(
-            seed=spec.training.seed,
-            count=_settings(spec).queries,
-            shard=index,
-            shards=spec.training.samplers.replicas,
-        ),
-        generation=GenerationConfig(
-            n=1, temperature=0.0, max_tokens=recipe_of(spec).max_tokens, seed=spec.training.seed
-        ),
-        reward=cycle_reward(world),
-        search_url=endpoint_url(spec.gate.search, world.release.namespace),
-        out=volume.validation_file(cycle.number, cycle.phases[-1].number, index),
+    assert cycle is not None
+    out = volume.validation_file(cycle.number, cycle.phases[-1].number, index)
+    selection = Selection(
+        seed=spec.training.seed, count=_settings(spec).queries, shard=index, shards=spec.training.samplers.replicas
     )
+    return measuring(world, Measured(phase.weights, recipe_of(spec), "validation", out), selection)
 
 
 def measured(reports: Iterable[WorkReport]) -> dict[str, float]:
     """All shards of one phase together. A mean is there only where every shard told it in numbers that can be."""
-    told = [
-        {
-            name: value for name, value in report.metrics.items() if abs(value) <= MAX_COUNT
-        }  # no number and infinity are not
-        for report in reports
-    ]
+    told = [_numbers(report) for report in reports]
     shards = [
         {**shard, "reward_queries": shard.get("queries", 0.0) - shard.get("missing_rewards", 0.0)} for shard in told
     ]
@@ -89,6 +71,11 @@ def measured(reports: Iterable[WorkReport]) -> dict[str, float]:
             weighted = [shard[mean] * shard[count] for shard in shards if shard.get(count, 0.0) > 0]
             found |= {count: math.fsum(counts), mean: round(math.fsum(weighted) / math.fsum(counts), 6)}
     return found
+
+
+def _numbers(report: WorkReport) -> dict[str, float]:
+    """What can be: NaN and infinity are no numbers, and sums of greater ones overflow."""
+    return {name: value for name, value in report.metrics.items() if abs(value) <= MAX_COUNT}
 
 
 def best(spec: RewriterReleaseSpec, phases: Sequence[PhaseResult]) -> PhaseResult | None:
