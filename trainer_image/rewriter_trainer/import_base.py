@@ -5,7 +5,7 @@ import shutil
 from pathlib import Path
 
 from rewriter_contract import volume, weights
-from rewriter_contract.messages import PrepareOrder, WeightsRef
+from rewriter_contract.messages import WeightsRef
 from rewriter_trainer import canary
 from rewriter_trainer.check_model import ModelReport
 from rewriter_trainer.publish import program
@@ -17,12 +17,12 @@ def content_digest(model: ModelReport, dtype: str) -> str:
     return hashlib.sha256("\n".join([dtype, *lines]).encode()).hexdigest()
 
 
-def import_base(root: Path, order: PrepareOrder, model: ModelReport, writer: str) -> WeightsRef:
+def import_base(root: Path, model: ModelReport, dtype: str, seed: int, writer: str) -> WeightsRef:
     """Publish the model's files as `base-<digest>`; does nothing when that set is there already.
 
     Files are copied, never linked: a write to the user's file must not reach a set that other pods have verified.
     """
-    version = volume.base_version(content_digest(model, order.dtype))
+    version = volume.base_version(content_digest(model, dtype))
 
     def write_files(directory: Path) -> None:
         for name, path in zip(model.names, model.files, strict=True):
@@ -32,12 +32,12 @@ def import_base(root: Path, order: PrepareOrder, model: ModelReport, writer: str
         return weights.Manifest(
             version=version,
             parent="",
-            dtype=order.dtype,
+            dtype=dtype,
             files=weights.file_entries(directory),
             tensors_sha256=weights.tensors_digest(directory),
             reward_revision="",
-            seed=order.seed,
-            canary=canary.measure(directory, order.dtype),
+            seed=seed,
+            canary=canary.measure(directory, dtype),
             created_by=program(),
         )
 

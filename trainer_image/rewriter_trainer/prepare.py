@@ -94,7 +94,7 @@ def _import(
     from rewriter_trainer.import_base import import_base  # loads torch: only now
 
     try:
-        base = import_base(root, order, model, writer)
+        base = import_base(root, model, order.dtype, order.seed, writer)
     except (WorkFailed, WeightsRefused, ValueError, OSError) as error:  # transformers refuses models with these
         problem = Problem(
             "ModelInvalid", f"{order.model_path}: {type(error).__name__}: {error}; export the model again"
