@@ -46,11 +46,7 @@ def _demo(options: argparse.Namespace) -> int:
         try:
             _require_room()
             display.say("cluster and images")
-            with ThreadPoolExecutor(1) as builder:  # without a cache, either leaves a core idle most of the time
-                built = builder.submit(build, IMAGES)
-                cluster = ensure(CLUSTER_NAME)
-                references = built.result()
-            images = publish(cluster.registry, references, cluster.node_registry)
+            cluster, images = _cluster_and_images()
             acts = _play(options, cluster, images, display)
         except (ClusterError, InstallError) as error:
             display.say(str(error))
@@ -63,6 +59,24 @@ def _demo(options: argparse.Namespace) -> int:
         if not options.keep:
             uninstall(cluster)
     return 0 if all(_held(played, acts) for played in acts) else 1
+
+
+def _cluster_and_images() -> tuple[Cluster, dict[str, str]]:
+    """The cluster, and the references of the images in its registry.
+
+    Images are built beside the cluster, because either leaves a core idle most of the time when nothing is cached; and
+    one is pushed while the next is built.
+    """
+    builder = ThreadPoolExecutor(1)
+    try:
+        built = [builder.submit(build, [name]) for name in IMAGES]
+        cluster = ensure(CLUSTER_NAME)
+        images: dict[str, str] = {}
+        for image in built:
+            images |= publish(cluster.registry, image.result(), cluster.node_registry)
+        return cluster, images
+    finally:
+        builder.shutdown(cancel_futures=True)
 
 
 def _require_room() -> None:
