@@ -10,7 +10,9 @@ import json
 import os
 import subprocess
 import sys
+import threading
 import time
+from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -22,6 +24,8 @@ from e2e.demo.install import NAMESPACE
 from tests.faults.monitor import LAST_WORDS_SECONDS, Monitor, watching
 
 REPOSITORY = Path(__file__).resolve().parents[2]
+DEMO_SECONDS = 2400
+LAST_LINES = 40
 
 pytestmark = pytest.mark.e2e
 
@@ -43,9 +47,25 @@ def acts(monitor: Monitor) -> dict[int, dict[str, Any]]:
     summary = out / "summary.json"
     summary.unlink(missing_ok=True)
     command = [sys.executable, "-m", "e2e.demo", "--model", "rehearsal", "--acts", "1,3", "--out", str(out)]
-    subprocess.run(command, cwd=REPOSITORY, timeout=2400)
-    assert summary.exists(), "the demo ended before it played any act; its own output says why"
+    last_words = _run(command)
+    assert summary.exists(), f"the demo ended before it played any act; its last words:\n{last_words}"
     return {act["act"]: act for act in json.loads(summary.read_text())["acts"]}
+
+
+def _run(command: list[str]) -> str:
+    """Shows a command's output as it comes; returns the end of it, for whoever reads only what failed."""
+    last_lines: deque[str] = deque(maxlen=LAST_LINES)
+    with subprocess.Popen(
+        command, cwd=REPOSITORY, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace"
+    ) as process:
+        overdue = threading.Timer(DEMO_SECONDS, process.kill)
+        overdue.start()
+        assert process.stdout is not None
+        for line in process.stdout:
+            print(line, end="", flush=True)
+            last_lines.append(line)
+        overdue.cancel()
+    return "".join(last_lines)
 
 
 def test_a_candidate_that_passed_is_promoted_stage_by_stage_without_a_failed_request(
