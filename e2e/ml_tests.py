@@ -7,7 +7,8 @@ from pathlib import Path
 
 from e2e.checkout_in_image import packages_beside, run_checkout
 
-SUITES = {"trainer": ("tests/trainer",), "sampler": ("tests/sampler",), "demo": ("tests/demo",)}
+SUITES = {"sampler": ("tests/sampler",), "trainer": ("tests/trainer",), "demo": ("tests/demo",)}
+"""In the order in which images are built: without a cache, one is tested while the next is made."""
 TOOLS = ("pytest==9.2.0", "hypothesis==6.170.15")
 
 

@@ -85,7 +85,8 @@ def main(tiers: Sequence[str]) -> int:
     RESULTS.mkdir(parents=True, exist_ok=True)
     if len(tiers) > 1:
         os.environ[THOROUGH] = "1"
-        _build_cluster_parts_meanwhile()
+        _build_meanwhile("parts", "e2e.cluster")
+        _build_meanwhile("images", "e2e.cluster.images")
     results = [run(tier) for tier in tiers]
     print()
     for result in results:
@@ -96,15 +97,15 @@ def main(tiers: Sequence[str]) -> int:
     return 0 if all(result.is_good for result in results) else 1
 
 
-def _build_cluster_parts_meanwhile() -> None:
-    """Without a cache, the first tiers install packages and wait for the network while a core has nothing to do.
+def _build_meanwhile(what: str, module: str) -> None:
+    """Without a cache, the first tiers and the builds wait for each other's network and disk, one after the other.
 
-    A tier that needs a part waits for its lock; what fails here fails there again, with its reason.
+    A tier that needs a part or an image waits for its lock; what fails here fails there again, with its reason.
     """
-    log = REPOSITORY / "build" / "logs" / "parts.log"
+    log = REPOSITORY / "build" / "logs" / f"{what}.log"
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("w") as output:
-        subprocess.Popen([sys.executable, "-m", "e2e.cluster", "build"], cwd=REPOSITORY, stdout=output, stderr=output)
+        subprocess.Popen([sys.executable, "-m", module, "build"], cwd=REPOSITORY, stdout=output, stderr=output)
 
 
 def _pytest(tier: str, arguments: Sequence[str]) -> int:

@@ -13,7 +13,8 @@ from e2e.cluster.build import Programs, ensure_parts
 from e2e.cluster.cluster import ControlPlane
 from e2e.cluster.configs import kubeconfig
 from e2e.cluster.detach import start_detached
-from e2e.cluster.local import Tell, end, follow_start, healthy, locked
+from e2e.cluster.file_lock import exclusive
+from e2e.cluster.local import Tell, end, follow_start, healthy
 from e2e.cluster.parts import CONTROL_PLANE_PARTS
 from e2e.cluster.paths import ClusterPaths, existing_clusters
 from e2e.cluster.pki import ensure_pki, identities
@@ -41,7 +42,7 @@ def up(name: str, tell: Tell, until_exit_of: int | None = None) -> ControlPlane:
     paths = paths_of(name)
     programs = ensure_parts(CONTROL_PLANE_PARTS, tell)
     paths.root.mkdir(parents=True, exist_ok=True)
-    with locked(paths):
+    with exclusive(paths.lock):
         state = read_state(paths.state)
         if not (state and state.alive() and healthy(state)):
             end(paths)
@@ -71,7 +72,7 @@ def collect_leftovers() -> None:
 
 def _end(paths: ClusterPaths) -> None:
     """Files of one that belongs to a process go too: no later run has the same name."""
-    with locked(paths):
+    with exclusive(paths.lock):
         end(paths)
         if OWNED.fullmatch(paths.name):
             shutil.rmtree(paths.root, ignore_errors=True)

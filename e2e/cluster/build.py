@@ -3,7 +3,6 @@
 A part appears under its final name only when it is complete, so an interrupted build leaves nothing half-made.
 """
 
-import fcntl
 import os
 import re
 import shutil
@@ -11,9 +10,8 @@ import subprocess
 import sys
 import time
 import zipfile
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, assert_never
@@ -21,6 +19,7 @@ from typing import IO, assert_never
 from e2e.cluster.crds import slim_crds
 from e2e.cluster.disk import require_disk_space
 from e2e.cluster.errors import ClusterError
+from e2e.cluster.file_lock import exclusive
 from e2e.cluster.parts import GO, PARTS, GoPart, Part, WheelPart, part_directory
 from e2e.cluster.paths import cache_root
 
@@ -87,7 +86,7 @@ def _build_all(missing: list[Part], directories: dict[str, Path], go: Go, report
 def _build_one(part: Part, directory: Path, go: Go, report: Report) -> None:
     started = time.monotonic()
     directory.parent.mkdir(parents=True, exist_ok=True)
-    with _only_one_builder(directory):
+    with exclusive(directory.with_name(f"{directory.name}.lock")):
         if directory.is_dir():
             return
         unfinished = directory.with_name(f"{directory.name}.unfinished")
@@ -178,10 +177,3 @@ def _go_version(program: str) -> str:
     answer = subprocess.run(command, cwd=directory, capture_output=True, text=True)
     version = re.match(r"go1\.(\d+)", answer.stdout)
     return answer.stdout if version and int(version[1]) >= OLDEST_GO_MINOR else ""
-
-
-@contextmanager
-def _only_one_builder(directory: Path) -> Iterator[None]:
-    with directory.with_name(f"{directory.name}.lock").open("w") as handle:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield

@@ -7,12 +7,11 @@ import os
 import platform
 import shutil
 import subprocess
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from e2e.cluster.configs import CNI_PROGRAMS
+from e2e.cluster.debian_packages import install
 from e2e.cluster.disk import require_disk_space
 from e2e.cluster.errors import ClusterError
 from e2e.cluster.init import SEARCH_PATH
@@ -21,7 +20,6 @@ from e2e.cluster.paths import REPOSITORY, cache_root
 
 OTHER_WAYS = "or use another cluster: CLUSTER=kind where Docker runs, CLUSTER=existing with KUBECONFIG"
 NODE_DISK_BYTES = 3 * 1024**3
-POLICY = Path("/usr/sbin/policy-rc.d")
 
 
 @dataclass(frozen=True)
@@ -53,7 +51,7 @@ def prepare_host() -> Path:
     _require_cache_outside_of_covered_directories()
     require_disk_space(NODE_DISK_BYTES, "a node")
     if missing := missing_packages():
-        _install(missing)
+        install(missing, f"install their like with this machine's package manager, {OTHER_WAYS}")
     _require_kernel_features()
     directory = cni_programs()
     if directory is None:
@@ -113,34 +111,3 @@ def _require_kernel_features() -> None:
                 f"this kernel does not give {feature} ({' '.join(command)}: {said}); a container needs to be started "
                 f"privileged for it, {OTHER_WAYS}"
             )
-
-
-def _install(packages: list[str]) -> None:
-    listed = " ".join(packages)
-    if shutil.which("apt-get") is None:
-        raise ClusterError(
-            f"the programs of the Debian packages {listed} are missing and there is no apt-get: "
-            f"install their like with this machine's package manager, {OTHER_WAYS}"
-        )
-    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-    install = ["apt-get", "install", "-y", "-q", "--no-install-recommends", *packages]
-    log = cache_root() / "logs" / "apt.log"
-    log.parent.mkdir(parents=True, exist_ok=True)
-    with log.open("wb") as stream, _no_service_starts():
-        for command in (["apt-get", "update", "-q"], install):
-            if subprocess.run(command, env=environment, stdout=stream, stderr=stream).returncode != 0:
-                raise ClusterError(f"`{' '.join(command)}` failed, see {log}; install {listed} by hand and try again")
-
-
-@contextmanager
-def _no_service_starts() -> Iterator[None]:
-    """Debian starts a service when its package is installed, unless this file forbids it; the cluster runs its own."""
-    if POLICY.exists():
-        yield
-        return
-    POLICY.write_text("#!/bin/sh\nexit 101\n")
-    POLICY.chmod(0o755)
-    try:
-        yield
-    finally:
-        POLICY.unlink(missing_ok=True)

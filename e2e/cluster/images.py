@@ -17,11 +17,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from e2e.cluster.errors import ClusterError
+from e2e.cluster.file_lock import exclusive
 from e2e.cluster.image_build.definitions import IMAGES, Image, Variant
 from e2e.cluster.image_build.inputs import content_tag, snapshot
 from e2e.cluster.image_build.tools import Build, Tool, choose_tool
 from e2e.cluster.network import NODE_REGISTRY
-from e2e.cluster.paths import REPOSITORY
+from e2e.cluster.paths import REPOSITORY, cache_root
 from e2e.cluster.report import print_line
 
 LOCAL_PREFIX = "localhost/rewriter"
@@ -31,9 +32,16 @@ MANIFEST_TYPES = "application/vnd.oci.image.manifest.v1+json, application/vnd.do
 
 
 def build(names: Sequence[str] = tuple(IMAGES), variant: str = Variant.CPU) -> dict[str, str]:
-    """Builds what is not built yet; returns each image's reference in the builder's own store."""
+    """Builds what is not built yet; returns each image's reference in the builder's own store.
+
+    One image at a time, whichever processes ask: two that miss the same layer would both make it.
+    """
     tool = choose_tool()
-    return {name: _build_one(tool, _image(name, Variant(variant)), Variant(variant)) for name in names}
+    references = {}
+    for name in names:
+        with exclusive(cache_root() / "images.lock"):
+            references[name] = _build_one(tool, _image(name, Variant(variant)), Variant(variant))
+    return references
 
 
 def publish(registry: str, references: Mapping[str, str], node_registry: str = NODE_REGISTRY) -> dict[str, str]:

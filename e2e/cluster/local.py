@@ -1,12 +1,10 @@
 """CLUSTER=local: starts, finds and ends clusters on this machine, each in namespaces of its own."""
 
-import fcntl
 import os
 import shutil
 import signal
 import time
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from e2e.cluster import progress
@@ -16,6 +14,7 @@ from e2e.cluster.cluster import Cluster
 from e2e.cluster.configs import PAUSE_IMAGE, cgroup_name
 from e2e.cluster.detach import start_detached
 from e2e.cluster.errors import ClusterError
+from e2e.cluster.file_lock import exclusive
 from e2e.cluster.host import prepare_host
 from e2e.cluster.image_archive import write_docker_archive
 from e2e.cluster.network import NODE_REGISTRY
@@ -47,7 +46,7 @@ def up(name: str, tell: Tell, without: frozenset[str] = frozenset(), keep_data: 
         raise ClusterError(f"--without {','.join(sorted(unknown))}: only {', '.join(sorted(OPTIONAL))} can be left out")
     paths = ClusterPaths.of(name)
     paths.root.mkdir(parents=True, exist_ok=True)
-    with locked(paths):
+    with exclusive(paths.lock):
         state = read_state(paths.state)
         if state and state.alive() and healthy(state):
             return _as_cluster(paths, ensure_parts(CONTROL_PLANE_PARTS, tell), state)
@@ -67,7 +66,7 @@ def down(name: str) -> None:
     """Ends the cluster and waits for its last process; does nothing when there is none."""
     paths = ClusterPaths.of(name)
     if paths.root.is_dir():
-        with locked(paths):
+        with exclusive(paths.lock):
             end(paths)
 
 
@@ -169,11 +168,3 @@ def _gone(state: ClusterState, patience_seconds: float) -> bool:
     while state.alive() and time.monotonic() < deadline:
         time.sleep(0.05)
     return not state.alive()
-
-
-@contextmanager
-def locked(paths: ClusterPaths) -> Iterator[None]:
-    """One start or stop of a cluster at a time, whichever processes ask."""
-    with paths.lock.open("w") as handle:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield

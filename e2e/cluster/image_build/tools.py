@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from e2e.cluster.debian_packages import install
 from e2e.cluster.errors import ClusterError
 from e2e.cluster.image_build.debian_base import make_debian_base
 from e2e.cluster.image_build.definitions import DEBIAN
@@ -203,12 +204,5 @@ def _require_buildah() -> None:
     if os.geteuid() != 0:
         raise ClusterError("buildah's chroot isolation needs root: run as root, or set CONTAINER_TOOL=docker")
     missing = [program for program in PACKAGES if not shutil.which(program)]
-    if not missing:
-        return
-    if not shutil.which("apt-get"):
-        raise ClusterError(f"{' and '.join(missing)} are missing and this machine has no apt-get: install them")
-    log = cache_root() / "logs" / "apt-images.log"
-    log.parent.mkdir(parents=True, exist_ok=True)
-    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-    run_logged(["apt-get", "update", "-q"], log, environment)
-    run_logged(["apt-get", "install", "-y", "-q", "--no-install-recommends", *missing], log, environment)
+    if missing:
+        install(missing, "or set CONTAINER_TOOL=docker where Docker runs")
