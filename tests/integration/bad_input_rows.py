@@ -65,6 +65,20 @@ _AN_IMAGE = "must be a lower-case image with a tag or a digest"
 SCHEDULES: Final = (
     Refused(
         7,
+        "a window at 9:00",
+        at("spec.rollout.windows", [{"from": "9:00", "to": "16:00"}]),
+        ("spec.rollout.windows[0].from", "9:00", "must be hours and minutes from 00:00 to 23:59"),
+        at("spec.rollout.windows", [{"from": "09:00", "to": "16:00"}]),
+    ),
+    Refused(
+        7,
+        "a freeze that ends before it begins",
+        at("spec.rollout.freezes", [{"from": "2026-12-20T00:00:00Z", "to": "2026-01-02T00:00:00Z"}]),
+        ("spec.rollout.freezes[0].to", "2026-01-02T00:00:00Z, from is 2026-12-20", "must be later than from"),
+        at("spec.rollout.freezes", [{"from": "2026-12-20T00:00:00Z", "to": "2027-01-02T00:00:00Z"}]),
+    ),
+    Refused(
+        7,
         "minute 61",
         at("spec.schedule", {"cron": "61 * * * *"}),
         ("spec.schedule.cron", '"61 * * * *"', "the minute must be one number from 0 to 59"),

@@ -16,6 +16,7 @@ from rewriter_operator.api.cron import CRON_RULES
 from rewriter_operator.api.model import CallTimeout, Duration, Image, Name, SpecModel, VolumePath, rules
 from rewriter_operator.api.resources import RESOURCE_RULES, TOLERATION_RULE, Labels, Resources, Toleration
 from rewriter_operator.api.value_rules import ValueRule, at_most, matching, sentence
+from rewriter_operator.api.windows import FREEZE_RULES, Freeze, TimeZone, Window
 
 
 class Schedule(SpecModel):
@@ -23,11 +24,7 @@ class Schedule(SpecModel):
 
     cron: Annotated[str, StringConstraints(min_length=9, max_length=100), *CRON_RULES]
     """Five cron fields, e.g. `0 3 * * 1` for Mondays at three. At most once an hour."""
-    time_zone: Annotated[
-        str,
-        StringConstraints(max_length=64),
-        matching(r"[A-Za-z0-9_+-]+(/[A-Za-z0-9_+-]+)*", "must be an IANA time zone, e.g. Europe/Berlin"),
-    ] = "UTC"
+    time_zone: TimeZone = "UTC"
     """IANA time zone of the cron fields, e.g. Europe/Berlin."""
     starting_deadline: Duration = "1h"
     """A start that was missed (the operator was down) is made up for within this time, then skipped."""
@@ -547,6 +544,11 @@ class Rollout(SpecModel):
     verification: ShareVerification = ShareVerification()
     bake: Duration = "1h"
     """All stages at full share for this long, limits still judged, before the candidate becomes the incumbent."""
+    windows: Annotated[list[Window], Field(max_length=16)] = []
+    """Hours of the week in which shares may rise and a candidate may be promoted; always, without any. When a window
+    closes, a candidate keeps the share that it has, is watched on, and can be taken back at any time."""
+    freezes: Annotated[list[Annotated[Freeze, Field(json_schema_extra=FREEZE_RULES)]], Field(max_length=32)] = []
+    """Times in which no share rises and nothing is promoted, whatever the windows say."""
 
 
 class RewriterReleaseSpec(SpecModel):

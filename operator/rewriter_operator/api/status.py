@@ -238,6 +238,8 @@ class StageStatus(ApiModel):
     step: Annotated[int, Field(ge=0)] = 0
     """Index of the step that is being worked on."""
     step_at: float = 0
+    held: bool = False
+    """Its next share, or the promotion, waits for a window to open or a freeze to end."""
     share_at: float = 0
     verified: bool = False
     """The share was seen inside its binomial interval."""

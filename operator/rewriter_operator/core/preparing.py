@@ -14,7 +14,7 @@ from rewriter_operator.api.conditions import ConditionType, Reason, set_conditio
 from rewriter_operator.api.model import evolve
 from rewriter_operator.api.status import Cycle, Recipe, RewriterReleaseStatus, Serving, StageStatus, Weights
 from rewriter_operator.core import cycle as cycles
-from rewriter_operator.core import intents, schedule
+from rewriter_operator.core import intents, schedule, windows
 from rewriter_operator.core.decision import Note, Step
 from rewriter_operator.core.recipe import recipe_of
 from rewriter_operator.core.reported import prepare_fault
@@ -50,11 +50,12 @@ class Refusal:
 def refusal(world: World) -> Refusal | None:
     """What the API server alone can tell to be missing or wrong."""
     volume = world.spec.volume
-    if world.spec.schedule:
-        try:
+    try:
+        if world.spec.schedule:
             schedule.check(world.spec.schedule, world.now)
-        except schedule.ScheduleInvalid as error:
-            return Refusal(Reason.INVALID_SCHEDULE, str(error))
+        windows.check(world.spec.rollout, world.now)
+    except schedule.ScheduleInvalid as error:
+        return Refusal(Reason.INVALID_SCHEDULE, str(error))
     if world.claim is None:
         message = f"spec.volume.claimName: PersistentVolumeClaim {volume.claim_name!r} does not exist; create it"
         return Refusal(Reason.CLAIM_MISSING, message)

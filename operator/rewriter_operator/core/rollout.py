@@ -9,7 +9,7 @@ from rewriter_operator.api.release import AnalysisStep, Pause
 from rewriter_operator.api.release import Stage as StagePlan
 from rewriter_operator.api.status import RewriterReleaseStatus, Serving, StageStatus
 from rewriter_operator.core import cycle as cycles
-from rewriter_operator.core import recording
+from rewriter_operator.core import recording, windows
 from rewriter_operator.core.counters import believed, unread
 from rewriter_operator.core.decision import Note, Step, serving_name
 from rewriter_operator.core.limits import crossed_limit, limit_in_doubt
@@ -68,13 +68,20 @@ def bake(world: World) -> Step:
     assert cycle is not None
     stages = [_looked(world, stage) for stage in world.status.stages]
     status = evolve(world.status, stages=stages)
-    over = world.now - cycle.since - seconds(world.spec.rollout.bake)
-    if over < 0:
+    baked_at = cycle.since + seconds(world.spec.rollout.bake)
+    if world.now < baked_at:
         return Step(evolve(status, message=f"baking for {world.spec.rollout.bake}"))
+    closed = windows.closed(world.spec.rollout, world.now)
+    if closed is not None:
+        held = [evolve(stage, held=True) for stage in stages]
+        return Step(evolve(status, stages=held, message=f"bake time is over; the promotion waits: {closed}"[:1024]))
+    stages = [evolve(stage, held=False, step_at=world.now) if stage.held else stage for stage in stages]
+    status = evolve(status, stages=stages)
     doubt = next((why for stage in stages if (why := _doubt(world, stage))), None)
     if doubt is None:
         return Step(cycles.enter(status, Event.BAKED, world.now))
-    if over > seconds(world.spec.rollout.verification.timeout):
+    due_at = max(baked_at, *(stage.step_at for stage in stages))
+    if world.now - due_at > seconds(world.spec.rollout.verification.timeout):
         return _stop(world, Event.DEGRADED, "NotVerified", f"bake time is over, but {doubt}")
     return Step(evolve(status, message=f"bake time is over, but {doubt}"[:1024]))
 
@@ -183,6 +190,11 @@ def _advance(world: World, plan: StagePlan, stage: StageStatus) -> StageStatus |
 def _set_share(world: World, stage: StageStatus, share: int) -> StageStatus | str:
     route = world.route
     if stage.share != share:
+        closed = windows.closed(world.spec.rollout, world.now)
+        if closed is not None:
+            return _looked(world, evolve(stage, held=True, message=f"share {share} % waits: {closed}"[:1024]))
+        if stage.held:  # deadlines count from here: nothing was late while it was held
+            return evolve(stage, held=False, step_at=world.now, message="")
         doubt = _doubt(world, stage)
         if doubt is not None:  # what ended the last step may be long ago: the operator may have been away
             overdue = world.now - stage.step_at > seconds(world.spec.rollout.verification.timeout)

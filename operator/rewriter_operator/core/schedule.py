@@ -34,7 +34,7 @@ def due(schedule: Schedule, handled_at: float, now: float) -> Due:
     Raises:
         ScheduleInvalid: for cron fields or a time zone that do not exist, or a schedule that never fires.
     """
-    zone = _zone(schedule.time_zone)
+    zone = zone_of(schedule.time_zone, "spec.schedule.timeZone")
     earliest = max(handled_at, now - seconds(schedule.starting_deadline))
     newest: float | None = None
     for moment in _times(schedule.cron, datetime.fromtimestamp(earliest, zone)):
@@ -75,13 +75,15 @@ def check(schedule: Schedule, now: float) -> None:
         )
 
 
-def _zone(name: str) -> ZoneInfo:
+def zone_of(name: str, field: str) -> ZoneInfo:
+    """
+    Raises:
+        ScheduleInvalid: naming the field, when there is no such zone.
+    """
     try:
         return ZoneInfo(name)
     except (LookupError, ValueError, OSError) as error:  # unknown; not a key; a directory of zones, e.g. Europe
-        raise ScheduleInvalid(
-            f"spec.schedule.timeZone: got {name!r}; must be an IANA time zone, e.g. Europe/Berlin"
-        ) from error
+        raise ScheduleInvalid(f"{field}: got {name!r}; must be an IANA time zone, e.g. Europe/Berlin") from error
 
 
 def _times(cron: str, after: datetime) -> Iterator[float]:
