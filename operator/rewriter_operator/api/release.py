@@ -518,6 +518,19 @@ class Limits(SpecModel):
     """No limit is judged on fewer requests than this."""
 
 
+class Comparison(SpecModel):
+    """The candidate's answers beside the incumbents' of the same stage and time.
+
+    Worse than them by more than this and chance together: the candidate is taken back at once. By what may be chance:
+    no step advances. Not judged while either side has answered fewer than limits.minRequests, nor at a share of 100.
+    """
+
+    max_error_rate_increase: Annotated[float, Field(ge=0, le=1)] = 0.01
+    """Candidate's rate of errors and time-outs less the incumbents'. 1: not compared."""
+    max_empty_rate_increase: Annotated[float, Field(ge=0, le=1)] = 1
+    """Candidate's rate of answers without any rewrite less the incumbents'. 1: not compared."""
+
+
 class ShareVerification(SpecModel):
     """A share is verified by the serving pods' own counters, not assumed from the route."""
 
@@ -541,6 +554,7 @@ class Rollout(SpecModel):
         ),
     ]
     limits: Limits = Limits()
+    comparison: Comparison = Comparison()
     verification: ShareVerification = ShareVerification()
     bake: Duration = "1h"
     """All stages at full share for this long, limits still judged, before the candidate becomes the incumbent."""

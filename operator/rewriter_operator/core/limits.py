@@ -3,10 +3,7 @@
 Three answers, as everywhere in a rollout: inside, crossed, and "over the limit, but it may be chance". Crossed takes
 the candidate back at once; doubt keeps its share where it is until more requests tell, or a deadline ends it.
 
-The counters are looked at every few seconds, so a test for one look would call chance a failure sooner or later. This
-one may be looked at as often as one likes: the mean of likelihood ratios of worse rates against the limit is a
-supermartingale for every true rate inside the limit, so it ever passes 1/ALPHA with a probability of at most ALPHA
-(Ville's inequality; Howard et al., "Time-uniform, nonparametric, nonasymptotic confidence sequences", 2021).
+It may be looked at as often as one likes (core/anytime.py).
 """
 
 import math
@@ -15,13 +12,11 @@ from dataclasses import dataclass
 from typing import Final
 
 from rewriter_operator.api.release import Limits
+from rewriter_operator.core.anytime import exceeds
 from rewriter_operator.core.traffic import Look, percentile_ms, slower_than
 
 ALPHA: Final = 0.01
 """Of candidates exactly at a limit, the part that is ever taken back by chance, per stage, share and limit."""
-
-WORSE_ODDS: Final = (1.5, 2.0, 4.0, 8.0, 32.0, 128.0, 1024.0)
-"""The worse rates that are tried, as multiples of the limit's odds: from a half more to nearly everything."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +32,10 @@ class _Excess:
 
 def crossed_limit(seen: Look, limits: Limits) -> str | None:
     """The first limit that is crossed beyond chance, as a sentence with the numbers; None while none is."""
-    return next((found.sentence for found in _over(seen, limits) if _beyond_chance(found)), None)
+    return next(
+        (found.sentence for found in _over(seen, limits) if exceeds(found.bad, found.requests, found.limit, ALPHA)),
+        None,
+    )
 
 
 def limit_in_doubt(seen: Look, limits: Limits) -> str | None:
@@ -63,16 +61,3 @@ def _over(seen: Look, limits: Limits) -> Iterator[_Excess]:
         sentence = f"p95 latency {shown} > {limits.max_p95_latency_ms} ms ({requests} requests)"
         timed, slow = slower_than(counters, limits.max_p95_latency_ms)
         yield _Excess(sentence, slow, timed, 0.05)
-
-
-def _beyond_chance(found: _Excess) -> bool:
-    """Whether the mean likelihood ratio has reached 1/ALPHA."""
-    if found.limit <= 0:
-        return found.bad > 0
-    odds, good = found.limit / (1 - found.limit), found.requests - found.bad
-    logs = []
-    for factor in WORSE_ODDS:
-        worse = factor * odds / (1 + factor * odds)
-        logs.append(found.bad * math.log(worse / found.limit) + good * math.log((1 - worse) / (1 - found.limit)))
-    top = max(logs)
-    return top + math.log(sum(math.exp(entry - top) for entry in logs) / len(logs)) >= -math.log(ALPHA)

@@ -10,6 +10,7 @@ from rewriter_operator.api.release import Stage as StagePlan
 from rewriter_operator.api.status import RewriterReleaseStatus, Serving, StageStatus
 from rewriter_operator.core import cycle as cycles
 from rewriter_operator.core import recording, windows
+from rewriter_operator.core.comparison import comparison_in_doubt, crossed_comparison
 from rewriter_operator.core.counters import believed, unread
 from rewriter_operator.core.decision import Note, Step, serving_name
 from rewriter_operator.core.limits import crossed_limit, limit_in_doubt
@@ -158,7 +159,8 @@ def degraded(world: World) -> Step | None:
         return _stop(world, Event.DEGRADED, "CandidateNotServing", "no pod of the candidate is ready")
     for stage in world.status.stages:
         if stage.share and stage.counting_since:
-            crossed = crossed_limit(seen(world, stage), world.spec.rollout.limits)
+            found = seen(world, stage)
+            crossed = crossed_limit(found, world.spec.rollout.limits) or crossed_comparison(found, world.spec.rollout)
             if crossed:
                 return _stop(world, Event.DEGRADED, "LimitCrossed", f"{stage.name}: {crossed}")
     return None
@@ -313,7 +315,9 @@ def _doubt(world: World, stage: StageStatus) -> str | None:
     told = candidate.latency_ms.get("+Inf", 0)
     if told != candidate.requests:
         return f"the candidate's pods tell the latency of {told} of {candidate.requests} answers"
-    return limit_in_doubt(found, world.spec.rollout.limits) if stage.counting_since else None
+    if not stage.counting_since:
+        return None
+    return limit_in_doubt(found, world.spec.rollout.limits) or comparison_in_doubt(found, world.spec.rollout)
 
 
 def _candidate(world: World) -> Serving | None:

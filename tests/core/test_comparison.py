@@ -1,0 +1,93 @@
+"""The candidate beside the incumbents: worse, not worse, or it may be chance."""
+
+import random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rewriter_operator.api.release import Rollout
+from rewriter_operator.api.status import Counters
+from rewriter_operator.core.anytime import at_least, at_most, exceeds
+from rewriter_operator.core.comparison import ALPHA, comparison_in_doubt, crossed_comparison
+from rewriter_operator.core.traffic import Look
+from tests.builders import make_spec
+from tests.core.test_rollout import rolled_back, with_share
+from tests.examples import examples
+
+
+def rollout(error: float = 0.01, empty: float = 1.0, min_requests: int = 20) -> Rollout:
+    changes = {"maxErrorRateIncrease": error, "maxEmptyRateIncrease": empty}
+    return make_spec(**{"rollout.comparison": changes, "rollout.limits.minRequests": min_requests}).rollout
+
+
+def beside(candidate: tuple[int, int], others: tuple[int, int]) -> Look:
+    """(errors, requests) of each side."""
+    return Look(*(Counters(requests=requests, errors=errors) for errors, requests in (candidate, others)))
+
+
+def test_worse_than_the_incumbents_beyond_chance_shows_both_sides() -> None:
+    look = beside((60, 400), (4, 1200))
+    sentence = "error rate 0.150 > 0.003 of the incumbents + 0.01 (60 of 400 requests, 4 of 1200)"
+    assert crossed_comparison(look, rollout()) == comparison_in_doubt(look, rollout()) == sentence
+
+
+def test_worse_by_what_chance_can_do_is_doubt() -> None:
+    look = beside((2, 40), (0, 120))
+    assert crossed_comparison(look, rollout()) is None
+    assert "error rate 0.050 > 0.000" in (comparison_in_doubt(look, rollout()) or "")
+
+
+@pytest.mark.parametrize(
+    "look",
+    [
+        pytest.param(beside((100, 400), (300, 1200)), id="both-suffer-alike"),
+        pytest.param(beside((0, 400), (300, 1200)), id="better"),
+        pytest.param(beside((19, 19), (0, 1200)), id="the-candidate-answered-too-few"),
+        pytest.param(beside((300, 400), (0, 19)), id="the-incumbents-answered-too-few"),
+        pytest.param(beside((300, 400), (0, 0)), id="nobody-beside-it"),
+    ],
+)
+def test_as_good_as_the_incumbents_or_not_to_be_told_is_neither(look: Look) -> None:
+    assert crossed_comparison(look, rollout()) is None
+    assert comparison_in_doubt(look, rollout()) is None
+
+
+def test_an_increase_of_one_compares_nothing() -> None:
+    look = Look(Counters(requests=100, errors=100, empty=100), Counters(requests=100))
+    assert comparison_in_doubt(look, rollout(error=1)) is None
+    assert "empty rate 1.000 > 0.000 of the incumbents + 0.2" in (crossed_comparison(look, rollout(1, 0.2)) or "")
+
+
+@examples(60)
+@given(st.integers(1, 3000), st.floats(0, 1), st.sampled_from([0.2, 0.05, 0.005]))
+def test_the_bounds_hold_what_was_seen_and_agree_with_the_test(requests: int, part: float, alpha: float) -> None:
+    bad = round(part * requests)
+    low, high = at_least(bad, requests, alpha), at_most(bad, requests, alpha)
+    assert 0 <= low <= bad / requests <= high <= 1
+    if low > 1e-6:
+        assert exceeds(bad, requests, low * 0.999, alpha)
+    if low + 1e-6 < bad / requests:
+        assert not exceeds(bad, requests, low + 1e-6, alpha)
+
+
+def test_an_equal_candidate_is_seldom_taken_back_however_often_one_looks() -> None:
+    draw, allowed = random.Random(11), rollout(error=0.0, min_requests=1)
+    runs, taken_back = 60, 0
+    for _ in range(runs):
+        candidate = others = 0
+        for requests in range(1, 301):
+            candidate += draw.random() < 0.1
+            others += draw.random() < 0.1
+            if requests % 10 == 0 and crossed_comparison(beside((candidate, requests), (others, requests)), allowed):
+                taken_back += 1
+                break
+    assert taken_back <= 1 + 2 * ALPHA * runs
+
+
+def test_a_candidate_that_is_worse_than_the_incumbents_is_taken_back_inside_its_limits() -> None:
+    story = with_share(make_spec(**{"rollout.limits.maxErrorRate": 0.5}))
+    story.behaviour.candidate_error_rate = 0.2
+    message = rolled_back(story, "LimitCrossed")
+    assert message.startswith("finerank: error rate 0.")
+    assert "of the incumbents + 0.01" in message
