@@ -84,7 +84,7 @@ class Buildah:
             return
         path, _, tag = rest.rpartition(":")
         manifest = self._stored("get-image-data", reference, "manifest")
-        layers = {layer["diff-digest"]: layer["id"] for layer in json.loads(self._stored("layers", "--json"))}
+        layers = ids_of_layers(self._stored("layers", "--json"))
 
         def write_blob(digest: str, file: Path) -> None:
             if digest in layers:
@@ -168,6 +168,14 @@ class Docker:
     def push(self, reference: str, destination: str, log: Path) -> None:
         run_logged(["docker", "tag", reference, destination], log, dict(os.environ))
         run_logged(["docker", "push", "--quiet", destination], log, dict(os.environ))
+
+
+def ids_of_layers(listed: bytes) -> dict[str, str]:
+    """Digest -> id, from what containers-storage lists.
+
+    A layer that another build is just making has no digest yet; it is of no image that could be pushed.
+    """
+    return {layer["diff-digest"]: layer["id"] for layer in json.loads(listed) if "diff-digest" in layer}
 
 
 def run_logged(command: Sequence[str], log: Path, environment: Mapping[str, str]) -> None:
