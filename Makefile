@@ -1,7 +1,7 @@
 # `make` lists the targets. Everything that is needed is installed below .venv and the cache (REWRITER_CACHE).
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help venv check format unit bench-gate bench-operator bench-trainer test ml integration e2e faults demo crds docs cluster-up cluster-down images clean
+.PHONY: help venv check format unit bench-gate bench-operator bench-rollout bench-trainer test ml integration e2e faults demo crds docs cluster-up cluster-down images clean
 
 VENV := .venv
 PY := $(VENV)/bin/python
@@ -43,6 +43,9 @@ bench-gate: venv ## the gate beside simpler rules: build/bench/gate.json, minute
 
 bench-trainer: venv ## the trainer beside TRL's on SmolLM2-135M: build/bench/trainer.json, a quarter of an hour
 	@$(PY) -m e2e.bench.trainer
+
+bench-rollout: venv ## how often a rollout takes an equal candidate back, beside other rules: build/bench/rollout.json
+	@$(PY) -m e2e.bench.rollout
 
 bench-operator: venv ## the operator at scale on a real API server: build/bench/operator.json
 	@$(PY) -m e2e.bench.scale

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rewriter_operator.api.release import Rollout
+from rewriter_operator.api.release import Comparison
 from rewriter_operator.api.status import Counters
 from rewriter_operator.core.anytime import at_least, at_most, exceeds
 from rewriter_operator.core.comparison import ALPHA, comparison_in_doubt, crossed_comparison
@@ -16,9 +16,16 @@ from tests.core.test_rollout import rolled_back, with_share
 from tests.examples import examples
 
 
-def rollout(error: float = 0.01, empty: float = 1.0, min_requests: int = 20) -> Rollout:
-    changes = {"maxErrorRateIncrease": error, "maxEmptyRateIncrease": empty}
-    return make_spec(**{"rollout.comparison": changes, "rollout.limits.minRequests": min_requests}).rollout
+def crossed(look: Look, error: float = 0.01, empty: float = 1.0, min_requests: int = 20) -> str | None:
+    return crossed_comparison(look, _comparison(error, empty), min_requests)
+
+
+def in_doubt(look: Look, error: float = 0.01, empty: float = 1.0) -> str | None:
+    return comparison_in_doubt(look, _comparison(error, empty), 20)
+
+
+def _comparison(error: float, empty: float) -> Comparison:
+    return Comparison(max_error_rate_increase=error, max_empty_rate_increase=empty)
 
 
 def beside(candidate: tuple[int, int], others: tuple[int, int]) -> Look:
@@ -29,13 +36,13 @@ def beside(candidate: tuple[int, int], others: tuple[int, int]) -> Look:
 def test_worse_than_the_incumbents_beyond_chance_shows_both_sides() -> None:
     look = beside((60, 400), (4, 1200))
     sentence = "error rate 0.150 > 0.003 of the incumbents + 0.01 (60 of 400 requests, 4 of 1200)"
-    assert crossed_comparison(look, rollout()) == comparison_in_doubt(look, rollout()) == sentence
+    assert crossed(look) == in_doubt(look) == sentence
 
 
 def test_worse_by_what_chance_can_do_is_doubt() -> None:
     look = beside((2, 40), (0, 120))
-    assert crossed_comparison(look, rollout()) is None
-    assert "error rate 0.050 > 0.000" in (comparison_in_doubt(look, rollout()) or "")
+    assert crossed(look) is None
+    assert "error rate 0.050 > 0.000" in (in_doubt(look) or "")
 
 
 @pytest.mark.parametrize(
@@ -49,14 +56,14 @@ def test_worse_by_what_chance_can_do_is_doubt() -> None:
     ],
 )
 def test_as_good_as_the_incumbents_or_not_to_be_told_is_neither(look: Look) -> None:
-    assert crossed_comparison(look, rollout()) is None
-    assert comparison_in_doubt(look, rollout()) is None
+    assert crossed(look) is None
+    assert in_doubt(look) is None
 
 
 def test_an_increase_of_one_compares_nothing() -> None:
     look = Look(Counters(requests=100, errors=100, empty=100), Counters(requests=100))
-    assert comparison_in_doubt(look, rollout(error=1)) is None
-    assert "empty rate 1.000 > 0.000 of the incumbents + 0.2" in (crossed_comparison(look, rollout(1, 0.2)) or "")
+    assert in_doubt(look, error=1) is None
+    assert "empty rate 1.000 > 0.000 of the incumbents + 0.2" in (crossed(look, 1, 0.2) or "")
 
 
 @examples(60)
@@ -72,14 +79,16 @@ def test_the_bounds_hold_what_was_seen_and_agree_with_the_test(requests: int, pa
 
 
 def test_an_equal_candidate_is_seldom_taken_back_however_often_one_looks() -> None:
-    draw, allowed = random.Random(11), rollout(error=0.0, min_requests=1)
+    draw = random.Random(11)
     runs, taken_back = 60, 0
     for _ in range(runs):
         candidate = others = 0
         for requests in range(1, 301):
             candidate += draw.random() < 0.1
             others += draw.random() < 0.1
-            if requests % 10 == 0 and crossed_comparison(beside((candidate, requests), (others, requests)), allowed):
+            if requests % 10 == 0 and crossed(
+                beside((candidate, requests), (others, requests)), error=0.0, min_requests=1
+            ):
                 taken_back += 1
                 break
     assert taken_back <= 1 + 2 * ALPHA * runs

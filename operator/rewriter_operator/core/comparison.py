@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from rewriter_operator.api.release import Rollout
+from rewriter_operator.api.release import Comparison
 from rewriter_operator.core.anytime import at_least, at_most
 from rewriter_operator.core.traffic import Look
 
@@ -28,23 +28,23 @@ class _Worse:
     allowed: float
 
 
-def crossed_comparison(seen: Look, rollout: Rollout) -> str | None:
+def crossed_comparison(seen: Look, comparison: Comparison, min_requests: int) -> str | None:
     """The first rate that is worse beyond chance, as a sentence with the numbers; None while none is."""
-    return next((found.sentence for found in _worse(seen, rollout) if _beyond_chance(found)), None)
+    return next((found.sentence for found in _worse(seen, comparison, min_requests) if _beyond_chance(found)), None)
 
 
-def comparison_in_doubt(seen: Look, rollout: Rollout) -> str | None:
+def comparison_in_doubt(seen: Look, comparison: Comparison, min_requests: int) -> str | None:
     """The first rate that is worse, be it by chance; None when none is, or either side answered too few."""
-    return next((found.sentence for found in _worse(seen, rollout)), None)
+    return next((found.sentence for found in _worse(seen, comparison, min_requests)), None)
 
 
-def _worse(seen: Look, rollout: Rollout) -> Iterator[_Worse]:
+def _worse(seen: Look, comparison: Comparison, min_requests: int) -> Iterator[_Worse]:
     candidate, others = seen.candidate, seen.others
-    if min(candidate.requests, others.requests) < rollout.limits.min_requests:
+    if min(candidate.requests, others.requests) < min_requests:
         return
     for name, bad, others_bad, allowed in (
-        ("error", candidate.errors, others.errors, rollout.comparison.max_error_rate_increase),
-        ("empty", candidate.empty, others.empty, rollout.comparison.max_empty_rate_increase),
+        ("error", candidate.errors, others.errors, comparison.max_error_rate_increase),
+        ("empty", candidate.empty, others.empty, comparison.max_empty_rate_increase),
     ):
         rate, others_rate = bad / candidate.requests, others_bad / others.requests
         if rate - others_rate > allowed:

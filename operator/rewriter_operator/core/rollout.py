@@ -159,8 +159,9 @@ def degraded(world: World) -> Step | None:
         return _stop(world, Event.DEGRADED, "CandidateNotServing", "no pod of the candidate is ready")
     for stage in world.status.stages:
         if stage.share and stage.counting_since:
-            found = seen(world, stage)
-            crossed = crossed_limit(found, world.spec.rollout.limits) or crossed_comparison(found, world.spec.rollout)
+            found, limits = seen(world, stage), world.spec.rollout.limits
+            compared = crossed_comparison(found, world.spec.rollout.comparison, limits.min_requests)
+            crossed = crossed_limit(found, limits) or compared
             if crossed:
                 return _stop(world, Event.DEGRADED, "LimitCrossed", f"{stage.name}: {crossed}")
     return None
@@ -317,7 +318,9 @@ def _doubt(world: World, stage: StageStatus) -> str | None:
         return f"the candidate's pods tell the latency of {told} of {candidate.requests} answers"
     if not stage.counting_since:
         return None
-    return limit_in_doubt(found, world.spec.rollout.limits) or comparison_in_doubt(found, world.spec.rollout)
+    limits = world.spec.rollout.limits
+    compared = comparison_in_doubt(found, world.spec.rollout.comparison, limits.min_requests)
+    return limit_in_doubt(found, limits) or compared
 
 
 def _candidate(world: World) -> Serving | None:

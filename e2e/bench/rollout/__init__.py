@@ -1,0 +1,1 @@
+"""The rollout's judgement of traffic beside simpler rules."""
