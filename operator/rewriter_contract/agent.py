@@ -20,7 +20,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Final
 
 from rewriter_contract import wire
-from rewriter_contract.messages import WorkReport, WorkState
+from rewriter_contract.full_volume import is_full
+from rewriter_contract.messages import VOLUME_FULL, WorkReport, WorkState
 
 MAX_BODY_BYTES: Final = 4 * 1024 * 1024
 
@@ -44,6 +45,10 @@ class Cancelled(Exception):
 
 class WorkFailed(Exception):
     """Work ended without a result; the message goes to the operator as it is."""
+
+
+class VolumeFull(WorkFailed):
+    """There was no room on the volume; nothing half-written counts."""
 
 
 @dataclass
@@ -143,10 +148,13 @@ class WorkTable:
                 self.report(key, state=WorkState.CANCELLED, message="cancelled by the operator")
             except WorkFailed as error:
                 log.error("%s failed: %s", key, error)
-                self.report(key, state=WorkState.FAILED, message=str(error)[:1000])
+                self._failed(key, str(error), isinstance(error, VolumeFull) or is_full(error))
             except Exception as error:  # the boundary of the process: a bug becomes a report, never a silent thread
                 log.exception("%s failed", key)
-                self.report(key, state=WorkState.FAILED, message=f"{type(error).__name__}: {error}"[:1000])
+                self._failed(key, f"{type(error).__name__}: {error}", is_full(error))
+
+    def _failed(self, key: str, message: str, full: bool) -> None:
+        self.report(key, state=WorkState.FAILED, message=message[:1000], reason=VOLUME_FULL if full else None)
 
 
 class EpochGate:

@@ -30,6 +30,9 @@ SERVING: Final = "REWRITER_SERVING"
 PREPARE: Final = "REWRITER_PREPARE"
 """JSON of messages.PrepareOrder: what the prepare pod checks and imports."""
 
+STORAGE: Final = "REWRITER_STORAGE"
+"""JSON of messages.StorageOrder: what the prepare pod leaves of earlier cycles, and how much room it must find."""
+
 RECORD: Final = "REWRITER_RECORD"
 """JSON of messages.PromotionRecord: what the record pod writes to promoted.json."""
 

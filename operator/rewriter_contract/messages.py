@@ -17,6 +17,10 @@ STAGES = ("finerank", "rawrank", "recall")
 """Consumption stages, from the smallest blast radius to the largest."""
 
 
+VOLUME_FULL = "VolumeFull"
+"""Reason of work that failed, and of a cycle that cannot start, for want of room on the volume."""
+
+
 class WorkState(StrEnum):
     """Where a piece of long work is."""
 
@@ -121,6 +125,55 @@ class PrepareResult:
     last_cycle: int = 0
     """Highest cycle number on the volume: a re-created release numbers on from there, because the directories and
     weight sets of its earlier cycles are never overwritten."""
+    storage: "StorageResult | None" = None
+    """What became of the StorageOrder; left out by a pod that was given none."""
+
+
+@dataclass(frozen=True)
+class StorageOrder:
+    """Beside the PrepareOrder: what of earlier cycles stays on the volume, and what the cycle that begins will write.
+
+    A variable of its own, so that a prepare image from before it removes nothing and still prepares.
+    """
+
+    release: str
+    claim: str
+    """The volume, as a sentence for people names it."""
+    cycle: int
+    """The cycle that begins; those with lower numbers have ended. 0 is the bootstrap: nothing has ended."""
+    weights: tuple[str, ...] = ()
+    """Versions that stay, whatever cycle made them."""
+    busy: tuple[int, ...] = ()
+    """Cycles of which a pod still exists: nothing of theirs is removed."""
+    reports: tuple[int, ...] = ()
+    """Cycles whose evidence stays, however old."""
+    sample_cycles: int = 2
+    """Newest ended cycles whose samples and pairs stay."""
+    report_cycles: int = 52
+    """Newest ended cycles whose evidence stays."""
+    phases: int = 0
+    """Phases that the cycle may train."""
+    phase_bytes: int = 0
+    """Samples, pairs and validation of one phase, estimated."""
+
+
+@dataclass(frozen=True)
+class StorageResult:
+    """What the prepare pod did to the volume, and the room that it found. Names are paths on the volume."""
+
+    removed: tuple[str, ...] = ()
+    """The first of what was removed."""
+    removed_count: int = 0
+    freed_bytes: int = 0
+    left: tuple[str, ...] = ()
+    """The first of what is neither known nor removed, each with the reason."""
+    left_count: int = 0
+    trouble: str = ""
+    """Why nothing, or not everything, could be removed."""
+    free_bytes: int | None = None
+    """None: the file system does not tell."""
+    needed_bytes: int | None = None
+    """None: not known, because the model could not be read."""
 
 
 @dataclass(frozen=True)
@@ -314,6 +367,8 @@ class WorkReport:
     """Samples and evidence: what was written."""
     weights: WeightsRef | None = None
     """Phases: the weight set that was published."""
+    reason: str | None = None
+    """VOLUME_FULL, where that is why the work failed."""
 
 
 @dataclass(frozen=True)

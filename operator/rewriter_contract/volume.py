@@ -48,6 +48,21 @@ def metrics_file(cycle: int, phase: int) -> str:
     return f"{phase_dir(cycle, phase)}/metrics.jsonl"
 
 
+def pairs_dir(cycle: int, phase: int) -> str:
+    """Where `pairs_file` is."""
+    return pairs_file(cycle, phase).rpartition("/")[0]
+
+
+def samples_dir(cycle: int, phase: int) -> str:
+    """Where `samples_file`s are."""
+    return samples_file(cycle, phase, 0).rpartition("/")[0]
+
+
+def order_file(cycle: int, phase: int) -> str:
+    """The order that a phase's process works on; it says which weight set the phase publishes."""
+    return f"{phase_dir(cycle, phase)}/order.json"
+
+
 def weights_version(revision: int, phase: int) -> str:
     """`r0007-p02`: the weight set that phase 2 of cycle 7 publishes."""
     return f"r{revision:04d}-p{phase:02d}"

@@ -7,10 +7,11 @@ to come from here. Nothing in this module reads tensors with a library; the safe
 
 import hashlib
 import json
+import math
 import os
 import shutil
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -165,6 +166,17 @@ def tensor_shapes(directory: Path) -> dict[str, tuple[int, ...]]:
             if name != "__metadata__":
                 shapes[name] = tuple(cast("list[int]", entry["shape"]))
     return shapes
+
+
+def parameters(files: Iterable[Path]) -> int:
+    """How many numbers the tensors of these safetensors files hold.
+
+    Raises:
+        WeightsRefused: for a file whose header cannot be read.
+    """
+    headers = [_safetensors_header(path) for path in files]
+    shapes = [entry["shape"] for header in headers for name, entry in header.items() if name != "__metadata__"]
+    return sum(math.prod(cast("list[int]", shape)) for shape in shapes)
 
 
 def file_sha256(path: Path) -> str:

@@ -23,10 +23,10 @@ from rewriter_operator.cluster.act import Foreign, Hands
 from rewriter_operator.cluster.kube import Forbidden, Invalid
 from rewriter_operator.cluster.observe import Observation, observe
 from rewriter_operator.cluster.unwatched import Trouble, Unwatched
-from rewriter_operator.core.children import kept_revisions
 from rewriter_operator.core.decision import Decision
 from rewriter_operator.core.diff import Want, first_difference, outdated, surplus
 from rewriter_operator.core.plan import plan
+from rewriter_operator.core.retention import kept_revisions
 from rewriter_operator.core.world import Release, Role, World
 from rewriter_operator.errors import Retry, Stalled, Waiting
 from rewriter_operator.workloads import names

@@ -23,6 +23,8 @@ from rewriter_contract.messages import (
     ServingStats,
     ShardRef,
     StageCounters,
+    StorageOrder,
+    StorageResult,
     WeightsOrder,
     WeightsRef,
     WorkReport,
@@ -31,11 +33,13 @@ from rewriter_contract.messages import (
 from rewriter_operator.api.release import RewriterReleaseSpec
 from rewriter_operator.api.states import State
 from rewriter_operator.api.status import PhaseStep, RewriterReleaseStatus
-from rewriter_operator.core.children import kept_revisions
+from rewriter_operator.core.children import servings
 from rewriter_operator.core.decision import Decision, Note, OrderToPod, Removal
 from rewriter_operator.core.diff import Want, first_difference, outdated, surplus
 from rewriter_operator.core.gating import SIDES, evidence_paths
+from rewriter_operator.core.intents import known_revisions
 from rewriter_operator.core.plan import plan
+from rewriter_operator.core.retention import kept_revisions
 from rewriter_operator.core.states import TRAFFIC_STATES
 from rewriter_operator.core.validating import validation_paths
 from rewriter_operator.core.world import Child, Claim, Deployment, Fusion, Pod, Revision, Role, Route, World
@@ -128,6 +132,11 @@ class Simulator:
         """promoted.json"""
         self.records: dict[str, PromotionRecord] = {}
         """What each record pod was told to write."""
+        self.weight_sets: set[str] = set()
+        """Sets of phases that the volume holds."""
+        self.removed_sets: set[str] = set()
+        self.storage_orders: list[StorageOrder] = []
+        """What each prepare pod was told."""
         self.writes: list[str] = []
         self.notes: list[Note] = []
         self.states: list[State] = [self.status.state]
@@ -286,6 +295,21 @@ class Simulator:
             )
         planned = {stage.name.value: {0, *(s.set_share for s in stage.steps)} for stage in self.spec.rollout.stages}
         assert all(share in planned[stage] for stage, share in carried.items() if stage in planned)
+        self._check_weights()
+
+    def _check_weights(self) -> None:
+        """Nothing that serves, is loaded, or may be asked for was ever removed from the volume."""
+        if not self.removed_sets:
+            return
+        world = self.world()
+        cycle = self.status.cycle
+        wanted = {item.weights.version for item in servings(world).values()}
+        wanted |= {item.weights.version for item in known_revisions(world)}
+        if cycle:
+            refs = [cycle.start, *(item.weights for item in cycle.phases), cycle.phase and cycle.phase.weights]
+            wanted |= {ref.version for ref in refs if ref}
+        wanted |= {state.weights.version for state in world.samplers.values() if state.weights}
+        assert wanted.isdisjoint(self.removed_sets), f"removed although it is needed: {wanted & self.removed_sets}"
 
     def _write_one(self, world: World, decision: Decision) -> bool:
         after = replace(world, release=replace(world.release, status=decision.status))
@@ -337,7 +361,8 @@ class Simulator:
         assert isinstance(found, Revision)
         text = outcome.status.outcome.value if outcome.status.outcome else ""
         serving = tuple(outcome.status.serving)
-        self.children[key] = replace(found, outcome=text, message=outcome.status.message, serving=serving)
+        told = {"outcome": text, "message": outcome.status.message, "kept": outcome.status.weights or ""}
+        self.children[key] = replace(found, **told, serving=serving)
         self.writes.append(f"outcome r{outcome.revision:04d} {text}")
 
     # --- the rest of the cluster --------------------------------------------------------------------------------------
@@ -363,7 +388,8 @@ class Simulator:
             case "HTTPRoute":
                 child = self._new_route(common, manifest)
             case "RewriterRevision":
-                child = Revision(**common)
+                told = manifest.body["spec"]
+                child = Revision(**common, weights=told["weights"]["version"], parent=told["parent"])
             case _:
                 child = Child(**common)
         self.children[(manifest.kind, manifest.name)] = child
@@ -372,15 +398,27 @@ class Simulator:
         pod = Pod(**common, phase="Running", ready=True, ip="10.0.0.1", created_at=self.now)
         match pod.role:
             case Role.PREPARE:
-                answer = self.behaviour.prepare
+                answer = self._retained(_variables(manifest))
                 return replace(pod, phase="Succeeded", message=wire.dumps(answer), exit_code=0)
             case Role.RECORD:
-                variables = {item["name"]: item.get("value") for item in _main(manifest)["env"]}
-                self.records[pod.name] = wire.loads(PromotionRecord, variables[env.RECORD])
+                self.records[pod.name] = wire.loads(PromotionRecord, _variables(manifest)[env.RECORD])
                 return self._new_record(pod)
             case Role.SAMPLER:
                 self.samplers[pod.number] = SamplerState(boot_id=pod.uid, state=LoadState.EMPTY, weights=None)
         return pod
+
+    def _retained(self, variables: Mapping[str, str]) -> PrepareResult:
+        """The prepare pod's answer, once it has removed what its order gives up and promoted.json does not name."""
+        order = wire.loads(StorageOrder, variables[env.STORAGE])
+        self.storage_orders.append(order)
+        refs = [*self.promoted.stages.values(), *self.promoted.history] if self.promoted else []
+        kept = {*order.weights, *(ref.version for ref in refs)}
+        cycles = {version: int(version[1:5]) for version in self.weight_sets - kept}
+        gone = {version for version, cycle in cycles.items() if cycle < order.cycle and cycle not in order.busy}
+        self.weight_sets -= gone
+        self.removed_sets |= gone
+        result = StorageResult(removed=tuple(sorted(gone)), removed_count=len(gone), freed_bytes=1000 * len(gone))
+        return replace(self.behaviour.prepare, storage=self.behaviour.prepare.storage or result)
 
     def _new_record(self, pod: Pod) -> Pod:
         if not self.behaviour.record_ends:
@@ -464,6 +502,7 @@ class Simulator:
                 done = WorkReport(WorkState.DONE, 8, 8, heartbeat_at=self.now, shard=shard)
                 self.works[order.path] = replace(done, metrics=self._validated(order.path))
             case PhaseOrder() if self.behaviour.trainer_finishes:
+                self.weight_sets.add(body.out_version)
                 done = WorkReport(WorkState.DONE, heartbeat_at=self.now, weights=weights_ref(body.out_version))
                 self.works[order.path] = replace(done, metrics={"loss": 0.5})
             case PhaseOrder():
@@ -546,6 +585,10 @@ def _runs(world: World, role: Role) -> bool:
 def _main(manifest: Manifest) -> dict[str, Any]:
     container: dict[str, Any] = manifest.body["spec"]["containers"][0]
     return container
+
+
+def _variables(manifest: Manifest) -> dict[str, str]:
+    return {item["name"]: item.get("value", "") for item in _main(manifest)["env"]}
 
 
 def _histogram(before: Mapping[str, int], bucket: str, count: int) -> dict[str, int]:

@@ -31,6 +31,7 @@ from typing import Any, Final
 
 from rewriter_contract import volume, wire
 from rewriter_contract.agent import WorkFailed
+from rewriter_contract.full_volume import is_full
 from rewriter_contract.messages import PhaseOrder, SampleRow, WeightsRef, WorkReport, WorkState
 from rewriter_contract.shards import ShardError, read_done, read_shard, write_shard
 from rewriter_contract.weights import WeightsRefused, manifest_digest, verify
@@ -451,11 +452,11 @@ def main() -> int:
         return 0
     except (WorkFailed, WeightsRefused, ShardError, wire.WireError, volume.OutsideVolume) as error:
         log.error("phase %d of cycle %d failed: %s", job.phase, job.cycle, error)
-        report.say(ProgressLine(failed=str(error)))
+        report.say(ProgressLine(failed=str(error), volume_full=is_full(error)))
         return 1
     except Exception as error:  # the boundary of the process
         log.exception("phase %d of cycle %d failed", job.phase, job.cycle)
-        report.say(ProgressLine(failed=f"{type(error).__name__}: {error}"))
+        report.say(ProgressLine(failed=f"{type(error).__name__}: {error}", volume_full=is_full(error)))
         return 1
 
 

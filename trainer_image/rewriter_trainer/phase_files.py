@@ -26,11 +26,6 @@ class PhaseResult:
     delta_count: int
 
 
-def order_file(cycle: int, phase: int) -> str:
-    """The order that the phase's process works on."""
-    return f"{volume.phase_dir(cycle, phase)}/order.json"
-
-
 def result_file(cycle: int, phase: int) -> str:
     """What the phase came to."""
     return f"{volume.phase_dir(cycle, phase)}/result.json"
@@ -43,12 +38,12 @@ def order_sha256(order: PhaseOrder) -> str:
 
 def write_order(root: Path, cycle: int, phase: int, order: PhaseOrder, writer: str) -> None:
     """Leave the order for the phase's process."""
-    replace_file(volume.resolve(root, order_file(cycle, phase)), wire.dumps(order).encode(), writer)
+    replace_file(volume.resolve(root, volume.order_file(cycle, phase)), wire.dumps(order).encode(), writer)
 
 
 def read_order(root: Path, cycle: int, phase: int) -> PhaseOrder:
     """The order that `write_order` left."""
-    return wire.loads(PhaseOrder, volume.resolve(root, order_file(cycle, phase)).read_bytes(), "order.json")
+    return wire.loads(PhaseOrder, volume.resolve(root, volume.order_file(cycle, phase)).read_bytes(), "order.json")
 
 
 def write_result(root: Path, cycle: int, phase: int, result: PhaseResult, writer: str) -> None:

@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from contextlib import suppress
 
 from rewriter_contract import wire
-from rewriter_contract.agent import Cancelled, Progress, WorkFailed
+from rewriter_contract.agent import Cancelled, Progress, VolumeFull, WorkFailed
 from rewriter_contract.messages import PhaseOrder, WorkReport
 from rewriter_trainer import phase_files
 from rewriter_trainer.phase import Job
@@ -28,6 +28,7 @@ def run_phase(job: Job, order: PhaseOrder, workers: int, progress: Progress) -> 
 
     Raises:
         WorkFailed: with the child's sentence, or how it ended.
+        VolumeFull: the same, where the volume has no room.
         Cancelled: when the work was told to stop and the child has stopped.
     """
     if progress.cancelled.is_set():
@@ -44,6 +45,8 @@ def run_phase(job: Job, order: PhaseOrder, workers: int, progress: Progress) -> 
         return outcome.result
     if outcome.stopped:
         raise Cancelled
+    if outcome.volume_full:
+        raise VolumeFull(outcome.failed)
     raise WorkFailed(outcome.failed or ending(child.returncode))
 
 

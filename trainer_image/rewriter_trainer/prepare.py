@@ -1,10 +1,11 @@
 """The prepare pod: checks everything that a cycle needs, imports the base model, writes the resolved spec. Runs once.
 
-    REWRITER_PREPARE='{...}' python -m rewriter_trainer.prepare
+    REWRITER_PREPARE='{...}' REWRITER_STORAGE='{...}' python -m rewriter_trainer.prepare
 
-Problems are a result: all of them are collected and told through the termination message with exit code 0; another
-exit code means that this program itself failed. Nothing is written to the volume while there is a problem, and torch
-is loaded only when everything else is sound.
+Before anything else it removes what ended cycles left and nobody needs (retention.py), so that a cycle does not wait
+for room that is there to be had. Problems are a result: all of them are collected and told through the termination
+message with exit code 0; another exit code means that this program itself failed. Nothing is written to the volume
+while there is a problem, and torch is loaded only when everything else is sound.
 """
 
 import logging
@@ -15,19 +16,38 @@ from pathlib import Path
 
 from rewriter_contract import env, volume, wire
 from rewriter_contract.agent import WorkFailed
-from rewriter_contract.messages import PrepareOrder, PrepareResult, Problem, PromotionRecord, WeightsRef
+from rewriter_contract.full_volume import is_full
+from rewriter_contract.messages import (
+    VOLUME_FULL,
+    PrepareOrder,
+    PrepareResult,
+    Problem,
+    PromotionRecord,
+    StorageOrder,
+    StorageResult,
+    WeightsRef,
+)
 from rewriter_contract.shards import replace_file
 from rewriter_contract.weights import WeightsRefused
 from rewriter_trainer import termination
 from rewriter_trainer.check_data import check_data
 from rewriter_trainer.check_model import ModelReport, check_model
 from rewriter_trainer.check_services import check_services
+from rewriter_trainer.free_space import Need, free_bytes, need, room_problem
+from rewriter_trainer.retention import Removed, retain
+
+TOLD_PATHS = 5
+"""Paths of each kind in the answer; the pod's log has all of them."""
 
 log = logging.getLogger(__name__)
 
 
-def prepare(root: Path, order: PrepareOrder, writer: str) -> PrepareResult:
-    """Check, and where all is well import the base model and write the cycle's spec."""
+def prepare(root: Path, order: PrepareOrder, writer: str, storage: StorageOrder | None = None) -> PrepareResult:
+    """Check, and where all is well import the base model and write the cycle's spec.
+
+    Without a storage order (an operator from before there were any) nothing is removed, and no room is asked for.
+    """
+    removed = retain(root, storage) if storage else Removed()
     model = check_model(root, order.model_path)
     _log("model", model.problems)
     data = check_data(root, order.data_files)
@@ -39,12 +59,18 @@ def prepare(root: Path, order: PrepareOrder, writer: str) -> PrepareResult:
     spec_problems = check_spec(root, order)
     _log("spec", spec_problems)
 
+    needed = need(root, model, order, storage, data.rows.get("gate", 0)) if storage else None
+    free = free_bytes(root)
+    room = room_problem(needed, free, storage) if storage else None
+    _log("room", [room] if room else [])
+
     problems = [*model.problems, *data.problems, *services.problems, *record_problems, *spec_problems]
+    problems += [room] if room else []
     base = None
     if not problems:
-        base, problems = _import(root, order, model, writer)
+        base, problems = _import(root, order, model, writer, storage)
     if not problems:
-        replace_file(volume.resolve(root, volume.spec_file(order.cycle)), order.resolved_spec.encode(), writer)
+        problems = _write_spec(root, order, writer, storage)
     return PrepareResult(
         problems=tuple(problems),
         base=base,
@@ -54,7 +80,36 @@ def prepare(root: Path, order: PrepareOrder, writer: str) -> PrepareResult:
         relevance_model=services.relevance_model,
         promoted=promoted,
         last_cycle=last_cycle(root),
+        storage=_told(removed, free, needed) if storage else None,
     )
+
+
+def _told(removed: Removed, free: int | None, needed: Need | None) -> StorageResult:
+    return StorageResult(
+        removed=tuple(removed.paths[:TOLD_PATHS]),
+        removed_count=len(removed.paths),
+        freed_bytes=removed.freed_bytes,
+        left=tuple(text[:200] for text in removed.left[:TOLD_PATHS]),
+        left_count=len(removed.left),
+        trouble=removed.trouble[:300],
+        free_bytes=free,
+        needed_bytes=needed.total if needed else None,
+    )
+
+
+def _write_spec(root: Path, order: PrepareOrder, writer: str, storage: StorageOrder | None) -> list[Problem]:
+    try:
+        replace_file(volume.resolve(root, volume.spec_file(order.cycle)), order.resolved_spec.encode(), writer)
+    except OSError as error:
+        if not is_full(error):
+            raise
+        return [_full(storage, f"{volume.spec_file(order.cycle)} could not be written", error)]
+    return []
+
+
+def _full(storage: StorageOrder | None, what: str, error: Exception) -> Problem:
+    claim = storage.claim if storage else "the volume of spec.volume.claimName"
+    return Problem(VOLUME_FULL, f"{claim} is full: {what} ({error}); make room; it goes on by itself then")
 
 
 def check_spec(root: Path, order: PrepareOrder) -> list[Problem]:
@@ -89,16 +144,17 @@ def last_cycle(root: Path) -> int:
 
 
 def _import(
-    root: Path, order: PrepareOrder, model: ModelReport, writer: str
+    root: Path, order: PrepareOrder, model: ModelReport, writer: str, storage: StorageOrder | None
 ) -> tuple[WeightsRef | None, list[Problem]]:
     from rewriter_trainer.import_base import import_base  # loads torch: only now
 
     try:
         base = import_base(root, model, order.dtype, order.seed, writer)
     except (WorkFailed, WeightsRefused, ValueError, OSError) as error:  # transformers refuses models with these
-        problem = Problem(
-            "ModelInvalid", f"{order.model_path}: {type(error).__name__}: {error}; export the model again"
-        )
+        text = f"{order.model_path}: {type(error).__name__}: {error}; export the model again"
+        problem = Problem("ModelInvalid", text)
+        if is_full(error):
+            problem = _full(storage, f"{order.model_path} could not be imported", error)
         _log("import", [problem])
         return None, [problem]
     log.info("import: ok, %s", base.version)
@@ -116,7 +172,9 @@ def main() -> int:
     """Do the order in the environment."""
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     order = wire.loads(PrepareOrder, os.environ[env.PREPARE], env.PREPARE)
-    result = prepare(Path(os.environ[env.VOLUME_ROOT]), order, os.environ[env.POD_UID])
+    told = os.environ.get(env.STORAGE)
+    storage = wire.loads(StorageOrder, told, env.STORAGE) if told else None
+    result = prepare(Path(os.environ[env.VOLUME_ROOT]), order, os.environ[env.POD_UID], storage)
     termination.write(termination.fit(result))
     return 0
 

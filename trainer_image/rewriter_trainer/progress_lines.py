@@ -24,6 +24,8 @@ class ProgressLine:
     """The phase is done."""
     failed: str = ""
     """The phase ended without a result; the sentence goes to the operator."""
+    volume_full: bool = False
+    """It failed for want of room on the volume."""
     stopped: bool = False
     """The process was told to stop and left a checkpoint where one was possible."""
 

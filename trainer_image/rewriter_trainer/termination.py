@@ -32,10 +32,12 @@ def write(result: Any) -> None:
 
 
 def fit(result: PrepareResult) -> PrepareResult:
-    """The result with its messages cut, then its last problems dropped, then promoted.json's oldest history, until it
-    fits. What is left out is counted in a last problem and stands in the log."""
+    """The result with its messages cut, then without paths of what was removed and left, then its last problems
+    dropped, then promoted.json's oldest history, until it fits. What is left out is counted and stands in the log."""
     problems = [replace(problem, message=_cut(problem.message)) for problem in result.problems]
     fitted = replace(result, problems=tuple(problems))
+    if _size(fitted) > MAX_BYTES and fitted.storage:
+        fitted = replace(fitted, storage=replace(fitted.storage, removed=(), left=()))
     while _size(fitted) > MAX_BYTES and len(problems) > 1:
         problems.pop()
         more = Problem("MoreProblems", f"{len(result.problems) - len(problems)} more problems; see the pod's log")

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from enum import StrEnum
 
+from rewriter_contract import messages
 from rewriter_operator.api.status import Condition
 
 
@@ -43,6 +44,7 @@ class Reason(StrEnum):
     CLAIM_NOT_SHARED = "ClaimNotReadWriteMany"
     FUSION_MISSING = "FusionConfigMissing"
     FUSION_INVALID = "FusionConfigInvalid"
+    VOLUME_FULL = messages.VOLUME_FULL
     RECORD_FAILED = "RecordFailed"
     CHILD_REFUSED = "ChildRefused"
     GATEWAY_REFUSED = "RouteNotAccepted"

@@ -145,6 +145,7 @@ def revision_crd() -> dict[str, Any]:
         _column("Verdict", ".spec.gate.verdict", "The gate's verdict"),
         _column("Outcome", ".status.outcome", "How its cycle ended"),
         _column("Weights", ".spec.weights.version", "Weight set on the volume"),
+        _column("On volume", ".status.weights", "Whether that set is still there"),
         _column("Summary", ".spec.gate.summary", "The gate in one line", priority=1),
         _column("Age", ".metadata.creationTimestamp", "", "date"),
     ]

@@ -565,6 +565,29 @@ class Rollout(SpecModel):
     """Times in which no share rises and nothing is promoted, whatever the windows say."""
 
 
+class Retention(SpecModel):
+    """What of ended cycles stays on the volume. The rest is removed when the next cycle starts (docs/operations.md)."""
+
+    weights: Annotated[int, Field(ge=1, le=20)] = 3
+    """Promoted revisions whose weights are kept beside those that serve, newest first: what rewriter.dev/rollback-to
+    may name. Weights of other phases, and of candidates that were not promoted, go when the next cycle starts."""
+    samples: Annotated[int, Field(ge=0, le=1000)] = 2
+    """Ended cycles whose samples and pairs are kept, newest first."""
+    reports: Annotated[int, Field(ge=1, le=1000)] = 52
+    """Ended cycles whose evidence, reports and metrics are kept, newest first; those of kept revisions always are."""
+
+
+_RETENTION_RULES = rules(
+    sentence(
+        "!has(self.samples) || !has(self.reports) || self.samples <= self.reports",
+        "must be at most reports: a cycle's samples go with everything else of it",
+        shown="self.samples, self.reports",
+        got="%d of %d",
+        path=".samples",
+    )
+)
+
+
 class RewriterReleaseSpec(SpecModel):
     """How a search engine's query rewriter is retrained, judged and released."""
 
@@ -584,7 +607,8 @@ class RewriterReleaseSpec(SpecModel):
     traffic: Traffic
     rollout: Rollout
     history_limit: Annotated[int, Field(ge=2, le=20)] = 5
-    """Finished revisions whose objects and weights are kept, beside incumbents and the candidate."""
+    """Finished revisions whose objects are kept, beside incumbents, the candidate and those to roll back to."""
+    retention: Annotated[Retention, Field(json_schema_extra=_RETENTION_RULES)] = Retention()
 
 
 SPEC_RULES: dict[str, Any] = rules(

@@ -1,6 +1,6 @@
 """RewriterRevision: the immutable result of a cycle, with the evidence it was judged by."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -46,3 +46,5 @@ class RewriterRevisionStatus(ApiModel):
     message: ShortText = ""
     serving: Annotated[list[Name], Field(max_length=3)] = []
     """Stages whose incumbent it is."""
+    weights: Literal["Kept", "Removed"] | None = None
+    """Whether its weight set is still on the volume (spec.retention of the release)."""

@@ -209,6 +209,28 @@ class RecordWriting(ApiModel):
     """What the last one of them said."""
 
 
+class RetentionStatus(ApiModel):
+    """What of earlier cycles stays on the volume, as the newest prepare pod was told, and what it answered."""
+
+    cycle: Annotated[int, Field(ge=0)]
+    """The cycle that the pod prepares; only lower ones lose anything."""
+    attempt: Annotated[int, Field(ge=1)] = 1
+    """Of the prepare pod."""
+    kept: Annotated[list[Annotated[str, Field(max_length=64)]], Field(max_length=64)] = []
+    """Weight sets of earlier cycles that stay. A set that is not named is given up for good, before any is removed."""
+    busy: Annotated[list[int], Field(max_length=100)] = []
+    """Earlier cycles of which a pod still existed: nothing of theirs is removed."""
+    removed: Annotated[int, Field(ge=0)] = 0
+    """Weight sets, and parts of cycles, that the pod removed."""
+    freed_bytes: Annotated[int, Field(ge=0)] = 0
+    free_bytes: Annotated[int, Field(ge=0)] | None = None
+    needed_bytes: Annotated[int, Field(ge=0)] | None = None
+    """What a cycle writes at most."""
+    left: Annotated[list[Annotated[str, Field(max_length=256)]], Field(max_length=8)] = []
+    """On the volume and not known to the release: never removed. The first few."""
+    message: ShortText = ""
+
+
 class Counters(ApiModel):
     """Requests of one revision in one stage, added over its pods."""
 
@@ -303,6 +325,7 @@ class RewriterReleaseStatus(ApiModel):
     """Revisions that served, newest first: what rewriter.dev/rollback-to may name while their weights are kept."""
     rollback: Rollback | None = None
     record: RecordWriting | None = None
+    retention: RetentionStatus | None = None
     notice: ShortText = ""
     """What annotations ask for and the operator does not do, and why."""
     serves: Annotated[str, Field(max_length=256)] = ""

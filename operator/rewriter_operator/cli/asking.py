@@ -137,6 +137,9 @@ def _rollback_to(world: World, wish: Wish) -> Ask:
     annotations = {**world.release.annotations, cycles.ROLLBACK_ANNOTATION: token}
     request = intents.rollback_request(replace(world, release=replace(world.release, annotations=annotations)))
     if request is None or request.to is None:
+        removed = intents.given_up(world, wish.target)
+        if removed:
+            raise Refusal(f"rollback-to: {removed}")
         known = sorted({serving_name(serving) for serving in intents.known_revisions(world)}, reverse=True)
         raise Refusal(
             f"rollback-to: got {wish.target!r}; must name a revision that was promoted and is kept "

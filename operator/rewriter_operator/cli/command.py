@@ -149,7 +149,7 @@ def _history(options: Any) -> None:
         [(str(item.number), item.outcome.value, item.finished_at, item.message) for item in cycles],
     )
     print()
-    heading = ("REVISION", "VERDICT", "OUTCOME", "SERVES", "SUMMARY")
+    heading = ("REVISION", "VERDICT", "OUTCOME", "SERVES", "WEIGHTS", "SUMMARY")
     return screen.show_table(heading, [revisions.row(spec, status) for spec, status in found])
 
 

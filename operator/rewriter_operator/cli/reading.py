@@ -59,5 +59,6 @@ def _child(live: Body) -> Revision:
         cycle=int(live["spec"]["revision"]),
         number=0,
         spec_hash="",
+        weights=live["spec"].get("weights", {}).get("version", ""),
         deleting="deletionTimestamp" in metadata,
     )

@@ -79,12 +79,13 @@ def where_the_report_is(world: World, report: str) -> str:
 
 
 def row(spec: RewriterRevisionSpec, status: RewriterRevisionStatus) -> tuple[str, ...]:
-    """For `history`: revision, verdict, outcome, stages that it serves, summary."""
+    """For `history`: revision, verdict, outcome, stages that it serves, whether its weights are there, summary."""
     gate = spec.gate
     return (
         revision_name(spec.revision),
         gate.verdict if gate else "-",
         status.outcome.value if status.outcome else "-",
         ",".join(status.serving) or "-",
+        status.weights or "-",
         gate.summary if gate else "",
     )

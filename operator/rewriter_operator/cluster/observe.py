@@ -243,6 +243,9 @@ def _child(item: dict[str, Any], owner_uid: str) -> Child | None:
                 outcome=status.get("outcome", ""),
                 message=status.get("message", ""),
                 serving=tuple(status.get("serving", ())),
+                weights=item.get("spec", {}).get("weights", {}).get("version", ""),
+                parent=item.get("spec", {}).get("parent", ""),
+                kept=status.get("weights", ""),
             )
         case _:
             return Child(**common)

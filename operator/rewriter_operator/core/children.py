@@ -8,7 +8,7 @@ from rewriter_operator.api.model import seconds
 from rewriter_operator.api.revision import RevisionPhase, RewriterRevisionSpec, RewriterRevisionStatus
 from rewriter_operator.api.states import State
 from rewriter_operator.api.status import Cycle, Serving
-from rewriter_operator.core import recording, validating
+from rewriter_operator.core import recording, retention, validating
 from rewriter_operator.core.decision import (
     RevisionOutcome,
     Wanted,
@@ -61,18 +61,6 @@ def _idle(world: World) -> tuple[int, ...]:
     return tuple(sorted(revisions))
 
 
-def kept_revisions(world: World) -> set[int]:
-    """Numbers of the revisions that must not be collected: incumbents, the candidate, and the newest of history."""
-    status = world.status
-    kept = {stage.incumbent.revision for stage in status.stages if stage.incumbent}
-    if status.cycle:
-        kept.add(status.cycle.number)
-    if status.rollback and status.rollback.to:
-        kept.add(status.rollback.to.revision)
-    newest = [revision.cycle for revision in reversed(world.revisions)][: world.spec.history_limit]
-    return kept | set(newest)
-
-
 def revision_outcomes(world: World) -> tuple[RevisionOutcome, ...]:
     """RewriterRevisions whose status does not yet say what became of them."""
     records = {record.number: record for record in world.status.history}
@@ -86,9 +74,11 @@ def revision_outcomes(world: World) -> tuple[RevisionOutcome, ...]:
         ]
         outcome = record.outcome.value if record else revision.outcome
         message = record.message if record else revision.message
-        if (outcome, tuple(serving), message) != (revision.outcome, revision.serving, revision.message):
+        kept = "Kept" if retention.is_version_kept(world.status, revision.cycle, revision.weights) else "Removed"
+        known = (revision.outcome, revision.serving, revision.message, revision.kept)
+        if (outcome, tuple(serving), message, kept) != known:
             status = RewriterRevisionStatus.model_validate(
-                {"outcome": outcome or None, "message": message, "serving": serving}
+                {"outcome": outcome or None, "message": message, "serving": serving, "weights": kept}
             )
             changes.append(RevisionOutcome(revision.cycle, status))
     return tuple(changes)
@@ -149,7 +139,8 @@ def _cycle_pods(world: World) -> list[Wanted]:
             asked = any(stage.incumbent for stage in world.status.stages) and world.status.state is State.BOOTSTRAPPING
             if refusal(world) or asked:
                 return []
-            return [WantedPod(Role.PREPARE, cycle.number, cycle.attempt, prepare=prepare_order(world))]
+            storage = retention.storage_order(world)
+            return [WantedPod(Role.PREPARE, cycle.number, cycle.attempt, prepare=prepare_order(world), storage=storage)]
         case State.TRAINING:
             return [WantedPod(Role.TRAINER, cycle.number), *_samplers(world, cycle)]
         case State.GATING:

@@ -15,6 +15,7 @@ from rewriter_contract.messages import (
     PromotionRecord,
     SamplesOrder,
     ServingConfig,
+    StorageOrder,
     WeightsOrder,
 )
 from rewriter_contract.reports import GateReport
@@ -31,6 +32,8 @@ class WantedPod:
     cycle: int
     number: int = 0
     prepare: PrepareOrder | None = None
+    storage: StorageOrder | None = None
+    """Beside the prepare order."""
     record: PromotionRecord | None = None
     order: int = 0
     """Of the record; 0 for one that was asked for before there were orders."""

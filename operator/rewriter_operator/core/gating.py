@@ -12,7 +12,7 @@ from rewriter_contract.reports import CheckSettings, GateReport, GateSettings, V
 from rewriter_operator.api.model import evolve, seconds
 from rewriter_operator.api.status import GateResult, Recipe, Weights
 from rewriter_operator.core import cycle as cycles
-from rewriter_operator.core import stalls
+from rewriter_operator.core import reported, stalls
 from rewriter_operator.core.decision import Note, OrderToPod, Step
 from rewriter_operator.core.evidence_orders import Measured, measuring
 from rewriter_operator.core.gate import judge, merge
@@ -61,7 +61,8 @@ def _gather(world: World, side: str) -> Step:
             return Step(world.status, order=OrderToPod(Role.SAMPLER, index, path, evidence_order(world, side, index)))
         if report is not None and report.state is WorkState.FAILED:
             if world.now - cycle.since > seconds(world.spec.training.stall_timeout):
-                return broke(world, "EvidenceFailed", f"evidence of the {side}: {report.message}")
+                reason = reported.failure(report, "EvidenceFailed")
+                return broke(world, reason, f"evidence of the {side}: {report.message}")
             if world.now - report.heartbeat_at < RETRY_SECONDS:
                 return waiting(world, f"evidence of the {side} failed and is tried again: {report.message}")
             return Step(world.status, order=OrderToPod(Role.SAMPLER, index, path, evidence_order(world, side, index)))

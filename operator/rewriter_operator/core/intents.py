@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from rewriter_operator.api.states import State
 from rewriter_operator.api.status import Outcome, RewriterReleaseStatus, Rollback, Serving, StageStatus
 from rewriter_operator.core import cycle as cycles
+from rewriter_operator.core import retention
 from rewriter_operator.core.decision import serving_name
 from rewriter_operator.core.world import World
 
@@ -42,19 +43,35 @@ def rollback_request(world: World) -> RollbackRequest | None:
         return RollbackRequest(token, known[name])
     listed = ", ".join(sorted(known, reverse=True)) or "none"
     problem = (
-        f"annotation {cycles.ROLLBACK_ANNOTATION}: got {token!r}; "
-        f"must name a revision that was promoted and is kept ({listed}), e.g. r0007 or r0007/<anything new>"
+        given_up(world, name)
+        or f"must name a revision that was promoted and is kept ({listed}), e.g. r0007 or r0007/<anything new>"
     )
-    return RollbackRequest(token, None, problem)
+    return RollbackRequest(token, None, f"annotation {cycles.ROLLBACK_ANNOTATION}: got {token!r}; {problem}")
+
+
+def given_up(world: World, name: str) -> str:
+    """The sentence for a promoted revision whose weights were removed; empty for every other name."""
+    status, known = world.status, known_revisions(world)
+    promoted = {serving_name(serving): serving for serving in status.promoted if serving not in known}
+    if name not in promoted or retention.is_kept(status, promoted[name]):
+        return ""
+    listed = ", ".join(sorted((serving_name(serving) for serving in known), reverse=True)) or "none"
+    kept = f"spec.retention.weights keeps {world.spec.retention.weights} beside what serves"
+    version = promoted[name].weights.version
+    return f"{name} was promoted, but its weights ({version}) were removed from the volume: {kept}; kept are {listed}"
 
 
 def known_revisions(world: World) -> list[Serving]:
-    """Revisions that served and whose weights are kept: those with a RewriterRevision, and the base model."""
+    """Revisions that served, have a RewriterRevision and are kept on the volume; what serves, and the base model."""
     kept = {0} | {revision.cycle for revision in world.revisions}
     incumbents = [stage.incumbent for stage in world.status.stages if stage.incumbent]
     found = {serving.revision: serving for serving in [*incumbents, *world.status.promoted]}
     current = {serving.revision for serving in incumbents}
-    return [serving for number, serving in found.items() if number in kept | current]
+    return [
+        serving
+        for number, serving in found.items()
+        if number in current or (number in kept and retention.is_kept(world.status, serving))
+    ]
 
 
 def seen(world: World, status: RewriterReleaseStatus) -> RewriterReleaseStatus:

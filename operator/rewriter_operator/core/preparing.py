@@ -9,15 +9,14 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 from rewriter_contract import wire
-from rewriter_contract.messages import PASSTHROUGH, PrepareOrder, PrepareResult
+from rewriter_contract.messages import PASSTHROUGH, PrepareOrder, PrepareResult, StorageResult
 from rewriter_operator.api.conditions import ConditionType, Reason, set_condition
 from rewriter_operator.api.model import evolve
 from rewriter_operator.api.status import Cycle, Recipe, RewriterReleaseStatus, Serving, StageStatus, Weights
 from rewriter_operator.core import cycle as cycles
-from rewriter_operator.core import intents, schedule, windows
+from rewriter_operator.core import intents, reported, retention, schedule, windows
 from rewriter_operator.core.decision import Note, Step
 from rewriter_operator.core.recipe import recipe_of
-from rewriter_operator.core.reported import prepare_fault
 from rewriter_operator.core.reward import health_base, reward_revision
 from rewriter_operator.core.states import Event
 from rewriter_operator.core.world import Role, World
@@ -45,6 +44,8 @@ class Refusal:
 
     reason: str
     message: str
+    storage: StorageResult | None = None
+    """What the prepare pod did to the volume all the same."""
 
 
 def refusal(world: World) -> Refusal | None:
@@ -96,7 +97,8 @@ def bootstrap(world: World) -> Step:
     answer = _ask(world)
     if isinstance(answer, Step):
         return answer
-    status = evolve(_accepted(world, status), last_cycle_number=max(status.last_cycle_number, answer.last_cycle))
+    status = retention.answered(_accepted(world, status), reported.storage(answer.storage))
+    status = evolve(status, last_cycle_number=max(status.last_cycle_number, answer.last_cycle))
     if answer.promoted and answer.promoted.revision > 0:  # 0: it says that nothing was promoted
         return Step(_restored(world, status, answer))
     if world.spec.bootstrap == "BaseModel" and answer.base:
@@ -112,6 +114,7 @@ def prepare(world: World) -> Step:
     if isinstance(answer, Step):
         return answer
     status, cycle = _accepted(world, world.status), world.status.cycle
+    status = retention.answered(status, reported.storage(answer.storage))
     assert cycle and answer.base and world.fusion
     incumbent = next((stage.incumbent for stage in status.stages if stage.incumbent), None)
     base = Weights(version=answer.base.version, digest=answer.base.digest)
@@ -130,7 +133,8 @@ def prepare(world: World) -> Step:
         f"cycle {cycle.number}: {answer.train_queries} training queries, {answer.gate_queries} gate queries, "
         f"relevance model {answer.relevance_model}",
     )
-    return Step(cycles.enter(evolve(status, cycle=prepared), Event.PREPARED, world.now), notes=(note,))
+    notes = (note, *retention.notes(world.status, status))
+    return Step(cycles.enter(evolve(status, cycle=prepared), Event.PREPARED, world.now), notes=notes)
 
 
 def prepare_order(world: World) -> PrepareOrder:
@@ -160,6 +164,9 @@ def _ask(world: World) -> PrepareResult | Step:
     missing = refusal(world)
     if missing:
         return Step(refused(world, status, missing), wait_seconds=5)
+    decided = retention.ordered(world)
+    if decided != status:  # in status before the pod exists that acts on it
+        return Step(decided, wait_seconds=1)
     pod = world.pod(Role.PREPARE, cycle.number, cycle.attempt)
     if pod is None or pod.phase not in ("Succeeded", "Failed"):
         waiting = f": {pod.message}" if pod and pod.message else ""
@@ -168,8 +175,9 @@ def _ask(world: World) -> PrepareResult | Step:
     if isinstance(result, Refusal):
         again = evolve(cycle, attempt=cycle.attempt + 1, attempt_at=world.now)
         retry = world.now - cycle.attempt_at >= RETRY_SECONDS
-        told = refused(world, status, result)
-        return Step(evolve(told, cycle=again) if retry else told, wait_seconds=2)
+        told = retention.answered(refused(world, status, result), result.storage)
+        notes = retention.notes(status, told)
+        return Step(evolve(told, cycle=again) if retry else told, notes=notes, wait_seconds=2)
     return result
 
 
@@ -182,8 +190,8 @@ def _result(message: str, exit_code: int | None, data_files: Collection[str]) ->
         return Refusal("PrepareFailed", f"the prepare pod's answer cannot be read: {error}")
     if result.problems:
         text = "; ".join(problem.message for problem in result.problems)
-        return Refusal(_condition_reason(result.problems[0].reason), text[:1000])
-    fault = prepare_fault(result, data_files)
+        return Refusal(_condition_reason(result.problems[0].reason), text[:1000], reported.storage(result.storage))
+    fault = reported.prepare_fault(result, data_files)
     return Refusal("PrepareFailed", f"the prepare pod's answer cannot be used: {fault}") if fault else result
 
 

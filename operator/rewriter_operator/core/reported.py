@@ -9,10 +9,12 @@ from collections.abc import Collection, Mapping
 from rewriter_contract import wire
 from rewriter_contract.messages import (
     PASSTHROUGH,
+    VOLUME_FULL,
     PrepareResult,
     PromotionRecord,
     RecordResult,
     ShardRef,
+    StorageResult,
     WeightsRef,
     WorkReport,
 )
@@ -21,6 +23,8 @@ from rewriter_operator.core.counters import MAX_COUNT
 
 MAX_NUMBER = 999_999
 """Cycles and revisions; names of objects hold no more digits."""
+
+MAX_BYTES = 2**60
 
 MAX_MODEL = 256
 MAX_METRICS = 40
@@ -75,6 +79,21 @@ def prepare_fault(result: PrepareResult, data_files: Collection[str]) -> str | N
     if not 0 <= result.last_cycle <= MAX_NUMBER:
         return "it names a last cycle that cannot be"
     return _record_fault(result.promoted) if result.promoted else None
+
+
+def storage(result: StorageResult | None) -> StorageResult | None:
+    """What a prepare pod says of the volume; None where its numbers cannot be."""
+    if result is None:
+        return None
+    sizes = (result.freed_bytes, result.free_bytes or 0, result.needed_bytes or 0)
+    counts = (result.removed_count, result.left_count)
+    possible = all(0 <= size <= MAX_BYTES for size in sizes) and all(0 <= count <= MAX_COUNT for count in counts)
+    return result if possible else None
+
+
+def failure(report: WorkReport, reason: str) -> str:
+    """Why the cycle ends: for want of room on the volume, or for the reason that the caller has."""
+    return VOLUME_FULL if report.reason == VOLUME_FULL else reason
 
 
 def record_result(message: str) -> RecordResult:

@@ -20,6 +20,7 @@ from rewriter_contract.messages import (
 from rewriter_operator.api.model import evolve, seconds
 from rewriter_operator.api.status import Phase, Weights
 from rewriter_operator.core import cycle as cycles
+from rewriter_operator.core import reported
 from rewriter_operator.core.decision import Note, OrderToPod, Removal, Step
 from rewriter_operator.core.reward import reward_config
 from rewriter_operator.core.states import Event
@@ -85,7 +86,8 @@ def _order(world: World, phase: Phase, ask: Ask, report: WorkReport | None) -> S
         return synced
     if report is not None:
         if world.now - phase.since > seconds(world.spec.training.stall_timeout):
-            return broke(world, f"{ask.what.title()}Failed", f"sampler {ask.index}: {report.message}")
+            reason = reported.failure(report, f"{ask.what.title()}Failed")
+            return broke(world, reason, f"sampler {ask.index}: {report.message}")
         if world.now - report.heartbeat_at < RETRY_SECONDS:
             return waiting(world, f"{ask.what} failed and is tried again: {report.message}")
     elif ask.path not in world.unknown_works:

@@ -5,7 +5,7 @@ from rewriter_operator.api.conditions import ConditionType, Reason, rfc3339, set
 from rewriter_operator.api.model import evolve
 from rewriter_operator.api.states import State
 from rewriter_operator.api.status import Condition, Outcome, RewriterReleaseStatus
-from rewriter_operator.core import recording, schedule
+from rewriter_operator.core import recording, retention, schedule
 from rewriter_operator.core.decision import serving_name
 from rewriter_operator.core.states import CYCLE_STATES, TRAFFIC_STATES
 from rewriter_operator.core.world import Role, World
@@ -140,10 +140,25 @@ def _stalled(world: World, status: RewriterReleaseStatus, conditions: list[Condi
     accepted = next((item for item in conditions if item.type == ConditionType.ACCEPTED), None)
     if accepted and accepted.status == "False":
         return True, accepted.reason, accepted.message
+    full = _full_volume(world, status)
+    if full:
+        return True, Reason.VOLUME_FULL, full
     unrecorded = recording.trouble(world, status.record)
     if unrecorded:
         return True, Reason.RECORD_FAILED, unrecorded
     return False, Reason.ACCEPTED, "nothing waits for a person"
+
+
+def _full_volume(world: World, status: RewriterReleaseStatus) -> str:
+    """What to do about the last cycle, which found no room to write; the next one asks for room before it trains."""
+    last = status.history[0] if status.history and status.state is State.IDLE else None
+    if last is None or last.reason != Reason.VOLUME_FULL:
+        return ""
+    claim, name = retention.claim_named(world), world.release.name
+    return (
+        f"{claim} was full in cycle {last.number}: {last.message}; make room, then: kubectl rewriter retry {name}, "
+        "or wait for the schedule"
+    )
 
 
 def _reconciling(status: RewriterReleaseStatus, conditions: list[Condition]) -> _Answer:

@@ -175,7 +175,8 @@ def _optimise(world: World, phase: Phase) -> Step:
         pod = world.pod(Role.TRAINER, cycle.number)
         return waiting(world, "waiting for the trainer" + (f": {pod.message}" if pod and pod.message else ""))
     if report.state is WorkState.FAILED:
-        return broke(world, "TrainingFailed", f"phase {phase.number}: {report.message}")
+        reason = reported.failure(report, "TrainingFailed")
+        return broke(world, reason, f"phase {phase.number}: {report.message}")
     weights = reported.weights(report.weights) if report.state is WorkState.DONE else None
     if weights is not None:
         return _published(world, phase, report, weights)

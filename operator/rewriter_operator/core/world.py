@@ -86,6 +86,12 @@ class Revision(Child):
     outcome: str = ""
     message: str = ""
     serving: tuple[str, ...] = ()
+    weights: str = ""
+    """Version of its weight set."""
+    parent: str = ""
+    """Version that its cycle started from."""
+    kept: str = ""
+    """What its status says of the weight set: Kept, Removed, or nothing yet."""
 
 
 @dataclass(frozen=True)

@@ -95,7 +95,9 @@ def _program(spec: RewriterReleaseSpec, wanted: WantedPod, installation: Install
     sampler = spec.training.samplers.image or installation.sampler_image
     match wanted.role:
         case Role.PREPARE:
-            return Program(trainer, "rewriter_trainer.prepare", {env.PREPARE: wire.dumps(wanted.prepare)}, True)
+            storage = {env.STORAGE: wire.dumps(wanted.storage)} if wanted.storage else {}
+            orders = {env.PREPARE: wire.dumps(wanted.prepare), **storage}
+            return Program(trainer, "rewriter_trainer.prepare", orders, True)
         case Role.RECORD:
             order = {env.RECORD_ORDER: str(wanted.order)} if wanted.order else {}
             return Program(trainer, "rewriter_trainer.record", {env.RECORD: wire.dumps(wanted.record), **order}, True)
