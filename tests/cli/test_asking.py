@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from rewriter_operator.api.states import State
-from rewriter_operator.api.status import CycleRecord, Outcome, StageStatus
+from rewriter_operator.api.status import CycleRecord, Outcome, RetentionStatus, StageStatus
 from rewriter_operator.cli.asking import ASKED_ANNOTATION, MAX_ASKED, Refusal, Wish, ask, asked
 from rewriter_operator.core import cycle as cycles
 from rewriter_operator.core import intents
@@ -127,6 +127,14 @@ def test_rollback_to_a_kept_revision_returns_to_it_in_the_operators_own_planner(
 def test_rollback_to_what_is_not_kept_is_refused(target: str, says: str) -> None:
     with pytest.raises(Refusal, match=says):
         ask(served_by_six(), Wish("rollback-to", target, "once"))
+
+
+def test_rollback_to_removed_weights_is_refused_with_the_reason() -> None:
+    gone = served_by_six(revisions=(6, 5, 4), retention=RetentionStatus(cycle=6, kept=["r0005-p02"]))
+    with pytest.raises(
+        Refusal, match=r"r0004 was promoted, but its weights \(r0004-p02\) were removed .* r0006, r0005"
+    ):
+        ask(gone, Wish("rollback-to", "r0004", "once"))
 
 
 def test_who_and_why_are_one_bounded_line() -> None:

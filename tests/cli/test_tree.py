@@ -4,7 +4,7 @@ from rewriter_operator.api.states import State
 from rewriter_operator.api.status import CycleRecord, GateResult, Outcome, PhaseResult, StageStatus
 from rewriter_operator.cli.asking import Refusal
 from rewriter_operator.cli.reading import revision_of
-from rewriter_operator.cli.revisions import diff, pick, where_the_report_is
+from rewriter_operator.cli.revisions import diff, pick, row, where_the_report_is
 from rewriter_operator.cli.tree import lines, tree
 from tests.builders import NOW, make_cycle, make_spec, serving, stage, weights
 from tests.cli.release_objects import revision_object, world
@@ -72,6 +72,13 @@ def test_two_revisions_differ_in_what_differs_and_nothing_else() -> None:
     assert found["last phase: rewardMean"] == ("0.6", "0.7")
     assert set(found) == {"weights", "check RewardGain", "last phase: rewardMean"}
     assert diff(specs[6], specs[6]) == []
+
+
+def test_history_shows_whether_a_revisions_weights_are_still_there() -> None:
+    live = revision_object(3)
+    for told, shown in ({}, "-"), ({"weights": "Kept"}, "Kept"), ({"weights": "Removed"}, "Removed"):
+        cells = row(*revision_of({**live, "status": {**live["status"], **told}}))
+        assert cells[:5] == ("r0003", "Pass", "Promoted", "finerank", shown)
 
 
 def test_a_revision_may_be_named_in_three_ways_and_others_are_listed() -> None:

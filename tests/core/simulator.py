@@ -12,6 +12,7 @@ from typing import Any
 from rewriter_contract import env, wire
 from rewriter_contract.messages import (
     PASSTHROUGH,
+    VOLUME_FULL,
     EvidenceOrder,
     EvidenceRows,
     LoadState,
@@ -92,6 +93,8 @@ class Behaviour:
     """What a phase's weights do on the validation queries, as the sampler tells it."""
     validation_ends: bool = True
     trainer_finishes: bool = True
+    volume_full: bool = False
+    """The trainer finds no room to publish."""
     samples: WorkState = WorkState.DONE
     """What becomes of samples that are ordered."""
     record_succeeds: bool = True
@@ -501,6 +504,9 @@ class Simulator:
                 shard = ShardRef(body.out, 8, digest_of(body.out))
                 done = WorkReport(WorkState.DONE, 8, 8, heartbeat_at=self.now, shard=shard)
                 self.works[order.path] = replace(done, metrics=self._validated(order.path))
+            case PhaseOrder() if self.behaviour.volume_full:
+                words = "SafetensorError: No space left on device"
+                self.works[order.path] = WorkReport(WorkState.FAILED, message=words, reason=VOLUME_FULL)
             case PhaseOrder() if self.behaviour.trainer_finishes:
                 self.weight_sets.add(body.out_version)
                 done = WorkReport(WorkState.DONE, heartbeat_at=self.now, weights=weights_ref(body.out_version))

@@ -920,6 +920,20 @@ LEARNING: Final = (
         )
         for row, limit in ((50, 0), (51, 1))
     ),
+    Refused(
+        51,
+        "no weights to go back to",
+        at("spec.retention", {"weights": 0}),
+        ("spec.retention.weights", "0", "greater than or equal to 1"),
+        at("spec.retention", {"weights": 1}),
+    ),
+    Refused(
+        51,
+        "samples of cycles that are gone",
+        at("spec.retention", {"samples": 9, "reports": 4}),
+        ("spec.retention.samples", "got 9 of 4", "must be at most reports"),
+        at("spec.retention", {"samples": 4, "reports": 4}),
+    ),
 )
 
 REFUSED: Final = (*SHAPE, *SCHEDULES, *ROLLOUT, *GATE, *REWARD_AND_SERVICES, *PODS, *PATHS, *LEARNING)
