@@ -146,6 +146,8 @@ class Simulator:
         self.remainders: dict[tuple[str | None, str], float] = {}
         self.uids = 0
         self.decided_twice = -1
+        self.forgets_retention = False
+        """The CRD is from before status.retention."""
         self.lose_status_writes = 0
         """That many of the next status writes never arrive: a conflict, or a crash right before."""
         self.rendered_for: object = None
@@ -352,6 +354,9 @@ class Simulator:
             self.lose_status_writes -= 1
             return
         self.status = RewriterReleaseStatus.model_validate(decision.status.to_api())  # as it is read back
+        if self.forgets_retention:
+            self.now += 1  # it is written again and again
+            self.status = self.status.model_copy(update={"retention": None})
         self.notes += decision.notes
         self.writes.append(f"status {self.status.state}")
         if self.states[-1] is not self.status.state:
@@ -412,6 +417,8 @@ class Simulator:
 
     def _retained(self, variables: Mapping[str, str]) -> PrepareResult:
         """The prepare pod's answer, once it has removed what its order gives up and promoted.json does not name."""
+        if env.STORAGE not in variables:
+            return self.behaviour.prepare
         order = wire.loads(StorageOrder, variables[env.STORAGE])
         self.storage_orders.append(order)
         refs = [*self.promoted.stages.values(), *self.promoted.history] if self.promoted else []

@@ -263,6 +263,14 @@ def test_an_older_prepare_image_that_answers_nothing_of_it_is_understood() -> No
     assert retention.answered(status, None) == status
 
 
+def test_with_a_crd_that_does_not_store_it_a_cycle_goes_on_and_nothing_is_removed() -> None:
+    story = running(1)
+    told, story.forgets_retention = len(story.storage_orders), True
+    for _ in range(2):
+        assert cycle(story) == "Promoted"
+    assert (len(story.storage_orders), story.removed_sets) == (told, set())
+
+
 def test_the_room_for_samples_grows_with_queries_samples_and_tokens() -> None:
     small = make_spec()
     sizes = [

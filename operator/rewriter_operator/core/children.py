@@ -22,7 +22,7 @@ from rewriter_operator.core.decision import (
 from rewriter_operator.core.preparing import prepare_order, refusal
 from rewriter_operator.core.recipe import engine_of, recipe_of
 from rewriter_operator.core.states import CANDIDATE_STATES, TRAFFIC_STATES
-from rewriter_operator.core.world import Deployment, Role, World
+from rewriter_operator.core.world import Deployment, Revision, Role, World
 
 DRAIN_SECONDS = 30
 """Serving pods that nothing routes to any more are kept this long for requests that are under way."""
@@ -74,14 +74,21 @@ def revision_outcomes(world: World) -> tuple[RevisionOutcome, ...]:
         ]
         outcome = record.outcome.value if record else revision.outcome
         message = record.message if record else revision.message
-        kept = "Kept" if retention.is_version_kept(world.status, revision.cycle, revision.weights) else "Removed"
+        kept = _kept(world, revision)
         known = (revision.outcome, revision.serving, revision.message, revision.kept)
         if (outcome, tuple(serving), message, kept) != known:
             status = RewriterRevisionStatus.model_validate(
-                {"outcome": outcome or None, "message": message, "serving": serving, "weights": kept}
+                {"outcome": outcome or None, "message": message, "serving": serving, "weights": kept or None}
             )
             changes.append(RevisionOutcome(revision.cycle, status))
     return tuple(changes)
+
+
+def _kept(world: World, revision: Revision) -> str:
+    """What the revision's status says of its weights; as before while nothing was decided about any."""
+    if world.status.retention is None:
+        return revision.kept
+    return "Kept" if retention.is_version_kept(world.status, revision.cycle, revision.weights) else "Removed"
 
 
 def servings(world: World) -> dict[int, Serving]:

@@ -34,6 +34,10 @@ _TOLD_BY_API = (
 RETRY_SECONDS = 20
 """Between two prepare pods: what was missing may have come, and 60 s is what users are promised."""
 
+DECISION_SECONDS = 60
+"""For what is kept on the volume to be in status. A CRD from before that field never stores it: the cycle then goes on
+without removing anything."""
+
 MAX_FUSION = 4096
 """Characters of the fusion's constants, which are kept in status for the whole cycle."""
 
@@ -165,8 +169,8 @@ def _ask(world: World) -> PrepareResult | Step:
     if missing:
         return Step(refused(world, status, missing), wait_seconds=5)
     decided = retention.ordered(world)
-    if decided != status:  # in status before the pod exists that acts on it
-        return Step(decided, wait_seconds=1)
+    if decided != status and world.now - cycle.attempt_at < DECISION_SECONDS:
+        return Step(decided, wait_seconds=1)  # in status before the pod exists that acts on it
     pod = world.pod(Role.PREPARE, cycle.number, cycle.attempt)
     if pod is None or pod.phase not in ("Succeeded", "Failed"):
         waiting = f": {pod.message}" if pod and pod.message else ""
