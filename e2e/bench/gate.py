@@ -14,7 +14,7 @@ from pathlib import Path
 from statistics import median, stdev
 from typing import Any, Final
 
-from e2e.bench.population import Case, draw_case
+from e2e.bench.population import Case, Effect, draw_case
 from e2e.bench.rules import kayenta_promotes, threshold_promotes
 from e2e.bench.trials import Trial, read_trials
 from e2e.cluster.paths import REPOSITORY
@@ -76,7 +76,7 @@ def equal_sides(gates: int) -> EqualSides:
 def power(gates: int) -> dict[str, dict[str, float]]:
     """Per true gain and rule: share of the gates that promote."""
     return {
-        f"{gain:.2f}": _promoted([draw_case(QUERIES, f"power:{seed}", gain) for seed in range(gates)], *RULES)
+        f"{gain:.2f}": _promoted([draw_case(QUERIES, f"power:{seed}", Effect(gain)) for seed in range(gates)], *RULES)
         for gain in GAINS
     }
 
@@ -135,7 +135,7 @@ def verdict_seconds() -> dict[str, float]:
     """CPU seconds of one verdict, the median of three."""
     found = {}
     for size in SIZES:
-        case, seconds = draw_case(size, f"time:{size}", 0.08), []
+        case, seconds = draw_case(size, f"time:{size}", Effect(0.08)), []
         for _ in range(3):
             started = time.process_time()
             gate_promotes(case)

@@ -35,18 +35,34 @@ class Case:
     incumbent: EvidenceRows
 
 
-def draw_case(queries: int, seed: str, gain: float = 0.0) -> Case:
-    """Evidence of `queries` queries; the candidate's mean log R is truly higher by `gain`."""
+@dataclass(frozen=True)
+class Effect:
+    """How the candidate truly differs, and how much gold moves where a text does."""
+
+    gain: float = 0.0
+    """Of mean log R."""
+    loss: float = 0.0
+    """Of mean nDCG@10 and recall@100; a little less comes of it, because both end at 0."""
+    gold_spread: float = GOLD_SPREAD
+
+
+NONE: Final = Effect()
+
+
+def draw_case(queries: int, seed: str, effect: Effect = NONE) -> Case:
+    """Evidence of `queries` queries; the candidate differs by `effect`, the incumbent by none."""
     random = Random(seed)
+    without = Effect(gold_spread=effect.gold_spread)
+    moved = Effect(effect.gain / (1 - SAME), effect.loss / (1 - SAME), effect.gold_spread)
     ours, theirs = [], []
     for number in range(queries):
         query = _query(random)
         level, ndcg, recall = random.gauss(-0.05, 0.1), random.betavariate(1.2, 0.8), random.betavariate(4, 1)
         base = _Level(f"q{number:05d}", random.choice(KINDS), query, level, ndcg, recall)
-        incumbent = _answer(base, random, 0.0)
+        incumbent = _answer(base, random, without)
         same = random.random() < SAME
         theirs.append(incumbent)
-        ours.append(incumbent if same else _answer(base, random, gain / (1 - SAME)))
+        ours.append(incumbent if same else _answer(base, random, moved))
     return Case(_side(ours, f"candidate of {seed}"), _side(theirs, f"incumbent of {seed}"))
 
 
@@ -62,7 +78,7 @@ class _Level:
     recall: float
 
 
-def _answer(level: _Level, random: Random, gain: float) -> EvidenceRow:
+def _answer(level: _Level, random: Random, effect: Effect) -> EvidenceRow:
     """One side's row: its own draw around the query's level."""
     copy = random.random() < COPIES
     text = level.query if copy else _rewrite(level.query, random)
@@ -71,9 +87,9 @@ def _answer(level: _Level, random: Random, gain: float) -> EvidenceRow:
         id=level.id,
         slice=level.kind,
         rewrites=(text,),
-        reward=moved * (level.reward + _drawn(random, REWARD_SPREAD)) + gain,
-        ndcg10=_within(level.ndcg + moved * _drawn(random, GOLD_SPREAD)),
-        recall100=_within(level.recall + moved * _drawn(random, GOLD_SPREAD)),
+        reward=moved * (level.reward + _drawn(random, REWARD_SPREAD)) + effect.gain,
+        ndcg10=_within(level.ndcg + moved * _drawn(random, effect.gold_spread) - effect.loss),
+        recall100=_within(level.recall + moved * _drawn(random, effect.gold_spread) - effect.loss),
         length_ratio=len(words(text)) / len(words(level.query)),
         copy=copy,
         repetition=1 / len(words(text)) if len(words(text)) > 3 else 0.0,

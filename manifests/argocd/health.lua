@@ -54,6 +54,9 @@ local function awaited()
   return nil
 end
 
+if status.state == "Holding" and status.cycle ~= nil and status.cycle.hold ~= nil then
+  return answer("Suspended", "the gate could not decide; approve or abort: action approve-gate")
+end
 local stage = awaited()
 if stage ~= nil then
   return answer("Suspended", stage .. " waits for approval: action approve-" .. stage)

@@ -18,6 +18,7 @@ QUEUE_SECONDS: Final = Histogram(
 RECONCILE_ERRORS: Final = Counter("reconcile_errors_total", "Reconciles that raised", ["kind"])
 WRITES: Final = Counter("rewriter_writes_total", "Writes to the API server and to pods", ["verb", "kind"])
 RELEASES: Final = Gauge("rewriter_releases", "Releases by state", ["state"])
+GOLD_DECAYS: Final = Gauge("rewriter_gold_decays", "Releases that lost gold little by little over several promotions")
 CYCLES: Final = Counter("rewriter_cycles_total", "Cycles that ended", ["outcome"])
 LEADER: Final = Gauge("rewriter_leader", "1 while this process holds the lease, 0 on standby")
 LEASE_EPOCH: Final = Gauge("rewriter_lease_epoch", "Epoch of this process's last term")

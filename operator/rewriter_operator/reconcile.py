@@ -27,6 +27,7 @@ from rewriter_operator.core.decision import Decision
 from rewriter_operator.core.diff import Want, first_difference, outdated, surplus
 from rewriter_operator.core.plan import plan
 from rewriter_operator.core.retention import kept_revisions
+from rewriter_operator.core.summary import gold_decay
 from rewriter_operator.core.world import Release, Role, World
 from rewriter_operator.errors import Retry, Stalled, Waiting
 from rewriter_operator.workloads import names
@@ -65,6 +66,8 @@ class Reconciler:
     installation: Installation
     states: dict[str, str] = field(default_factory=dict)
     """Release -> state, for the gauge only."""
+    decaying: set[str] = field(default_factory=set)
+    """Releases that lost gold over several promotions, for the gauge only."""
     refusals: dict[str, str] = field(default_factory=dict)
     """Release -> why its next child was not taken; told in its conditions."""
     unwatched: Unwatched = field(init=False)
@@ -89,6 +92,7 @@ class Reconciler:
             raise
         self.unwatched.forget(name)
         self._count(name, thought.decision.status.state.value)
+        self._count_decay(name, bool(gold_decay(thought.decision.status)))
         return await self._write_one(live, thought)
 
     async def _think(self, live: dict[str, Any]) -> Thought:
@@ -175,6 +179,12 @@ class Reconciler:
         if state is not None:
             self.states[name] = state
             metrics.RELEASES.labels(state).inc()
+        else:
+            self._count_decay(name, False)
+
+    def _count_decay(self, name: str, decays: bool) -> None:
+        (self.decaying.add if decays else self.decaying.discard)(name)
+        metrics.GOLD_DECAYS.set(len(self.decaying))
 
 
 def _want(manifest: Manifest) -> Want:

@@ -6,8 +6,9 @@ from typing import Any
 import pytest
 
 from rewriter_operator.api.states import State
-from rewriter_operator.api.status import CycleRecord, Outcome, RetentionStatus, StageStatus
+from rewriter_operator.api.status import CycleRecord, GateResult, Hold, Outcome, RetentionStatus, StageStatus
 from rewriter_operator.cli.asking import ASKED_ANNOTATION, MAX_ASKED, Refusal, Wish, ask, asked
+from rewriter_operator.cli.tree import lines, tree
 from rewriter_operator.core import cycle as cycles
 from rewriter_operator.core import intents
 from rewriter_operator.core.plan import plan
@@ -18,6 +19,8 @@ from tests.cli.release_objects import world
 PAUSED = make_spec(
     **{"rollout.stages": [stage("finerank", {"setShare": 10}, {"pause": {}}, {"setShare": 100})]},
 )
+
+HOLDS = make_spec(**{"gate.onInconclusive": "Hold"})
 
 
 def waiting(**changes: Any) -> World:
@@ -61,6 +64,33 @@ def test_approve_names_revision_stage_and_step_and_is_what_the_operator_awaits()
     ],
 )
 def test_approve_is_refused_where_nothing_waits_for_it(before: World, target: str, says: str) -> None:
+    with pytest.raises(Refusal, match=says):
+        ask(before, Wish("approve", target))
+
+
+def held(**changes: Any) -> World:
+    """The gate could not decide on revision 7."""
+    gate = GateResult(verdict="Inconclusive", summary="numbers", report="x", report_sha256="1f" * 32, approvable=True)
+    cycle = make_cycle(HOLDS, 7, candidate=serving(7), gate=gate, hold=Hold(token="r0007/gate/1f1f1f1f"))
+    return world(**({"spec": HOLDS, "state": State.HOLDING, "cycle": cycle, "last_cycle_number": 7} | changes))
+
+
+def test_approving_a_held_candidate_names_its_report_and_deploys_it_in_the_operators_own_planner() -> None:
+    made = ask(held(), Wish("approve"))
+    assert made == ask(held(), Wish("approve", "gate")) == ask(held(), Wish("approve", "r0007/gate/1f1f1f1f"))
+    assert (made.annotation, made.value) == (cycles.APPROVE_ANNOTATION, "r0007/gate/1f1f1f1f")
+    assert plan(replace(with_answer(held(), Wish("approve")), now=NOW)).status.state is State.DEPLOYING
+    assert "kubectl rewriter approve shop gate -n search" in "\n".join(lines(tree(held())))
+
+
+@pytest.mark.parametrize(
+    "before, target, says",
+    [
+        (held(), "finerank", "got 'finerank'; r0007/gate/1f1f1f1f is waited for"),
+        (held(annotations={cycles.APPROVE_ANNOTATION: "r0007/gate/1f1f1f1f"}), "gate", "is approved already"),
+    ],
+)
+def test_a_held_candidate_is_approved_once_and_as_nothing_else(before: World, target: str, says: str) -> None:
     with pytest.raises(Refusal, match=says):
         ask(before, Wish("approve", target))
 

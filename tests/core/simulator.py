@@ -285,12 +285,14 @@ class Simulator:
         return wrote
 
     def check(self) -> None:
-        """What must hold between any two writes: only a candidate that passed has a share, of a known size."""
+        """What must hold between any two writes: only what passed or was approved has a share, of a known size."""
         cycle, route = self.status.cycle, self.world().route
         carried = {stage: share for stage, share in (route.shares if route else {}).items() if share}
         if carried:
             assert cycle is not None, f"the route gives {carried} to a candidate, and there is no cycle"
-            assert cycle.gate is not None and cycle.gate.verdict == "Pass", f"{carried} without a Pass"
+            assert cycle.gate is not None
+            approved = bool(cycle.hold and cycle.hold.approved) and cycle.gate.approvable
+            assert cycle.gate.verdict == "Pass" or approved, f"{carried} without a Pass or an approval"
             assert self._candidate_service() == {names.serving("shop", cycle.number)}
         if self.status.state is State.IDLE and self.promoted is not None:
             told = {stage: ref.version for stage, ref in self.promoted.stages.items()}

@@ -18,7 +18,7 @@ from rewriter_operator.core.cycle import (
 from rewriter_operator.core.plan import plan
 from rewriter_operator.core.world import Revision, Role
 from rewriter_operator.workloads.render import render
-from tests.builders import INSTALLATION, make_cycle, make_spec, make_status, serving, stage, stage_status
+from tests.builders import INSTALLATION, evidence, make_cycle, make_spec, make_status, serving, stage, stage_status
 from tests.core.simulator import Behaviour, Simulator
 from tests.core.test_rollout import PASSED, three_stages
 
@@ -73,6 +73,16 @@ def trained(state: State) -> Simulator:
     return story
 
 
+def holding(_: State) -> Simulator:
+    """Cycle 7 was asked for, and its gate could not decide."""
+    story = served(make_spec(**{"rollout.stages": WAITS, "gate.onInconclusive": "Hold"}))
+    story.behaviour.evidence = evidence(gain=0.0)
+    story.annotations[RUN_ANNOTATION] = "first"
+    story.until(lambda it: it.status.state is State.HOLDING)
+    del story.annotations[RUN_ANNOTATION]
+    return story
+
+
 def returning(_: State) -> Simulator:
     story = served().settle()
     story.behaviour.serving_ready = False
@@ -86,6 +96,7 @@ WAYS: dict[State, Callable[[State], Simulator]] = {
     State.PREPARING: trained,
     State.TRAINING: trained,
     State.GATING: trained,
+    State.HOLDING: holding,
     State.DEPLOYING: in_cycle,
     State.ROLLING_OUT: in_cycle,
     State.BAKING: in_cycle,
@@ -113,7 +124,8 @@ def goes_on(story: Simulator, state: State) -> None:
 
 
 def suspend(story: Simulator, state: State) -> None:
-    story.spec = make_spec(suspend=True, **{"rollout.stages": WAITS})
+    gate = {"gate.onInconclusive": story.spec.gate.on_inconclusive}
+    story.spec = make_spec(suspend=True, **({"rollout.stages": WAITS} | gate))
 
 
 def run(story: Simulator, state: State) -> None:
@@ -212,7 +224,7 @@ def counts_as_seen(story: Simulator, state: State) -> None:
     assert story.status.last_run_token == story.annotations.get(RUN_ANNOTATION, "")
 
 
-CYCLE = (State.PREPARING, State.TRAINING, State.GATING, State.DEPLOYING, State.ROLLING_OUT, State.BAKING)
+CYCLE = (State.PREPARING, State.TRAINING, State.GATING, State.HOLDING, State.DEPLOYING, State.ROLLING_OUT, State.BAKING)
 Intent = Callable[[Simulator, State], None]
 
 TABLE: dict[Intent, dict[State, Intent]] = {
@@ -222,7 +234,8 @@ TABLE: dict[Intent, dict[State, Intent]] = {
     | {State.WITHDRAWING: ignored}
     | dict.fromkeys((State.BOOTSTRAPPING, State.IDLE, State.RETURNING), ignored_and_told),
     abort_another: dict.fromkeys(State, ignored_and_told),
-    approve_another: dict.fromkeys(State, ignored) | {State.ROLLING_OUT: ignored_and_told},
+    approve_another: dict.fromkeys(State, ignored)
+    | dict.fromkeys((State.ROLLING_OUT, State.HOLDING), ignored_and_told),
     roll_back: dict.fromkeys(State, serves_r0003) | {State.BOOTSTRAPPING: counts_as_seen},
     roll_back_to_nothing: dict.fromkeys(State, refused_with_what_is_known) | {State.BOOTSTRAPPING: counts_as_seen},
 }

@@ -42,14 +42,14 @@ def test_an_unlisted_transition_raises(state: State, event: Event) -> None:
         advance(state, event)
 
 
-def test_traffic_is_only_reached_through_a_gate_that_passed() -> None:
+def test_traffic_is_only_reached_through_a_gate_that_passed_or_a_person_that_approved() -> None:
     ways = [
         (state, event)
         for state, row in TRANSITIONS.items()
         for event, target in row.items()
         if target in CANDIDATE_STATES and state not in CANDIDATE_STATES
     ]
-    assert ways == [(State.GATING, Event.PASSED)]
+    assert ways == [(State.GATING, Event.PASSED), (State.HOLDING, Event.APPROVED)]
 
 
 def test_no_state_with_traffic_is_left_for_idle_without_a_withdrawal_or_a_promotion() -> None:

@@ -277,7 +277,8 @@ def _may_answer(status: dict[str, Any], stage: str, release: str) -> set[str]:
     if status.get("state", State.BOOTSTRAPPING) == State.BOOTSTRAPPING:
         may.add(f"{release}-{PASSTHROUGH}")
     cycle = status.get("cycle") or {}
-    passed = (cycle.get("gate") or {}).get("verdict") == "Pass"
+    verdict, hold = (cycle.get("gate") or {}).get("verdict"), cycle.get("hold") or {}
+    passed = verdict == "Pass" or (verdict == "Inconclusive" and hold.get("approved") is True)
     if status.get("state") in TRAFFIC_STATES and passed and cycle.get("candidate"):
         may.add(f"{release}-r{cycle['candidate']['revision']:04d}")
     return may

@@ -5,7 +5,7 @@ from pathlib import Path
 from random import Random
 from statistics import fmean
 
-from e2e.bench.population import draw_case
+from e2e.bench.population import Effect, draw_case
 from e2e.bench.rules import is_low, kayenta_promotes, threshold_promotes
 from e2e.bench.trials import Trial, read_trials, write_trial
 
@@ -34,7 +34,7 @@ def test_kayenta_promotes_what_is_not_shown_to_be_worse() -> None:
 
 def test_drawn_cases_have_the_gain_that_was_asked_for_and_no_other() -> None:
     def gain(of: float) -> float:
-        case = draw_case(3000, "gain", of)
+        case = draw_case(3000, "gain", Effect(of))
         pairs = zip(case.candidate.rows, case.incumbent.rows, strict=True)
         return fmean((ours.reward or 0.0) - (theirs.reward or 0.0) for ours, theirs in pairs)
 

@@ -507,6 +507,20 @@ GATE: Final = (
     ),
     Refused(
         24,
+        "an unknown wish for what the gate cannot decide",
+        at("spec.gate.onInconclusive", "Promote"),
+        ("spec.gate.onInconclusive", '"Promote"', '"Reject", "Hold"'),
+        at("spec.gate.onInconclusive", "Hold"),
+    ),
+    Refused(
+        24,
+        "a candidate that waits for a person for months",
+        at("spec.gate.holdTimeout", "8760h"),
+        ("spec.gate.holdTimeout", 'got "8760h"', "at most 720h"),
+        at("spec.gate.holdTimeout", "720h"),
+    ),
+    Refused(
+        24,
         "the gate judges on what was trained",
         at("spec.data.gate", "data/train.jsonl"),
         ("spec.data.gate", "got data/train.jsonl", "must not be the training file"),

@@ -15,7 +15,7 @@ from rewriter_contract.reports import CheckName
 from rewriter_operator.api.cron import CRON_RULES
 from rewriter_operator.api.model import CallTimeout, Duration, Image, Name, SpecModel, VolumePath, rules
 from rewriter_operator.api.resources import RESOURCE_RULES, TOLERATION_RULE, Labels, Resources, Toleration
-from rewriter_operator.api.value_rules import ValueRule, at_most, matching, sentence
+from rewriter_operator.api.value_rules import ValueRule, at_most, lasting, matching, sentence
 from rewriter_operator.api.windows import FREEZE_RULES, Freeze, TimeZone, Window
 
 
@@ -347,6 +347,10 @@ _CHECKS_RULE = sentence(
 )
 
 
+HoldTimeout = Annotated[str, StringConstraints(max_length=6), lasting("720h")]
+"""How long a cycle may wait for a person: longer than a month, and it is another model that is wanted."""
+
+
 class Gate(SpecModel):
     """The judge: candidate against incumbent on held-out queries, by reward, by gold and by stability metrics."""
 
@@ -355,6 +359,11 @@ class Gate(SpecModel):
     alpha: Annotated[float, Field(gt=0), at_most(0.2)] = 0.05
     minimum_queries: Annotated[int, Field(ge=10, le=1_000_000)] = 30
     """Fewer paired queries than this make the verdict Inconclusive."""
+    on_inconclusive: Literal["Reject", "Hold"] = "Reject"
+    """Reject: the cycle ends and incumbents stay. Hold: the candidate waits for a person's approval, bound to this
+    report, until holdTimeout; then it is rejected. A Fail, a failed self-test, incomplete evidence are never held."""
+    hold_timeout: HoldTimeout = "72h"
+    """Longest wait for an approval. Cycles that the schedule starts meanwhile are skipped."""
     checks: Annotated[
         list[Annotated[Check, Field(json_schema_extra=_CHECK_RULES)]],
         Field(

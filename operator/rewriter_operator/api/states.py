@@ -16,6 +16,8 @@ class State(StrEnum):
     """Phases run."""
     GATING = "Gating"
     """Evidence about the candidate is gathered and judged."""
+    HOLDING = "Holding"
+    """The gate could not decide; a person may, until a deadline. No pod of the candidate exists."""
     DEPLOYING = "Deploying"
     """The candidate's serving pods come up; no request reaches them."""
     ROLLING_OUT = "RollingOut"

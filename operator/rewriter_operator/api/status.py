@@ -102,6 +102,17 @@ class PhaseResult(ApiModel):
     """What its weights do on spec.data.validation: queries, reward, gold_queries, ndcg10; empty: not measured."""
 
 
+class GoldChange(ApiModel):
+    """How much a candidate's gold differed from its incumbent's on the gate's queries."""
+
+    check: Annotated[str, Field(max_length=64)]
+    difference: float
+    error: Annotated[float, Field(ge=0)]
+    """Standard error of the difference."""
+    margin: Annotated[float, Field(ge=0)]
+    """The loss that the gate accepted at that time."""
+
+
 class GateResult(ApiModel):
     """The verdict and where to read more."""
 
@@ -111,6 +122,19 @@ class GateResult(ApiModel):
     """Path of report.json on the volume."""
     findings: Annotated[list[ShortText], Field(max_length=32)] = []
     """One line per check, numbers included."""
+    gold: Annotated[list[GoldChange], Field(max_length=4)] = []
+    """What became of gold, for the series over releases; a check without numbers is absent."""
+    report_sha256: Annotated[str, Field(max_length=64)] = ""
+    approvable: bool = False
+    """Inconclusive, on whole evidence and by a gate that passed its self-test: all that a person may approve."""
+
+
+class Hold(ApiModel):
+    """A candidate that the gate could not decide on and that waits for a person."""
+
+    token: Annotated[str, Field(max_length=64)]
+    """What rewriter.dev/approve must say: the revision, and the first digits of the report that there is to read."""
+    approved: bool = False
 
 
 class Quiet(ApiModel):
@@ -160,6 +184,8 @@ class Cycle(ApiModel):
     gate_side: Annotated[str, Field(max_length=16)] = ""
     """Whose evidence is being gathered: candidate, incumbent, or done."""
     gate: GateResult | None = None
+    hold: Hold | None = None
+    """None: the gate decided by itself."""
     candidate: Serving | None = None
     restore_record: bool = False
     """promoted.json may name the candidate, which is being taken back: what served before is to be written there."""
@@ -178,6 +204,16 @@ class CycleRecord(ApiModel):
     message: ShortText = ""
     started_at: Annotated[str, Field(max_length=32)]
     finished_at: Annotated[str, Field(max_length=32)]
+
+
+class BaselineStep(ApiModel):
+    """A candidate that was judged, what it would have done to gold, and whether it was let do so."""
+
+    revision: int
+    compared_with: int
+    """Revision that its gate compared it with; -1 is the passthrough."""
+    promoted: bool
+    gold: Annotated[list[GoldChange], Field(max_length=4)] = []
 
 
 class Rollback(ApiModel):
@@ -323,6 +359,8 @@ class RewriterReleaseStatus(ApiModel):
     """Cycles that ended, newest first."""
     promoted: Annotated[list[Serving], Field(max_length=20)] = []
     """Revisions that served, newest first: what rewriter.dev/rollback-to may name while their weights are kept."""
+    baseline: Annotated[list[BaselineStep], Field(max_length=52)] = []
+    """Judged candidates and their change of gold, newest first: a year of weekly ones, longer than objects are kept."""
     rollback: Rollback | None = None
     record: RecordWriting | None = None
     retention: RetentionStatus | None = None

@@ -69,6 +69,9 @@ def asked(wish: Wish, made: Ask, who: str, why: str) -> str:
 
 
 def _approve(world: World, wish: Wish) -> Ask:
+    decision = intents.awaited_decision(world)
+    if decision:
+        return _approve_candidate(world, wish, decision)
     awaited = intents.awaited_approvals(world)
     fitting = {value: stage for value, stage in awaited.items() if wish.target in ("", stage.name, value)}
     if not awaited:
@@ -84,6 +87,16 @@ def _approve(world: World, wish: Wish) -> Ask:
     return Ask(
         cycles.APPROVE_ANNOTATION, value, f"{stage.name} goes on as soon as nothing about its traffic is in doubt"
     )
+
+
+def _approve_candidate(world: World, wish: Wish, awaited: str) -> Ask:
+    """What the gate left to a person."""
+    if wish.target not in ("", "gate", awaited):
+        raise Refusal(f"approve: got {wish.target!r}; {awaited} is waited for")
+    if world.release.annotations.get(cycles.APPROVE_ANNOTATION) == awaited:
+        raise Refusal(f"approve: {awaited} is approved already; {_situation(world)}")
+    then = "the candidate is deployed and gets its share step by step, although the gate could not decide"
+    return Ask(cycles.APPROVE_ANNOTATION, awaited, then)
 
 
 def _abort(world: World, wish: Wish) -> Ask:

@@ -79,6 +79,9 @@ def _cycle(world: World) -> Iterator[Branch]:
     below = [*_phases(world, cycle)]
     if cycle.gate:
         below.append(gate_branch(cycle.gate))
+        if intents.awaited_decision(world):
+            how = f"kubectl rewriter approve {world.release.name} gate -n {world.release.namespace}"
+            below.append(Branch(f"waits for you: {how}", BUSY))
     elif cycle.gate_side:
         below.append(Branch(f"gate: evidence of the {cycle.gate_side}", BUSY))
     started = datetime.fromtimestamp(cycle.started_at, UTC).strftime("%Y-%m-%d %H:%M:%SZ")

@@ -11,6 +11,7 @@ from rewriter_operator.api.model import evolve
 from rewriter_operator.api.release import RewriterReleaseSpec
 from rewriter_operator.api.states import State
 from rewriter_operator.api.status import Cycle, CycleRecord, Outcome, RewriterReleaseStatus, Serving, StageStatus
+from rewriter_operator.core import drift
 from rewriter_operator.core.states import OUTCOMES, Event, advance
 
 RUN_ANNOTATION = "rewriter.dev/run"
@@ -20,10 +21,13 @@ ABORT_ANNOTATION = "rewriter.dev/abort"
 """The number of the cycle to end; another number is ignored, so that an old abort never hits a new cycle."""
 
 APPROVE_ANNOTATION = "rewriter.dev/approve"
-"""`r0007/finerank/2`: revision, stage and step index of the pause to end."""
+"""`r0007/finerank/2`: revision, stage and step of the pause to end. `r0007/gate/1f3a5c7e`: revision and report."""
 
 ROLLBACK_ANNOTATION = "rewriter.dev/rollback-to"
 """`r0005`, or `r0005/<anything>`: serve this earlier revision again. Each value acts once."""
+
+_AFTER_THE_VERDICT = ("onInconclusive", "holdTimeout")
+"""They say what follows from a verdict, not what it is: a person who needs another day changes no cycle."""
 
 HISTORY = 10
 SERVED = 20
@@ -36,6 +40,7 @@ def spec_digest(spec: RewriterReleaseSpec) -> str:
     """
     parts = spec.to_api()
     kept = {key: parts[key] for key in ("volume", "model", "data", "reward", "training", "gate")}
+    kept["gate"] = {key: part for key, part in parts["gate"].items() if key not in _AFTER_THE_VERDICT}
     kept["stages"] = parts["rollout"]["stages"]
     return hashlib.sha256(wire.dumps(kept).encode()).hexdigest()
 
@@ -91,7 +96,8 @@ def close(status: RewriterReleaseStatus, now: float) -> RewriterReleaseStatus:
         started_at=rfc3339(cycle.started_at),
         finished_at=rfc3339(now),
     )
-    return evolve(status, cycle=None, stages=stages, history=[record, *status.history][:HISTORY])
+    series = drift.continued(status.baseline, cycle)
+    return evolve(status, cycle=None, stages=stages, baseline=series, history=[record, *status.history][:HISTORY])
 
 
 def _served(status: RewriterReleaseStatus, newest: Serving | None) -> list[Serving]:

@@ -45,6 +45,16 @@ def judge(candidate: EvidenceRows, incumbent: EvidenceRows, settings: GateSettin
     )
 
 
+def may_be_approved(report: GateReport) -> bool:
+    """Whether a person can decide what the gate could not: whole evidence, a gate that works, and no failure.
+
+    Where evidence is missing or the self-test failed there are no numbers that a person could trust more than the gate.
+    """
+    complete = report.finding(CheckName.EVIDENCE_IS_COMPLETE).verdict is Verdict.PASS
+    tested = all(test.passed for test in report.self_tests)
+    return report.verdict is Verdict.INCONCLUSIVE and complete and tested
+
+
 def merge(shards: Sequence[EvidenceRows]) -> EvidenceRows:
     """One side's shards, in shard order, as one. Shards that were scored differently get a name that matches nothing.
 

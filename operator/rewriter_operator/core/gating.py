@@ -1,7 +1,8 @@
 """GATING: gather evidence of both sides, judge, put the report on the volume, keep the verdict.
 
 The samplers answer the held-out queries first with the candidate and then with the incumbent's weights. The judge is
-core/gate.py; nothing here can turn its verdict into another one: only Pass goes on, everything else ends the cycle.
+core/gate.py; nothing here can turn its verdict into another one: only Pass goes on by itself. What could not be decided
+may be held for a person (core/holding.py); everything else ends the cycle.
 """
 
 import hashlib
@@ -12,10 +13,10 @@ from rewriter_contract.reports import CheckSettings, GateReport, GateSettings, V
 from rewriter_operator.api.model import evolve, seconds
 from rewriter_operator.api.status import GateResult, Recipe, Weights
 from rewriter_operator.core import cycle as cycles
-from rewriter_operator.core import reported, stalls
+from rewriter_operator.core import drift, holding, reported, stalls
 from rewriter_operator.core.decision import Note, OrderToPod, Step
 from rewriter_operator.core.evidence_orders import Measured, measuring
-from rewriter_operator.core.gate import judge, merge
+from rewriter_operator.core.gate import judge, may_be_approved, merge
 from rewriter_operator.core.recipe import recipe_of
 from rewriter_operator.core.samplers import RETRY_SECONDS, broke, sync, waiting
 from rewriter_operator.core.states import Event
@@ -106,7 +107,8 @@ def _judge(world: World) -> Step:
     cycle = world.status.cycle
     assert cycle is not None
     report = report_of(world)
-    if world.report_digest != hashlib.sha256(wire.dumps(report).encode()).hexdigest():
+    digest = hashlib.sha256(wire.dumps(report).encode()).hexdigest()
+    if world.report_digest != digest:
         path = f"/v1/report/{cycle.number}"
         return Step(world.status, order=OrderToPod(Role.SAMPLER, 0, path, report))
     result = GateResult(
@@ -114,6 +116,9 @@ def _judge(world: World) -> Step:
         summary=report.summary(),
         report=volume.report_file(cycle.number, "json"),
         findings=[f"{finding.verdict} {finding.name}: {finding.message}"[:1024] for finding in report.findings][:32],
+        gold=drift.gold_changes(report),
+        report_sha256=digest,
+        approvable=may_be_approved(report),
     )
     note = Note(f"Gate{report.verdict}", report.summary(), warning=report.verdict is not Verdict.PASS)
     return Step(evolve(world.status, cycle=evolve(cycle, gate=result)), notes=(note,))
@@ -127,6 +132,8 @@ def _decided(world: World) -> Step:
         return Step(world.status)
     if cycle.gate.verdict == Verdict.PASS:
         return Step(cycles.enter(world.status, Event.PASSED, world.now))
+    if holding.is_wanted(world):
+        return holding.begin(world)
     reason = "GateFailed" if cycle.gate.verdict == Verdict.FAIL else "GateInconclusive"
     return Step(cycles.enter(world.status, Event.REFUSED, world.now, reason, cycle.gate.summary))
 

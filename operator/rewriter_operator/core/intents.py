@@ -106,6 +106,12 @@ def awaited_approvals(world: World) -> dict[str, StageStatus]:
     return waiting
 
 
+def awaited_decision(world: World) -> str:
+    """`r0007/gate/1f3a5c7e`: the approval that a candidate without a verdict waits for; empty when none does."""
+    cycle = world.status.cycle
+    return cycle.hold.token if world.status.state is State.HOLDING and cycle and cycle.hold else ""
+
+
 def _unused_rollback(world: World) -> str:
     rollback, given = world.status.rollback, world.release.annotations.get(cycles.ROLLBACK_ANNOTATION, "")[:MAX_TOKEN]
     return rollback.refusal if rollback and rollback.token == given else ""
@@ -126,7 +132,8 @@ def _unused_abort(world: World) -> str:
 
 
 def _unused_approval(world: World) -> str:
-    given, awaited = world.release.annotations.get(cycles.APPROVE_ANNOTATION, ""), awaited_approvals(world)
+    given = world.release.annotations.get(cycles.APPROVE_ANNOTATION, "")
+    awaited = [*awaited_approvals(world), *filter(None, [awaited_decision(world)])]
     if not given or not awaited or given in awaited or _is_passed(world, given):
         return ""
     return f"annotation {cycles.APPROVE_ANNOTATION}: got {given[:60]!r}; {' and '.join(awaited)} is waited for"
@@ -134,6 +141,8 @@ def _unused_approval(world: World) -> str:
 
 def _is_passed(world: World, given: str) -> bool:
     """Whether the approval was for an earlier step of this very candidate: it has done what it was for."""
+    if world.status.cycle and world.status.cycle.hold and given == world.status.cycle.hold.token:
+        return True
     match = re.fullmatch(r"(r\d{4,6})/([a-z]+)/(\d{1,2})", given)
     if match is None or world.status.cycle is None or match[1] != serving_name(world.status.cycle.candidate):
         return False

@@ -12,12 +12,23 @@ from rewriter_operator.api.model import evolve
 from rewriter_operator.api.states import State
 from rewriter_operator.api.status import RewriterReleaseStatus, Rollback, StageStatus
 from rewriter_operator.core import cycle as cycles
-from rewriter_operator.core import gating, intents, preparing, recording, returning, rollout, schedule, stalls, training
+from rewriter_operator.core import (
+    gating,
+    holding,
+    intents,
+    preparing,
+    recording,
+    returning,
+    rollout,
+    schedule,
+    stalls,
+    training,
+)
 from rewriter_operator.core.children import revision_outcomes, route, servings, wanted
 from rewriter_operator.core.decision import Decision, Note, Removal, Step
 from rewriter_operator.core.samplers import failed_pod
 from rewriter_operator.core.states import Event, allows
-from rewriter_operator.core.summary import summarised
+from rewriter_operator.core.summary import gold_decay, summarised
 from rewriter_operator.core.world import Role, World
 
 IDLE_SECONDS = 60.0
@@ -39,7 +50,7 @@ def plan(world: World) -> Decision:
         order=step.order,
         outcomes=revision_outcomes(after),
         replace=(*step.replace, *_broken(world)),
-        notes=(*step.notes, *_ignored(world, status)),
+        notes=(*step.notes, *_ignored(world, status), *_decayed(world, status)),
         urgent_route=taken_back and _route_carries_more(world, status),
         wait_seconds=step.wait_seconds,
     )
@@ -74,6 +85,7 @@ STATES: Final[Mapping[State, Callable[[World], Step]]] = {
     State.PREPARING: preparing.prepare,
     State.TRAINING: training.train,
     State.GATING: gating.gate,
+    State.HOLDING: holding.hold,
     State.DEPLOYING: rollout.deploy,
     State.ROLLING_OUT: rollout.roll_out,
     State.BAKING: rollout.bake,
@@ -129,6 +141,12 @@ def _ignored(world: World, status: RewriterReleaseStatus) -> tuple[Note, ...]:
     """One Event for each new notice."""
     told = status.notice and status.notice != world.status.notice
     return (Note("IntentIgnored", status.notice, warning=True),) if told else ()
+
+
+def _decayed(world: World, status: RewriterReleaseStatus) -> tuple[Note, ...]:
+    """One Event when gold is first seen to have been lost little by little."""
+    before, after = (gold_decay(item) for item in (world.status, status))
+    return (Note(Reason.GOLD_DECAYS, after, warning=True),) if after and not before else ()
 
 
 def _broken(world: World) -> tuple[Removal, ...]:

@@ -20,6 +20,8 @@ class Event(StrEnum):
     PREPARED = "everything the cycle needs is there"
     TRAINED = "all phases are done and synced"
     PASSED = "the gate passed"
+    HELD = "the gate could not decide, and a person may"
+    APPROVED = "a person decided for the candidate"
     REFUSED = "the gate refused"
     DEPLOYED = "candidate pods are ready"
     FULL = "every stage is at full share"
@@ -47,7 +49,18 @@ TRANSITIONS: Final[Mapping[State, Mapping[Event, State]]] = {
     # Up to here no pod of the candidate serves, so a cycle that stops has nothing to take back.
     State.PREPARING: {Event.PREPARED: State.TRAINING, **_stops_to(State.IDLE)},
     State.TRAINING: {Event.TRAINED: State.GATING, **_stops_to(State.IDLE)},
-    State.GATING: {Event.PASSED: State.DEPLOYING, Event.REFUSED: State.IDLE, **_stops_to(State.IDLE)},
+    State.GATING: {
+        Event.PASSED: State.DEPLOYING,
+        Event.HELD: State.HOLDING,
+        Event.REFUSED: State.IDLE,
+        **_stops_to(State.IDLE),
+    },
+    State.HOLDING: {
+        Event.APPROVED: State.DEPLOYING,
+        Event.REFUSED: State.IDLE,
+        Event.ABORTED: State.IDLE,
+        Event.SUPERSEDED: State.IDLE,
+    },
     # From here on a stop goes through WITHDRAWING: the route is taken back and seen to be back before anything else.
     State.DEPLOYING: {Event.DEPLOYED: State.ROLLING_OUT, **_stops_to(State.WITHDRAWING)},
     State.ROLLING_OUT: {

@@ -5,7 +5,7 @@ from rewriter_operator.api.conditions import ConditionType, Reason, rfc3339, set
 from rewriter_operator.api.model import evolve
 from rewriter_operator.api.states import State
 from rewriter_operator.api.status import Condition, Outcome, RewriterReleaseStatus
-from rewriter_operator.core import recording, retention, schedule
+from rewriter_operator.core import drift, recording, retention, schedule
 from rewriter_operator.core.decision import serving_name
 from rewriter_operator.core.states import CYCLE_STATES, TRAFFIC_STATES
 from rewriter_operator.core.world import Role, World
@@ -27,6 +27,7 @@ def summarised(world: World, status: RewriterReleaseStatus) -> RewriterReleaseSt
         (ConditionType.PROGRESSING, _progressing(world, status)),
         (ConditionType.WEIGHTS_SYNCED, _weights_synced(world, status)),
         (ConditionType.GATE_PASSED, _gate_passed(status)),
+        (ConditionType.GOLD_KEPT, _gold_kept(status)),
         (ConditionType.TRAFFIC_VERIFIED, _traffic_verified(world, status)),
         (ConditionType.STALLED, _stalled(world, status, conditions)),
         (ConditionType.RECONCILING, _reconciling(status, conditions)),
@@ -45,6 +46,12 @@ def summarised(world: World, status: RewriterReleaseStatus) -> RewriterReleaseSt
             world.now,
         )
     return evolve(status, conditions=conditions)
+
+
+def gold_decay(status: RewriterReleaseStatus) -> str:
+    """How gold was lost over several releases; empty while that cannot be said."""
+    found = (item for item in status.conditions if (item.type, item.status) == (ConditionType.GOLD_KEPT, "False"))
+    return next((item.message for item in found), "")
 
 
 def _is_outlived(condition: Condition) -> bool:
@@ -111,12 +118,27 @@ def _weights_synced(world: World, status: RewriterReleaseStatus) -> _Answer:
 
 def _gate_passed(status: RewriterReleaseStatus) -> _Answer:
     gate = status.cycle.gate if status.cycle else None
+    hold = status.cycle.hold if status.cycle else None
+    if gate is not None and hold and hold.approved:
+        return None, Reason.GATE_APPROVED, f"{hold.token} was approved by a person; {gate.summary}"[:1024]
     if gate is not None:
         return {"Pass": True, "Fail": False}.get(gate.verdict), f"Gate{gate.verdict}", gate.summary
     before = next((item for item in status.conditions if item.type == ConditionType.GATE_PASSED), None)
     if before and before.reason != Reason.NOT_JUDGED and status.state not in CYCLE_STATES:
         return {"True": True, "False": False}.get(before.status), before.reason, before.message
     return None, Reason.NOT_JUDGED, "the newest candidate has no verdict yet"
+
+
+def _gold_kept(status: RewriterReleaseStatus) -> _Answer:
+    """Whether what serves lost gold over several releases, which no single gate could see. It decides nothing."""
+    incumbent = next((stage.incumbent for stage in status.stages if stage.incumbent), None)
+    found = drift.decays(status.baseline, incumbent.revision if incumbent else -1)
+    if not found:
+        return None, Reason.NO_SERIES, "fewer than two candidates were judged by gold"
+    certain = [decay for decay in found if decay.is_certain]
+    if certain:
+        return False, Reason.GOLD_DECAYS, "; ".join(map(str, certain))
+    return True, Reason.GOLD_HOLDS, "; ".join(map(str, found))
 
 
 def _traffic_verified(world: World, status: RewriterReleaseStatus) -> _Answer:
