@@ -14,6 +14,7 @@ from pathlib import Path
 from statistics import median, stdev
 from typing import Any, Final
 
+from e2e.bench.extending import extended_gates
 from e2e.bench.population import Case, Effect, draw_case
 from e2e.bench.rules import kayenta_promotes, threshold_promotes
 from e2e.bench.trials import Trial, read_trials
@@ -191,6 +192,7 @@ def measure(gates: int, trials: Sequence[Trial]) -> dict[str, Any]:
         "power_by_gain": found,
         "planted": planted,
         "planted_when_enforced": planted_enforced(max(gates // 10, 1)),
+        "extend": extended_gates(gates),
         "trained": trained,
         "verdict_cpu_seconds": seconds,
     }

@@ -77,6 +77,8 @@ class Behaviour:
 
     prepare: PrepareResult = field(default_factory=healthy_prepare)
     evidence: Mapping[str, tuple[EvidenceRows, ...]] = field(default_factory=evidence)
+    extended: Mapping[int, Mapping[str, tuple[EvidenceRows, ...]]] = field(default_factory=dict)
+    """Extension of the gate -> all the evidence that there is then."""
     gateway_accepts: bool | None = True
     gateway_takes_over: bool = True
     """False: the gateway says "accepted", but its data plane keeps the shares that it had."""
@@ -258,8 +260,10 @@ class Simulator:
         works = {path: self.works[path] for _, path in paths if path in self.works}
         rows = {}
         if state is State.GATING:
+            extensions = self.status.cycle.extensions if self.status.cycle else 0
+            found = self.behaviour.extended.get(extensions, self.behaviour.evidence)
             rows = {
-                side: self.behaviour.evidence[side]
+                side: found[side]
                 for side in SIDES
                 if all(path in works and works[path].state is WorkState.DONE for path in evidence_paths(world, side))
             }

@@ -351,6 +351,37 @@ HoldTimeout = Annotated[str, StringConstraints(max_length=6), lasting("720h")]
 """How long a cycle may wait for a person: longer than a month, and it is another model that is wanted."""
 
 
+class Extension(SpecModel):
+    """More evidence where a bound does not tell yet: further held-out queries, never the same ones once more."""
+
+    queries: Annotated[int, Field(ge=10, le=1_000_000)]
+    """Queries of spec.data.gate that each look adds. The file must hold (maxExtensions + 1) times as many."""
+    max_extensions: Annotated[int, Field(ge=1, le=3)] = 1
+    """Every look judges at alpha / (maxExtensions + 1), so that looking again raises no error rate."""
+
+
+_EXTENSION_RULES = rules(
+    sentence(
+        "self.onInconclusive != 'Extend' || has(self.extension)",
+        "Extend needs spec.gate.extension.queries: how many held-out queries each look adds",
+        path=".onInconclusive",
+    ),
+    sentence(
+        "!has(self.extension) || self.onInconclusive == 'Extend'",
+        "nothing is extended unless onInconclusive is Extend; set it, or take this away",
+        shown="self.onInconclusive",
+        path=".extension",
+    ),
+    sentence(
+        "!has(self.extension) || self.extension.queries >= self.minimumQueries",
+        "must be at least spec.gate.minimumQueries, or the first look is always Inconclusive",
+        shown="self.extension.queries, self.minimumQueries",
+        got="%d below %d",
+        path=".extension.queries",
+    ),
+)
+
+
 class Gate(SpecModel):
     """The judge: candidate against incumbent on held-out queries, by reward, by gold and by stability metrics."""
 
@@ -359,9 +390,12 @@ class Gate(SpecModel):
     alpha: Annotated[float, Field(gt=0), at_most(0.2)] = 0.05
     minimum_queries: Annotated[int, Field(ge=10, le=1_000_000)] = 30
     """Fewer paired queries than this make the verdict Inconclusive."""
-    on_inconclusive: Literal["Reject", "Hold"] = "Reject"
+    on_inconclusive: Literal["Reject", "Hold", "Extend"] = "Reject"
     """Reject: the cycle ends and incumbents stay. Hold: the candidate waits for a person's approval, bound to this
-    report, until holdTimeout; then it is rejected. A Fail, a failed self-test, incomplete evidence are never held."""
+    report, until holdTimeout; then it is rejected. Extend: further queries are asked first. A Fail, a failed
+    self-test and incomplete evidence are neither held nor extended."""
+    extension: Extension | None = None
+    """Only with onInconclusive: Extend."""
     hold_timeout: HoldTimeout = "72h"
     """Longest wait for an approval. Cycles that the schedule starts meanwhile are skipped."""
     checks: Annotated[
@@ -611,7 +645,7 @@ class RewriterReleaseSpec(SpecModel):
     data: Data
     reward: Reward
     training: Training = Training()
-    gate: Gate
+    gate: Annotated[Gate, Field(json_schema_extra=_EXTENSION_RULES)]
     serving: Annotated[Serving, Field(json_schema_extra=_ENGINE_FITS)] = Serving()
     traffic: Traffic
     rollout: Rollout

@@ -181,6 +181,10 @@ class Cycle(ApiModel):
     stalls: Stalls = Stalls()
     compared_with: Serving | None = None
     """The incumbent that the gate compares with; none is the passthrough."""
+    gate_queries: Annotated[int, Field(ge=0)] = 0
+    """Rows of spec.data.gate; 0: not known."""
+    extensions: Annotated[int, Field(ge=0, le=3)] = 0
+    """How often the gate has asked for more evidence."""
     gate_side: Annotated[str, Field(max_length=16)] = ""
     """Whose evidence is being gathered: candidate, incumbent, or done."""
     gate: GateResult | None = None

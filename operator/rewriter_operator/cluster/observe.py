@@ -66,8 +66,11 @@ async def _asked(world: World, agents: Agents, token: str) -> World:
         return await _with_works(world, agents, token, _training_paths(world))
     if state is State.GATING:
         world = await _with_samplers(world, agents, token)
+        replicas = world.spec.training.samplers.replicas
         paths = [
-            (Role.SAMPLER, index, path) for side in SIDES for index, path in enumerate(evidence_paths(world, side))
+            (Role.SAMPLER, index % replicas, path)
+            for side in SIDES
+            for index, path in enumerate(evidence_paths(world, side))
         ]
         world = await _with_works(world, agents, token, paths)
         return await _with_evidence(world, agents, token)
@@ -132,7 +135,7 @@ async def _with_evidence(world: World, agents: Agents, token: str) -> World:
 
 async def _rows(world: World, agents: Agents, token: str, index: int, path: str) -> EvidenceRows | None:
     assert world.status.cycle is not None
-    pod = world.pod(Role.SAMPLER, world.status.cycle.number, index)
+    pod = world.pod(Role.SAMPLER, world.status.cycle.number, index % world.spec.training.samplers.replicas)
     if pod is None:
         return None
     answer = await agents.get(EvidenceRows, pod.ip, token, f"{path}/rows", ROWS_SECONDS)

@@ -6,6 +6,7 @@ never promotes.
 """
 
 from collections.abc import Sequence
+from typing import Final
 
 from rewriter_contract.messages import EvidenceRows
 from rewriter_contract.reports import (
@@ -22,6 +23,9 @@ from rewriter_operator.core import gate_self_test
 from rewriter_operator.core.gate_checks import CHECKS
 from rewriter_operator.core.gate_evidence import gather
 from rewriter_operator.core.gate_measured import worst_of
+
+BOUNDED: Final = frozenset({CheckName.REWARD_GAIN, CheckName.GOLD_NDCG, CheckName.GOLD_RECALL})
+"""Checks that pass by a bound at alpha and by nothing else."""
 
 
 def judge(candidate: EvidenceRows, incumbent: EvidenceRows, settings: GateSettings) -> GateReport:
@@ -53,6 +57,17 @@ def may_be_approved(report: GateReport) -> bool:
     complete = report.finding(CheckName.EVIDENCE_IS_COMPLETE).verdict is Verdict.PASS
     tested = all(test.passed for test in report.self_tests)
     return report.verdict is Verdict.INCONCLUSIVE and complete and tested
+
+
+def more_queries_would_tell(report: GateReport) -> bool:
+    """Whether only bounds stand in the way, which narrow with more queries and are honest at any number of looks.
+
+    Limits of rates and tails are compared with what was counted, not with a bound: to count again until the count fits
+    would let through what one look keeps out.
+    """
+    deciding = [finding for finding in report.findings if finding.role is not Role.DIAGNOSTIC]
+    open_ones = {finding.name for finding in deciding if finding.verdict is Verdict.INCONCLUSIVE}
+    return may_be_approved(report) and open_ones <= BOUNDED
 
 
 def merge(shards: Sequence[EvidenceRows]) -> EvidenceRows:

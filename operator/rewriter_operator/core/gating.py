@@ -16,7 +16,7 @@ from rewriter_operator.core import cycle as cycles
 from rewriter_operator.core import drift, holding, reported, stalls
 from rewriter_operator.core.decision import Note, OrderToPod, Step
 from rewriter_operator.core.evidence_orders import Measured, measuring
-from rewriter_operator.core.gate import judge, may_be_approved, merge
+from rewriter_operator.core.gate import judge, may_be_approved, merge, more_queries_would_tell
 from rewriter_operator.core.recipe import recipe_of
 from rewriter_operator.core.samplers import RETRY_SECONDS, broke, sync, waiting
 from rewriter_operator.core.states import Event
@@ -51,6 +51,7 @@ def _gather(world: World, side: str) -> Step:
     if cycle.gate_side != side:
         return Step(evolve(world.status, cycle=evolve(cycle, gate_side=side, since=world.now)))
     weights = _weights(world, side)
+    replicas = world.spec.training.samplers.replicas
     missing = [path for path in evidence_paths(world, side) if _state(world, path) is not WorkState.DONE]
     if missing and weights is not None:
         step = sync(world, weights, cycle.since)
@@ -58,31 +59,35 @@ def _gather(world: World, side: str) -> Step:
             return step
     for index, path in enumerate(evidence_paths(world, side)):
         report = world.works.get(path)
+        order = OrderToPod(Role.SAMPLER, index % replicas, path, evidence_order(world, side, index))
         if report is None and path in world.unknown_works:
-            return Step(world.status, order=OrderToPod(Role.SAMPLER, index, path, evidence_order(world, side, index)))
+            return Step(world.status, order=order)
         if report is not None and report.state is WorkState.FAILED:
             if world.now - cycle.since > seconds(world.spec.training.stall_timeout):
                 reason = reported.failure(report, "EvidenceFailed")
                 return broke(world, reason, f"evidence of the {side}: {report.message}")
             if world.now - report.heartbeat_at < RETRY_SECONDS:
                 return waiting(world, f"evidence of the {side} failed and is tried again: {report.message}")
-            return Step(world.status, order=OrderToPod(Role.SAMPLER, index, path, evidence_order(world, side, index)))
+            return Step(world.status, order=order)
     return waiting(world, f"gathering evidence of the {side}")
 
 
 def evidence_paths(world: World, side: str) -> list[str]:
-    """One call per shard."""
+    """One call per shard, those of the first look first; shard i is sampler i's, counted round."""
     cycle = world.status.cycle
     assert cycle is not None
-    return [f"/v1/evidence/{cycle.number}/{side}/{index}" for index in range(world.spec.training.samplers.replicas)]
+    shards = world.spec.training.samplers.replicas * (1 + cycle.extensions)
+    return [f"/v1/evidence/{cycle.number}/{side}/{index}" for index in range(shards)]
 
 
 def evidence_order(world: World, side: str, index: int) -> EvidenceOrder:
-    """What sampler `index` measures of one side: the same queries, seeds and reward, but each with its own recipe."""
-    cycle, training = world.status.cycle, world.spec.training
+    """Shard `index` of one side: for both sides the same queries, seeds and reward, but each with its own recipe."""
+    cycle, training, extension = world.status.cycle, world.spec.training, world.spec.gate.extension
     assert cycle is not None
     out = volume.evidence_file(cycle.number, side, index)
-    selection = Selection(seed=training.seed, shard=index, shards=training.samplers.replicas)
+    look, shard = divmod(index, training.samplers.replicas)
+    count = extension.queries if extension else 0
+    selection = Selection(training.seed, look * count, count, shard, training.samplers.replicas)
     return measuring(world, Measured(_weights(world, side), _recipe(world, side), "gate", out), selection)
 
 
@@ -93,8 +98,9 @@ def report_of(world: World) -> GateReport:
         check.name.value: CheckSettings(check.margin, check.min, check.max, check.disabled, check.enforced)
         for check in spec.gate.checks
     }
+    looks = 1 + (spec.gate.extension.max_extensions if spec.gate.extension else 0)
     settings = GateSettings(
-        alpha=spec.gate.alpha,
+        alpha=spec.gate.alpha / looks,  # shared by all looks that there may be (Bonferroni), whether they come or not
         minimum_queries=spec.gate.minimum_queries,
         seed=spec.training.seed,
         checks=overrides,
@@ -111,6 +117,8 @@ def _judge(world: World) -> Step:
     if world.report_digest != digest:
         path = f"/v1/report/{cycle.number}"
         return Step(world.status, order=OrderToPod(Role.SAMPLER, 0, path, report))
+    if _may_extend(world, report):
+        return _extend(world, report)
     result = GateResult(
         verdict=report.verdict,
         summary=report.summary(),
@@ -122,6 +130,26 @@ def _judge(world: World) -> Step:
     )
     note = Note(f"Gate{report.verdict}", report.summary(), warning=report.verdict is not Verdict.PASS)
     return Step(evolve(world.status, cycle=evolve(cycle, gate=result)), notes=(note,))
+
+
+def _may_extend(world: World, report: GateReport) -> bool:
+    """Whether there are further queries, and they could tell."""
+    cycle, extension = world.status.cycle, world.spec.gate.extension
+    assert cycle is not None
+    if extension is None or world.spec.gate.on_inconclusive != "Extend" or not more_queries_would_tell(report):
+        return False
+    unasked = cycle.gate_queries - (1 + cycle.extensions) * extension.queries
+    return cycle.extensions < extension.max_extensions and unasked >= extension.queries
+
+
+def _extend(world: World, report: GateReport) -> Step:
+    """Ask both sides as many queries more, and judge all of them."""
+    cycle, extension = world.status.cycle, world.spec.gate.extension
+    assert cycle and extension
+    number = cycle.extensions + 1
+    told = f"extension {number} of {extension.max_extensions}, {extension.queries} further queries; {report.summary()}"
+    more = evolve(cycle, extensions=number, gate_side="", since=world.now)
+    return Step(evolve(world.status, cycle=more, message=told[:1024]), notes=(Note("GateExtended", told[:1024]),))
 
 
 def _decided(world: World) -> Step:

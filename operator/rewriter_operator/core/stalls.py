@@ -86,7 +86,8 @@ def _quiet(world: World) -> Iterator[tuple[Pod, str, float]]:
         return
     if phase is None and (world.status.state is State.TRAINING or cycle.gate is not None):
         return
-    for index in range(world.spec.training.samplers.replicas):
+    replicas = world.spec.training.samplers.replicas
+    for index in range(replicas):
         pod = world.pod(Role.SAMPLER, cycle.number, index)
         if pod is None or pod.phase != "Running":
             continue
@@ -100,7 +101,8 @@ def _quiet(world: World) -> Iterator[tuple[Pod, str, float]]:
         elif phase and phase.step is PhaseStep.SAMPLING:
             yield from _of_work(world, pod, f"/v1/samples/{cycle.number}/{phase.number}/{index}", phase.since)
         elif phase is None and cycle.gate_side:
-            yield from _of_work(world, pod, f"/v1/evidence/{cycle.number}/{cycle.gate_side}/{index}", cycle.since)
+            shard = cycle.extensions * replicas + index
+            yield from _of_work(world, pod, f"/v1/evidence/{cycle.number}/{cycle.gate_side}/{shard}", cycle.since)
 
 
 def _of_work(world: World, pod: Pod, path: str, since: float) -> Iterator[tuple[Pod, str, float]]:
