@@ -1,5 +1,6 @@
 """What a person is shown of a release and of its revisions."""
 
+from rewriter_operator.api.conditions import ConditionType, set_condition
 from rewriter_operator.api.states import State
 from rewriter_operator.api.status import CycleRecord, GateResult, Outcome, PhaseResult, StageStatus
 from rewriter_operator.cli.asking import Refusal
@@ -58,6 +59,11 @@ def test_the_tree_shows_cycle_phases_gate_stages_and_history() -> None:
     ):
         assert words in shown
     assert shown.splitlines()[1].startswith("|-- ") and shown.splitlines()[-2].startswith("`-- ")
+
+
+def test_gold_that_is_lost_little_by_little_is_shown() -> None:
+    conditions = set_condition([], ConditionType.GOLD_KEPT, False, "GoldDecays", "nDCG@10 -0.081", 1, NOW)
+    assert "|-- gold decays: nDCG@10 -0.081" in list(lines(tree(world(conditions=conditions))))
 
 
 def test_every_state_has_a_tree() -> None:

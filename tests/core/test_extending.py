@@ -8,6 +8,7 @@ import pytest
 from rewriter_contract.messages import EvidenceOrder, EvidenceRows
 from rewriter_contract.reports import CheckName, GateSettings, Verdict
 from rewriter_operator.api.states import State
+from rewriter_operator.core.cycle import spec_digest
 from rewriter_operator.core.gate import judge, more_queries_would_tell
 from rewriter_operator.core.gating import evidence_order, report_of
 from rewriter_operator.core.plan import plan
@@ -86,6 +87,17 @@ def test_alpha_is_shared_by_all_looks_that_there_may_be(extensions: int) -> None
     story = story_of(UNDECIDED, **spec).until(lambda it: "order /v1/report/1" in it.writes)
     assert story.status.cycle and story.status.cycle.extensions == 0
     assert report_of(story.world()).settings.alpha == 0.05 / (1 + extensions)
+
+
+def test_the_look_cannot_be_made_stricter_or_looser_while_it_is_taken() -> None:
+    """Who could turn Extend off after a first look would have had that look for free."""
+    story = story_of(UNDECIDED).until(State.GATING)
+    story.spec = make_spec()
+    assert story.cycle_ends(limit=60) == "Superseded"
+    assert spec_digest(make_spec()) == spec_digest(make_spec(**{"gate.extension": {"queries": 40}}))
+    assert spec_digest(make_spec(**EXTENDS)) != spec_digest(
+        make_spec(**(EXTENDS | {"gate.extension": {"queries": 50}}))
+    )
 
 
 def test_without_extension_alpha_and_selection_are_as_they_were() -> None:

@@ -514,20 +514,6 @@ GATE: Final = (
     ),
     Refused(
         24,
-        "more evidence is to be asked for, and nothing says how much",
-        at("spec.gate.onInconclusive", "Extend"),
-        ("spec.gate.onInconclusive", "Extend needs spec.gate.extension.queries"),
-        {"spec.gate.onInconclusive": "Extend", "spec.gate.extension": {"queries": 200}},
-    ),
-    Refused(
-        24,
-        "an extension that nothing asks for",
-        at("spec.gate.extension", {"queries": 200}),
-        ("spec.gate.extension", "got Reject", "unless onInconclusive is Extend"),
-        {"spec.gate.onInconclusive": "Extend", "spec.gate.extension": {"queries": 200}},
-    ),
-    Refused(
-        24,
         "looks of fewer queries than a verdict needs",
         {"spec.gate.onInconclusive": "Extend", "spec.gate.extension": {"queries": 20}},
         ("spec.gate.extension.queries", "got 20 below 30", "at least spec.gate.minimumQueries"),

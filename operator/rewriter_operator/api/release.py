@@ -354,7 +354,7 @@ HoldTimeout = Annotated[str, StringConstraints(max_length=6), lasting("720h")]
 class Extension(SpecModel):
     """More evidence where a bound does not tell yet: further held-out queries, never the same ones once more."""
 
-    queries: Annotated[int, Field(ge=10, le=1_000_000)]
+    queries: Annotated[int, Field(ge=10, le=1_000_000)] = 200
     """Queries of spec.data.gate that each look adds. The file must hold (maxExtensions + 1) times as many."""
     max_extensions: Annotated[int, Field(ge=1, le=3)] = 1
     """Every look judges at alpha / (maxExtensions + 1), so that looking again raises no error rate."""
@@ -362,18 +362,7 @@ class Extension(SpecModel):
 
 _EXTENSION_RULES = rules(
     sentence(
-        "self.onInconclusive != 'Extend' || has(self.extension)",
-        "Extend needs spec.gate.extension.queries: how many held-out queries each look adds",
-        path=".onInconclusive",
-    ),
-    sentence(
-        "!has(self.extension) || self.onInconclusive == 'Extend'",
-        "nothing is extended unless onInconclusive is Extend; set it, or take this away",
-        shown="self.onInconclusive",
-        path=".extension",
-    ),
-    sentence(
-        "!has(self.extension) || self.extension.queries >= self.minimumQueries",
+        "self.onInconclusive != 'Extend' || self.extension.queries >= self.minimumQueries",
         "must be at least spec.gate.minimumQueries, or the first look is always Inconclusive",
         shown="self.extension.queries, self.minimumQueries",
         got="%d below %d",
@@ -394,8 +383,8 @@ class Gate(SpecModel):
     """Reject: the cycle ends and incumbents stay. Hold: the candidate waits for a person's approval, bound to this
     report, until holdTimeout; then it is rejected. Extend: further queries are asked first. A Fail, a failed
     self-test and incomplete evidence are neither held nor extended."""
-    extension: Extension | None = None
-    """Only with onInconclusive: Extend."""
+    extension: Extension = Extension()
+    """Of use only with onInconclusive: Extend."""
     hold_timeout: HoldTimeout = "72h"
     """Longest wait for an approval. Cycles that the schedule starts meanwhile are skipped."""
     checks: Annotated[

@@ -66,6 +66,8 @@ def _warnings(world: World) -> Iterator[Branch]:
     for item in world.status.conditions:
         if item.type == "Stalled" and item.status == "True":
             yield Branch(f"stalled: {item.reason}: {item.message}", BAD)
+        if item.type == "GoldKept" and item.status == "False":
+            yield Branch(f"gold decays: {item.message}", BUSY)
     if world.status.notice:
         yield Branch(f"notice: {world.status.notice}", BUSY)
 

@@ -26,8 +26,9 @@ APPROVE_ANNOTATION = "rewriter.dev/approve"
 ROLLBACK_ANNOTATION = "rewriter.dev/rollback-to"
 """`r0005`, or `r0005/<anything>`: serve this earlier revision again. Each value acts once."""
 
-_AFTER_THE_VERDICT = ("onInconclusive", "holdTimeout")
-"""They say what follows from a verdict, not what it is: a person who needs another day changes no cycle."""
+_AFTER_THE_VERDICT = ("onInconclusive", "holdTimeout", "extension")
+"""They say what follows from a verdict, not what it is: a person who needs another day changes no cycle. Extend is no
+such thing: it decides which queries are asked and at which alpha they are judged."""
 
 HISTORY = 10
 SERVED = 20
@@ -40,7 +41,8 @@ def spec_digest(spec: RewriterReleaseSpec) -> str:
     """
     parts = spec.to_api()
     kept = {key: parts[key] for key in ("volume", "model", "data", "reward", "training", "gate")}
-    kept["gate"] = {key: part for key, part in parts["gate"].items() if key not in _AFTER_THE_VERDICT}
+    if spec.gate.on_inconclusive != "Extend":
+        kept["gate"] = {key: part for key, part in parts["gate"].items() if key not in _AFTER_THE_VERDICT}
     kept["stages"] = parts["rollout"]["stages"]
     return hashlib.sha256(wire.dumps(kept).encode()).hexdigest()
 

@@ -82,11 +82,11 @@ def evidence_paths(world: World, side: str) -> list[str]:
 
 def evidence_order(world: World, side: str, index: int) -> EvidenceOrder:
     """Shard `index` of one side: for both sides the same queries, seeds and reward, but each with its own recipe."""
-    cycle, training, extension = world.status.cycle, world.spec.training, world.spec.gate.extension
+    cycle, training = world.status.cycle, world.spec.training
     assert cycle is not None
     out = volume.evidence_file(cycle.number, side, index)
     look, shard = divmod(index, training.samplers.replicas)
-    count = extension.queries if extension else 0
+    count = world.spec.gate.extension.queries if _extends(world) else 0
     selection = Selection(training.seed, look * count, count, shard, training.samplers.replicas)
     return measuring(world, Measured(_weights(world, side), _recipe(world, side), "gate", out), selection)
 
@@ -98,7 +98,7 @@ def report_of(world: World) -> GateReport:
         check.name.value: CheckSettings(check.margin, check.min, check.max, check.disabled, check.enforced)
         for check in spec.gate.checks
     }
-    looks = 1 + (spec.gate.extension.max_extensions if spec.gate.extension else 0)
+    looks = 1 + (spec.gate.extension.max_extensions if _extends(world) else 0)
     settings = GateSettings(
         alpha=spec.gate.alpha / looks,  # shared by all looks that there may be (Bonferroni), whether they come or not
         minimum_queries=spec.gate.minimum_queries,
@@ -132,11 +132,15 @@ def _judge(world: World) -> Step:
     return Step(evolve(world.status, cycle=evolve(cycle, gate=result)), notes=(note,))
 
 
+def _extends(world: World) -> bool:
+    return world.spec.gate.on_inconclusive == "Extend"
+
+
 def _may_extend(world: World, report: GateReport) -> bool:
     """Whether there are further queries, and they could tell."""
     cycle, extension = world.status.cycle, world.spec.gate.extension
     assert cycle is not None
-    if extension is None or world.spec.gate.on_inconclusive != "Extend" or not more_queries_would_tell(report):
+    if not _extends(world) or not more_queries_would_tell(report):
         return False
     unasked = cycle.gate_queries - (1 + cycle.extensions) * extension.queries
     return cycle.extensions < extension.max_extensions and unasked >= extension.queries
@@ -145,7 +149,7 @@ def _may_extend(world: World, report: GateReport) -> bool:
 def _extend(world: World, report: GateReport) -> Step:
     """Ask both sides as many queries more, and judge all of them."""
     cycle, extension = world.status.cycle, world.spec.gate.extension
-    assert cycle and extension
+    assert cycle is not None
     number = cycle.extensions + 1
     told = f"extension {number} of {extension.max_extensions}, {extension.queries} further queries; {report.summary()}"
     more = evolve(cycle, extensions=number, gate_side="", since=world.now)
