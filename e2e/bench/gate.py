@@ -17,7 +17,7 @@ from typing import Any, Final
 from e2e.bench.extending import extended_gates
 from e2e.bench.population import Case, Effect, draw_case
 from e2e.bench.rules import kayenta_promotes, threshold_promotes
-from e2e.bench.trials import Trial, read_trials
+from e2e.bench.trials import TRIALS, Trial, read_trials
 from e2e.cluster.paths import REPOSITORY
 from rewriter_contract.reports import CheckSettings, GateReport, GateSettings, Role, Verdict
 from rewriter_operator.core.gate import judge
@@ -192,7 +192,7 @@ def measure(gates: int, trials: Sequence[Trial]) -> dict[str, Any]:
         "power_by_gain": found,
         "planted": planted,
         "planted_when_enforced": planted_enforced(max(gates // 10, 1)),
-        "extend": extended_gates(gates),
+        "extend": extended_gates(max(gates // 2, 1)),
         "trained": trained,
         "verdict_cpu_seconds": seconds,
     }
@@ -216,9 +216,7 @@ def main() -> None:
     parser.add_argument(
         "--gates", type=int, default=200, help="gates between equals; half for each gain, a tenth for each hack"
     )
-    parser.add_argument(
-        "--trials", type=Path, default=RESULT.parent / "trained", help="evidence of models that were really trained"
-    )
+    parser.add_argument("--trials", type=Path, default=TRIALS, help="evidence of models that were really trained")
     arguments = parser.parse_args()
     result = measure(arguments.gates, read_trials(arguments.trials))
     RESULT.parent.mkdir(parents=True, exist_ok=True)

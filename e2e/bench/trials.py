@@ -1,13 +1,21 @@
 """Evidence of models that were really trained, as files: one per trial, for the bench of the gate.
 
-Written from a cycle's evidence, read by gate.py. It judges nothing.
+    python -m e2e.bench.trials cycles/0007/gate --flaw length:0.15 --seed 3 --source "act two of the demo"
+
+keeps the evidence of a cycle (a copy of the volume's directory is enough) as a trial. Read by gate.py. Judges nothing.
 """
 
+import argparse
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
+from e2e.cluster.paths import REPOSITORY
 from rewriter_contract import wire
 from rewriter_contract.messages import EvidenceRows
+from rewriter_operator.replay import evidence_of
+
+TRIALS: Final = REPOSITORY / "build" / "bench" / "trained"
 
 
 @dataclass(frozen=True)
@@ -39,3 +47,20 @@ def write_trial(directory: Path, trial: Trial) -> Path:
     path = directory / f"{kind}-seed-{trial.seed}.json"
     path.write_text(wire.dumps(trial))
     return path
+
+
+def main() -> None:
+    """Keep one cycle's evidence."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("directory", type=Path, help="cycles/NNNN/gate of a volume, or a copy of it")
+    parser.add_argument("--flaw", default="", help="KIND:STRENGTH of the relevance model's flaw; empty: an honest one")
+    parser.add_argument("--seed", type=int, required=True)
+    parser.add_argument("--source", required=True, help="what was trained, on what, with which settings")
+    parser.add_argument("--out", type=Path, default=TRIALS)
+    arguments = parser.parse_args()
+    candidate, incumbent = (evidence_of(arguments.directory, side) for side in ("candidate", "incumbent"))
+    print(write_trial(arguments.out, Trial(arguments.source, arguments.flaw, arguments.seed, candidate, incumbent)))
+
+
+if __name__ == "__main__":
+    main()

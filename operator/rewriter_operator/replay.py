@@ -29,7 +29,7 @@ def replay(directory: Path) -> tuple[GateReport, GateReport]:
     """
     try:
         written = wire.loads(GateReport, (directory / "report.json").read_bytes(), "report.json")
-        candidate, incumbent = (_side(directory, side) for side in ("candidate", "incumbent"))
+        candidate, incumbent = (evidence_of(directory, side) for side in ("candidate", "incumbent"))
     except (FileNotFoundError, ShardError, wire.WireError) as error:
         raise ReplayRefused(f"{directory}: {error}") from error
     for side, digest in ((candidate, written.candidate_sha256), (incumbent, written.incumbent_sha256)):
@@ -64,7 +64,12 @@ def main(arguments: list[str]) -> int:
     return 0 if written.verdict is again.verdict else 1
 
 
-def _side(directory: Path, side: str) -> EvidenceRows:
+def evidence_of(directory: Path, side: str) -> EvidenceRows:
+    """All shards of one side, as the gate judges them.
+
+    Raises:
+        ShardError, FileNotFoundError: when a shard is absent, unfinished or damaged.
+    """
     shards = sorted(directory.glob(f"{side}-*.jsonl"))
     if not shards:
         raise ShardError(f"no {side}-*.jsonl")

@@ -5,11 +5,14 @@ from pathlib import Path
 from random import Random
 from statistics import fmean
 
+import pytest
+
 from e2e.bench.population import Effect, draw_case
 from e2e.bench.rules import is_low, kayenta_promotes, threshold_promotes
-from e2e.bench.trials import Trial, read_trials, write_trial
+from e2e.bench.trials import Trial, main, read_trials, write_trial
 
 from .evidence_builder import World, both_sides
+from .test_replay import volume
 
 
 def test_a_clear_fall_is_low_and_an_equal_sample_is_not() -> None:
@@ -49,3 +52,13 @@ def test_trials_are_read_back_as_written_and_none_are_invented(tmp_path: Path) -
     assert write_trial(tmp_path, trial).name == "flaw-length-0.15-seed-3.json"
     assert read_trials(tmp_path) == [trial]
     assert read_trials(tmp_path / "absent") == []
+
+
+def test_a_cycles_evidence_becomes_a_trial(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    volume(tmp_path / "gate")
+    line = ["trials", str(tmp_path / "gate"), "--flaw", "length:0.3", "--seed", "2", "--source", "a story"]
+    monkeypatch.setattr("sys.argv", [*line, "--out", str(tmp_path / "out")])
+    main()
+    (trial,) = read_trials(tmp_path / "out")
+    candidate, _ = both_sides()
+    assert (trial.source, trial.flaw, trial.seed, trial.candidate.rows) == ("a story", "length:0.3", 2, candidate.rows)
