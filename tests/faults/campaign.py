@@ -96,10 +96,13 @@ def all_plans(reference: Reference) -> list[Plan]:
     else:
         plans = [Plan(workload, fault, write) for write in reference.writes for fault in AT_ONE_WRITE]
         plans += [Plan(workload, Fault.TERMINATED, write) for write in _one_of_a_kind(reference.writes)]
-    plans += [Plan(workload, Fault.ERRORS, code=code) for code in CODES]
-    plans += [Plan(workload, fault) for fault in WATCH_FAULTS]
-    plans += [Plan(workload, Fault.EVENTS_DROPPED, kind=kind) for kind in DROPPED]
-    return [*plans, Plan(workload, Fault.LISTS_STALE)]
+    traffic = next((write for write in reference.writes if kind_of(write) == "PATCH httproutes"), None)
+    for begin in (None, traffic) if traffic else (None,):  # they last for a while: from the beginning, or from there
+        plans += [Plan(workload, Fault.ERRORS, begin, code=code) for code in CODES]
+        plans += [Plan(workload, fault, begin) for fault in WATCH_FAULTS]
+        plans += [Plan(workload, Fault.EVENTS_DROPPED, begin, kind=kind) for kind in DROPPED]
+        plans += [Plan(workload, Fault.LISTS_STALE, begin)]
+    return plans
 
 
 def sample_plans(reference: Reference) -> list[Plan]:

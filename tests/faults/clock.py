@@ -2,20 +2,24 @@
 
 Every wait of the operator (drain time, resync, backoff, deadlines) keeps its own length on this clock, so nothing of
 the operator has to be configured or changed to make a release of minutes pass in seconds. The operator's event loops
-say until when they sleep, and time flies no further than the first of them wants to be woken: a busy machine makes a
-run longer, never different. The harness moves the clock; the operator's process reads it from shared memory.
+say until when they sleep, and time flies no further than the first of them wants to be woken; a call that is under way
+is work, so none runs into its time-out because whoever answers is slow. A busy machine makes a run longer, never
+different. The harness moves the clock; the operator's process reads it from shared memory.
 """
 
 import asyncio
 import math
 import mmap
 import selectors
+import signal
 import struct
 import threading
 import time as real
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+import aiohttp
 
 TICK_SECONDS = 0.01
 LONGEST_TICK_SECONDS = 0.03
@@ -94,7 +98,7 @@ class Clock:
             self._set(2 + slot, UNUSED)
 
     def tell(self) -> None:
-        """Something was sent to the operator: time does not fly before it has woken."""
+        """An event was sent to the operator: time does not fly before it has woken."""
         self._told = (self._get(1), real.perf_counter())
 
     def _is_unnoticed(self) -> bool:
@@ -113,24 +117,34 @@ class Clock:
     # --- the operator's process ---------------------------------------------------------------------------------------
 
     def install(self) -> None:
-        """Make this process live by this clock: its time, its event loops, every timer of these loops."""
-        real.time = self.time
-        real.monotonic = self.monotonic
-        asyncio.set_event_loop_policy(_Policy(self))
-        in_thread = asyncio.to_thread
+        """Make this process live by this clock: its time, its event loops, every timer of these loops, its alarm."""
+        from tests.faults import borrowed_time  # not in the harness, which lives by the world's time
 
-        async def counted(function: Callable[..., Any], /, *arguments: Any, **named: Any) -> Any:
-            """Work in a thread is work, though the loop sleeps."""
+        borrowed_time.follow(self.time, self.monotonic)
+        asyncio.set_event_loop_policy(_Policy(self))
+        # Work in a thread is work, though the loop sleeps; and so is waiting for an answer.
+        asyncio.to_thread = self._counted(asyncio.to_thread)
+        aiohttp.ClientSession._request = self._counted(aiohttp.ClientSession._request)  # type: ignore[method-assign]
+        in_world = signal.setitimer
+
+        def set_timer(which: int, seconds: float, interval: float = 0.0) -> tuple[float, float]:
+            """The kernel knows the world's time only: while a write is under way, this clock is that much slower."""
+            return in_world(which, seconds / CRAWL, interval)
+
+        signal.setitimer = set_timer
+
+    def _counted(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        async def counted(*arguments: Any, **named: Any) -> Any:
             self._works(1)
             try:
-                return await in_thread(function, *arguments, **named)
+                return await function(*arguments, **named)
             finally:
                 self._works(-1)
 
-        asyncio.to_thread = counted
+        return counted
 
     def new_slot(self) -> int:
-        """For a loop of this process. The last one is kept for work in threads."""
+        """For a loop of this process. The last one is kept for work in threads and calls."""
         with self._lock:
             self._slots += 1
             return 1 + min(self._slots, SLOTS - 1)

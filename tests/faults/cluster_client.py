@@ -29,6 +29,10 @@ PATHS = {
     "RewriterRevision": "/apis/rewriter.dev/v1alpha1/namespaces/{}/rewriterrevisions",
 }
 
+TRIES = 6
+"""Of a call that nobody answered, or that a busy API server put off: the harness is not what is under test."""
+PUT_OFF = (429, 500, 503, 504)
+
 CLOSING_SECONDS = 1.0
 """aiohttp ends connections with TLS a moment after their session; a loop that ends sooner leaves them open."""
 
@@ -70,11 +74,24 @@ class ClusterClient:
         return "/".join(part for part in (PATHS[kind].format(namespace), name, sub) if part)
 
     async def call(self, method: str, path: str, body: Any = None, content_type: str = "application/json") -> Any:
-        """One call; the answer's object.
+        """One call; the answer's object. Tried again where it may still work: a POST may then find its own object.
 
         Raises:
             Refused: for any status from 400 on.
         """
+        for failures in range(TRIES):
+            try:
+                return await self._call_once(method, path, body, content_type)
+            except Refused as error:
+                if error.status not in PUT_OFF or failures + 1 == TRIES:
+                    raise
+            except (aiohttp.ClientConnectionError, TimeoutError):
+                if failures + 1 == TRIES:
+                    raise
+            await asyncio.sleep(0.1 * 2**failures)
+        raise AssertionError("the last try raises")
+
+    async def _call_once(self, method: str, path: str, body: Any, content_type: str) -> Any:
         data = None if body is None else json.dumps(body)
         async with self.session.request(
             method, self.server + path, data=data, headers={"Content-Type": content_type}
@@ -135,6 +152,11 @@ class ClusterClient:
         """End the session."""
         await self.session.close()
         await asyncio.sleep(CLOSING_SECONDS)
+
+
+def plural_of(kind: str) -> str:
+    """`pods` of `Pod`, as paths have it."""
+    return PATHS[kind].rsplit("/", 1)[1]
 
 
 async def lines(response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:

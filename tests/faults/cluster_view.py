@@ -25,6 +25,8 @@ class ClusterView:
     objects: dict[tuple[str, str], dict[str, Any]] = field(default_factory=dict)
     known: set[tuple[str, str]] = field(default_factory=set)
     """Whatever was ever there."""
+    seen: dict[str, int] = field(default_factory=dict)
+    """Kind -> newest version that its watch has told of."""
     listeners: list[Listener] = field(default_factory=list)
     changed: asyncio.Event = field(default_factory=asyncio.Event)
     _tasks: list["asyncio.Task[None]"] = field(default_factory=list)
@@ -57,6 +59,15 @@ class ClusterView:
                 await asyncio.wait_for(self.changed.wait(), 0.2)
         return True
 
+    async def is_current(self) -> bool:
+        """Whether this is what the API server has now."""
+        for kind in self.kinds:
+            listed = await self.client.call("GET", self.client.path(kind, self.namespace))
+            there = {item["metadata"]["name"]: item["metadata"]["resourceVersion"] for item in listed["items"]}
+            if there != {item["metadata"]["name"]: item["metadata"]["resourceVersion"] for item in self.of(kind)}:
+                return False
+        return True
+
     async def _watch(self, kind: str) -> None:
         """Again and again: a kind may not be installed yet, and an API server may go away for a while."""
         while True:
@@ -68,6 +79,7 @@ class ClusterView:
         async for happened, item in self.client.watch(kind, self.namespace):
             key = (kind, item["metadata"]["name"])
             self.known.add(key)
+            self.seen[kind] = max(self.seen.get(kind, 0), int(item["metadata"]["resourceVersion"]))
             if happened == "DELETED":
                 self.objects.pop(key, None)
             else:

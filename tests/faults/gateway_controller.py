@@ -42,7 +42,7 @@ class GatewayController:
         name = item["metadata"]["name"]
         if happened == "DELETED":
             self.taken_over(name, None)
-        elif not _is_accepted(item):
+        elif not is_accepted(item):
             task = asyncio.create_task(self._accept(name, item))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
@@ -71,7 +71,8 @@ class GatewayController:
             self.busy -= 1
 
 
-def _is_accepted(route: dict[str, Any]) -> bool:
+def is_accepted(route: dict[str, Any]) -> bool:
+    """Whether the newest generation of this route was taken over."""
     parents = route.get("status", {}).get("parents", [])
     generation = route["metadata"]["generation"]
     return bool(parents) and parents[0]["conditions"][0].get("observedGeneration") == generation

@@ -6,14 +6,19 @@ way: a deletion timestamp first, and then the kubelet's word that it is gone.
 
 import asyncio
 import base64
+import contextlib
 import errno
 import itertools
+import socket
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from http.server import ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
+
+import aiohttp
 
 from rewriter_contract import agent, env
 from rewriter_contract.agent import Route
@@ -24,6 +29,7 @@ from tests.faults.pod_programs import Behaviour, Program, Server, health, progra
 NODE = "loopback"
 PORT = 8080
 HEARTBEAT_SECONDS = 5.0
+ENDED = ("Succeeded", "Failed")
 
 
 @dataclass
@@ -53,8 +59,13 @@ class Kubelet:
     _tasks: set["asyncio.Task[None]"] = field(default_factory=set)
     _addresses: Any = field(default_factory=lambda: itertools.count(256))
     failures: list[str] = field(default_factory=list)
-    busy: int = 0
+    _moving: int = 0
     """Pods that are being started or ended."""
+
+    @property
+    def busy(self) -> bool:
+        """Whether a pod is being started or ended, or works."""
+        return self._moving > 0 or any(pod.program.is_working() for pod in self.running.values())
 
     def start(self) -> None:
         """Begin to look at pods."""
@@ -101,7 +112,7 @@ class Kubelet:
         task.add_done_callback(self._tasks.discard)
 
     async def _guarded(self, work: Any) -> None:
-        self.busy += 1
+        self._moving += 1
         try:
             await work
         except Refused as error:
@@ -110,7 +121,7 @@ class Kubelet:
         except Exception as error:
             self.failures.append(f"kubelet: {type(error).__name__}: {error}")
         finally:
-            self.busy -= 1
+            self._moving -= 1
 
     async def _heartbeat(self) -> None:
         """Without it the controller manager takes the node for dead, and its pods with it."""
@@ -118,10 +129,11 @@ class Kubelet:
         while True:
             now = datetime.now(UTC)
             lease = {"holderIdentity": NODE, "renewTime": now.strftime("%Y-%m-%dT%H:%M:%S.%fZ")}
-            await client.patch("Lease", "kube-node-lease", NODE, {"spec": lease})
             second = now.strftime("%Y-%m-%dT%H:%M:%SZ")
             ready = {"type": "Ready", "status": "True", "reason": "StandIn", "message": "", "lastHeartbeatTime": second}
-            await client.patch("Node", "", NODE, {"status": {"conditions": [ready]}}, "status")
+            with contextlib.suppress(Refused, aiohttp.ClientError, TimeoutError):  # one that is missed is no death
+                await client.patch("Lease", "kube-node-lease", NODE, {"spec": lease})
+                await client.patch("Node", "", NODE, {"status": {"conditions": [ready]}}, "status")
             await asyncio.sleep(HEARTBEAT_SECONDS)
 
     async def _begin(self, pod: dict[str, Any]) -> None:
@@ -129,7 +141,11 @@ class Kubelet:
         client, namespace = self.view.client, self.view.namespace
         target = {"apiVersion": "v1", "kind": "Node", "name": NODE}
         binding = {"apiVersion": "v1", "kind": "Binding", "metadata": {"name": name}, "target": target}
-        await client.call("POST", client.path("Pod", namespace, name, "binding"), binding)
+        try:
+            await client.call("POST", client.path("Pod", namespace, name, "binding"), binding)
+        except Refused as error:
+            if error.status != 409:  # bound by a call of ours whose answer was lost
+                raise
         container = pod["spec"]["containers"][0]
         environment = await self._environment(container, uid)
         root, module = self._root(container), container["command"][-1]
@@ -141,7 +157,7 @@ class Kubelet:
         routes = [self.on_order(name, route) for route in program.routes()] + health()
         address, http = await asyncio.to_thread(self._listen, environment[env.AGENT_TOKEN], routes)
         if uid in self._ending:
-            http.shutdown()
+            await asyncio.to_thread(_shut, http)
             return
         self.running[uid] = RunningPod(name, pod["metadata"]["labels"], address, program, http)
         await self._tell(name, _running(address))
@@ -191,8 +207,17 @@ class Kubelet:
     async def _end(self, uid: str) -> None:
         found = self.running.pop(uid, None)
         if found:
-            await asyncio.to_thread(found.http.shutdown)
-            found.http.server_close()
+            await asyncio.to_thread(_shut, found.http)
+
+
+def _shut(server: ThreadingHTTPServer) -> None:
+    """At once: a server looks only twice a second whether it should end, or when somebody calls."""
+    ending = threading.Thread(target=server.shutdown)
+    ending.start()
+    with contextlib.suppress(OSError):
+        socket.create_connection(server.server_address[:2], 1).close()  # type: ignore[arg-type]
+    ending.join()
+    server.server_close()
 
 
 def _ended(code: int, message: str) -> dict[str, Any]:

@@ -164,7 +164,7 @@ def states_follow_the_table(history: list[Change]) -> list[str]:
     found = []
     for change, before in _releases(history):
         status = change.item.get("status", {})
-        if not before or "state" not in status:
+        if "state" not in before or "state" not in status:
             continue
         old, new = State(before["state"]), State(status["state"])
         if old is not new and new not in TRANSITIONS[old].values():

@@ -14,11 +14,16 @@ from pathlib import Path
 from typing import Any
 
 from tests.faults.clock import Clock
-from tests.ports import free_port
+from tests.ports import kept_port
 
 PR_SET_PDEATHSIG = 1
 GRACE_SECONDS = 30.0
-_PRELOAD = ["rewriter_operator.__main__", "tests.faults.clock", "tests.faults.operator_process"]
+_PRELOAD = [
+    "tests.faults.borrowed_time",  # first: what is imported after it keeps its functions
+    "rewriter_operator.__main__",
+    "tests.faults.clock",
+    "tests.faults.operator_process",
+]
 
 
 def _live(environment: dict[str, str], log: str, clock: Clock) -> None:
@@ -51,8 +56,8 @@ def environment(kubeconfig: Path, namespace: str) -> dict[str, str]:
         "WATCH_NAMESPACE": namespace,
         "TRAINER_IMAGE": "registry.test/trainer:1",
         "SAMPLER_IMAGE": "registry.test/sampler:1",
-        "METRICS_PORT": str(free_port()),
-        "PROBE_PORT": str(free_port()),
+        "METRICS_PORT": str(kept_port()),
+        "PROBE_PORT": str(kept_port()),
         "POD_NAME": "rewriter-operator-0",
         "POD_UID": namespace,
     }

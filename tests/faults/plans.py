@@ -24,6 +24,14 @@ class Fault(StrEnum):
     LISTS_STALE = "lists are stale"
 
 
+WITHHOLDING = frozenset(
+    {
+        Fault.WATCHES_CUT, Fault.WATCHES_FROZEN, Fault.WATCHES_EXPIRED, Fault.WATCHES_BROKEN, Fault.EVENTS_DROPPED,
+        Fault.LISTS_STALE,
+    }
+)  # fmt: skip
+"""The operator does not learn of everything at once."""
+
 AT_ONE_WRITE = (Fault.KILLED_BEFORE, Fault.KILLED_UNANSWERED, Fault.KILLED_AFTER, Fault.ANSWER_LOST)
 
 

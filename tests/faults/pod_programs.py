@@ -45,6 +45,7 @@ from tests.faults import weight_files
 
 SAMPLES = r"/v1/samples/(\d+)/(\d+)/(\d+)"
 EVIDENCE = r"/v1/evidence/(\d+)/(candidate|incumbent)/(\d+)"
+VALIDATION = r"/v1/validation/(\d+)/(\d+)/(\d+)"
 REPORT = r"/v1/report/(\d+)"
 PHASE = r"/v1/phases/(\d+)/(\d+)"
 
@@ -124,6 +125,9 @@ class Trainer:
             Route("DELETE", PHASE, lambda match, _: self.work.cancel(match[0])),
         ]
 
+    def is_working(self) -> bool:
+        return self.work.active() > 0
+
     def _put(self, match: re.Match[str], body: bytes) -> WorkReport:
         order = wire.loads(PhaseOrder, body)
         return self.work.put(match[0], wire.dumps(order), lambda progress: self._learn(order, progress))
@@ -158,9 +162,14 @@ class Sampler:
             Route("PUT", EVIDENCE, self._evidence),
             Route("GET", EVIDENCE, lambda match, _: self.work.get(match[0])),
             Route("GET", EVIDENCE + "/rows", self._rows),
+            Route("PUT", VALIDATION, self._validation),
+            Route("GET", VALIDATION, lambda match, _: self.work.get(match[0])),
             Route("PUT", REPORT, self._put_report),
             Route("GET", REPORT, self._get_report),
         ]
+
+    def is_working(self) -> bool:
+        return self.work.active() > 0 or self._state.state is LoadState.LOADING
 
     def _load(self, _: re.Match[str], body: bytes) -> SamplerState:
         order = wire.loads(WeightsOrder, body)
@@ -191,6 +200,24 @@ class Sampler:
         progress.update(done=8, total=8)
         done = write_shard(self.root / order.out, drawn, order.weights.version, order.reward.revision, self.uid)
         return WorkReport(WorkState.DONE, 8, 8, shard=ShardRef(order.out, done.rows, done.sha256))
+
+    def _validation(self, match: re.Match[str], body: bytes) -> WorkReport:
+        order = wire.loads(EvidenceOrder, body)
+        assert order.weights is not None
+        self._check_loaded(order.weights)
+        phase = int(match[2])
+        return self.work.put(match[0], wire.dumps(order), lambda progress: self._validate(order, phase, progress))
+
+    def _validate(self, order: EvidenceOrder, phase: int, progress: Progress) -> WorkReport:
+        """The first phase is the best: which one becomes the candidate then depends on what was measured."""
+        found = evidence()["candidate"][0].rows
+        progress.update(done=len(found), total=len(found))
+        queries, version = float(len(found)), order.weights.version if order.weights else ""
+        means = {"reward": 0.2 - 0.01 * phase, "ndcg10": 0.4 - 0.01 * phase}
+        counts = {"queries": queries, "missing_rewards": 0.0, "gold_queries": queries}
+        done = write_shard(self.root / order.out, found, version, order.reward.revision, self.uid)
+        shard = ShardRef(order.out, done.rows, done.sha256)
+        return WorkReport(WorkState.DONE, done.rows, done.rows, metrics=means | counts, shard=shard)
 
     def _evidence(self, match: re.Match[str], body: bytes) -> WorkReport:
         order = wire.loads(EvidenceOrder, body)
@@ -237,6 +264,9 @@ class Server:
 
     def routes(self) -> list[Route]:
         return [Route("GET", "/v1/stats", self._stats)]
+
+    def is_working(self) -> bool:
+        return False  # it answers, and that is all that it does
 
     def answer(self, stage: str, requests: int) -> None:
         """Requests that were answered, in under 50 ms; the workload's bad revision fails some."""

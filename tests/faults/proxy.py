@@ -10,7 +10,7 @@ import json
 import re
 import threading
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -25,6 +25,8 @@ from tests.faults.plans import Fault, Plan
 from tests.faults.signatures import Write, signature_of, target_of
 
 BOOKMARK_SECONDS = 55.0
+ORDER_SECONDS = 60.0
+"""Of the world: a pod's thread waits no longer for the harness's loop."""
 FAULT_SECONDS = 100.0
 """How long a fault that begins at a write lasts: longer than the operator's time-outs and its resync."""
 STALE_BY = 4
@@ -39,13 +41,25 @@ class Injector:
     clock: Clock
     kill: Callable[[], None]
     terminate: Callable[[], None]
+    delete_release: Callable[[], Coroutine[Any, Any, None]]
     counter: Counter[str] = field(default_factory=Counter)
     writes: list[tuple[Write, bool]] = field(default_factory=list)
     """(write, effective)"""
     struck_at: float | None = None
     armed: bool = False
     """Kill at the operator's next request."""
+    begun: int | None = None
+    """Writes that came before the workload's own; None while it has not begun."""
     _lock: threading.Lock = field(default_factory=threading.Lock)
+    _loop: asyncio.AbstractEventLoop = field(default_factory=asyncio.get_running_loop)
+
+    def begin(self) -> None:
+        """From here on the writes are the workload's, and a fault that is not at a write may happen."""
+        self.begun = len(self.writes)
+
+    def own_writes(self) -> list[Write]:
+        """The workload's, in order, without those that changed nothing."""
+        return [write for write, effective in self.writes[self.begun or 0 :] if effective]
 
     def arrives(self, signature: str) -> tuple[Write, Fault | None]:
         """A write is here; the fault that is to happen at it."""
@@ -60,7 +74,7 @@ class Injector:
     def at_orders(self, pod: str, route: Route) -> Route:
         """A pod's call; when it is an order, it is a write with the same crash points as those to the API server."""
         if route.method != "PUT":
-            return Route(route.method, route.path, lambda match, body: self._told(route, match, body))
+            return route
 
         def ordered(match: re.Match[str], body: bytes) -> Any:
             write, fault = self.arrives(_order_signature(pod, match[0], body))
@@ -69,7 +83,9 @@ class Injector:
                 raise ConnectionResetError
             if fault is Fault.TERMINATED:
                 self.terminate()
-            answer = self._told(route, match, body)
+            if fault is Fault.RELEASE_DELETED:
+                asyncio.run_coroutine_threadsafe(self.delete_release(), self._loop).result(ORDER_SECONDS)
+            answer = route.handler(match, body)
             self.writes.append((write, True))
             if fault in (Fault.KILLED_UNANSWERED, Fault.ANSWER_LOST):
                 if fault is Fault.KILLED_UNANSWERED:
@@ -80,15 +96,11 @@ class Injector:
 
         return Route(route.method, route.path, ordered)
 
-    def _told(self, route: Route, match: re.Match[str], body: bytes) -> Any:
-        self.clock.tell()
-        return route.handler(match, body)
-
     def lasts(self, fault: Fault) -> bool:
         """Whether a fault that goes on for a while is on now."""
         if self.plan.fault is not fault:
             return False
-        if self.plan.write is None and self.struck_at is None:
+        if self.plan.write is None and self.struck_at is None and self.begun is not None:
             self.struck_at = self.clock.time()
         return self.struck_at is not None and self.clock.time() - self.struck_at < FAULT_SECONDS
 
@@ -105,10 +117,11 @@ class FaultProxy:
     client: ClusterClient
     injector: Injector
     clock: Clock
-    delete_release: Callable[[], Awaitable[None]]
     port: int = 0
     under_way: int = 0
     """Calls that are not watches."""
+    newest: dict[str, int] = field(default_factory=dict)
+    """Plural -> newest version that a write was answered with."""
     watch_log: list[str] = field(default_factory=list)
     _versions: list[int] = field(default_factory=list)
     _known: dict[str, str] = field(default_factory=dict)
@@ -144,7 +157,6 @@ class FaultProxy:
             return await self._write(request)
         finally:
             self.under_way -= 1
-            self.clock.tell()
 
     async def _write(self, request: web.Request) -> web.StreamResponse:
         body = await request.read()
@@ -158,7 +170,7 @@ class FaultProxy:
         if fault is Fault.TERMINATED:
             self.injector.terminate()
         if fault is Fault.RELEASE_DELETED:
-            await self.delete_release()
+            await self.injector.delete_release()
         if self.injector.lasts(Fault.ERRORS) and self._is_refused():
             return _error(self.injector.plan.code)
         response = await self._pass_on(request, request.path_qs, body)
@@ -195,12 +207,13 @@ class FaultProxy:
         if request.method == "DELETE":
             return True
         target = target_of(request.path)
-        name = json.loads(response.body).get("metadata", {}).get("name", "")
-        key = f"{target.plural if target else ''}/{name}"
+        plural = target.plural if target else ""
+        key = f"{plural}/{json.loads(response.body).get('metadata', {}).get('name', '')}"
         changed = bool(self._known.get(key) != version)
         self._known[key] = version
         if changed and version.isdigit():
             self._versions.append(int(version))
+            self.newest[plural] = max(self.newest.get(plural, 0), int(version))
         return changed
 
     def _path_of_read(self, request: web.Request) -> str:

@@ -22,16 +22,19 @@ from tests.faults.gateway import Gateway
 from tests.faults.kubelet import Kubelet
 from tests.faults.monitor import Monitor
 from tests.faults.operator_process import OperatorProcess, environment
-from tests.faults.plans import Fault, Plan, Played
+from tests.faults.plans import WITHHOLDING, Fault, Plan, Played
 from tests.faults.proxy import FaultProxy, Injector
+from tests.faults.unsettled import Unsettled
 from tests.faults.weight_files import fill_volume
-from tests.faults.workloads import RELEASE, WORKLOADS, Teller, TooLate
+from tests.faults.workloads import RELEASE, WORKLOADS, WORLD_SECONDS, Teller, TooLate
 
 SPEED = 20.0
 LIMIT_SECONDS = 1200.0
 """Of the operator's clock, for one chapter of a workload: undisturbed, it takes a tenth of this."""
 QUIET_SECONDS = 12.0
 """Of the operator's clock: this long without a write is a steady state."""
+LONG_QUIET_SECONDS = 70.0
+"""The same where events were withheld: the operator looks at everything once a minute."""
 RESTART_SECONDS = 1.0
 """Of the operator's clock."""
 
@@ -68,6 +71,7 @@ class _Stage:
     counts: Counts
     injector: Injector
     proxy: FaultProxy
+    unsettled: Unsettled
     operator: OperatorProcess
     volume: Path
 
@@ -78,31 +82,37 @@ class _Stage:
         namespace = f"f-{os.getpid()}-{time.monotonic_ns() % 10**9}"
         body = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}}
         await client.create("Namespace", "", body)
-        stack.push_async_callback(client.delete, "Namespace", "", namespace)
+        stack.push_async_callback(_clear, client, namespace)
         volume = directory / "volume"
         fill_volume(volume / "shop")
         view = ClusterView(client, namespace)
         behaviour = WORKLOADS[plan.workload].behaviour()
-        injector = Injector(plan, clock, lambda: operator.kill(), lambda: operator.kill(signal.SIGTERM))
+        injector = Injector(
+            plan,
+            clock,
+            kill=lambda: operator.kill(),
+            terminate=lambda: operator.kill(signal.SIGTERM),
+            delete_release=lambda: client.delete("RewriterRelease", namespace, RELEASE),
+        )
         kubelet = Kubelet(view, volume, behaviour, 16 + os.getpid() % 200, injector.at_orders)
         gateway, monitor, counts = Gateway(view, kubelet, clock), Monitor(), Counts()
         view.listeners += [monitor.see, counts.see]
         for part in (kubelet, gateway, view):
             part.start()
             stack.push_async_callback(part.stop)
-        proxy = FaultProxy(client, injector, clock, lambda: client.delete("RewriterRelease", namespace, RELEASE))
+        proxy = FaultProxy(client, injector, clock)
         await proxy.start()
         stack.push_async_callback(proxy.stop)
+        unsettled = Unsettled(view, proxy.newest)
         operator = OperatorProcess(_environment(namespace, proxy.port, directory), directory / "operator.log", clock)
-        return cls(plan, clock, client, view, kubelet, gateway, monitor, counts, injector, proxy, operator, volume)
+        return cls(
+            plan, clock, client, view, kubelet, gateway, monitor, counts, injector, proxy, unsettled, operator, volume
+        )
 
     async def perform(self) -> Played:
         """Start the operator, keep it alive, tell the story, look at the end."""
         played = Played(self.plan)
-        begun = [0]
-        teller = Teller(
-            self.client, self.view, self.clock, LIMIT_SECONDS, lambda: begun.__setitem__(0, len(self.injector.writes))
-        )
+        teller = Teller(self.client, self.view, self.clock, LIMIT_SECONDS, self.injector.begin)
         ticking = asyncio.create_task(self.clock.run(self._everybody_waits))
         await self._begin_life()
         keeper = asyncio.create_task(self._keep_alive())
@@ -117,7 +127,7 @@ class _Stage:
             await asyncio.gather(keeper, ticking, return_exceptions=True)
             self.operator.kill()
             await self.operator.reap()
-        played.writes = [write for write, effective in self.injector.writes[begun[0] :] if effective]
+        played.writes = self.injector.own_writes()
         played.struck = self.injector.struck_at is not None
         played.lives = self.operator.lives
         played.end = end_state(self.view, self.volume)
@@ -130,8 +140,9 @@ class _Stage:
         await self.operator.start()
 
     def _everybody_waits(self) -> bool:
-        """No call is under way, no stand-in has anything to do, and the operator is up."""
-        return not (self.proxy.under_way or self.kubelet.busy or self.gateway.busy)
+        """No call is under way, and neither a stand-in nor the control plane has anything to do."""
+        busy = self.proxy.under_way or self.kubelet.busy or self.gateway.busy
+        return not (busy or self.unsettled.remains())
 
     async def _keep_alive(self) -> None:
         """As a kubelet does: what ended is started again."""
@@ -147,18 +158,20 @@ class _Stage:
                 await self._begin_life()
 
     async def _quiet(self, played: Played) -> None:
-        """Wait until nothing is written any more; then look whether it stays so (I10)."""
-        end = self.clock.time() + 40 * QUIET_SECONDS
+        """Wait until nothing is written any more; then look whether it stays so (I10), and whether all is seen."""
+        end, world_end = self.clock.time() + 40 * QUIET_SECONDS, time.monotonic() + WORLD_SECONDS
+        quiet = LONG_QUIET_SECONDS if self.plan.fault in WITHHOLDING else QUIET_SECONDS
         count, since = -1, 0.0
-        while self.clock.time() < end:
+        while self.clock.time() < end and time.monotonic() < world_end:
             now = sum(effective for _, effective in self.injector.writes)
             if now != count:
                 count, since = now, self.clock.time()
-            elif self.clock.time() - since > QUIET_SECONDS:
+            elif self.clock.time() - since > quiet and not self.unsettled.remains() and await self.view.is_current():
                 return
             await asyncio.sleep(0.05)
         last = [str(write) for write, effective in self.injector.writes if effective][-3:]
-        played.violations.append(f"I10: still writing long after the story's end: {last}")
+        rest = list(self.unsettled.things())
+        played.violations.append(f"I10: no rest long after the story's end; written last: {last}; unsettled: {rest}")
 
     def _judged(self) -> list[str]:
         log = self.operator.log.read_text(errors="replace")
@@ -173,6 +186,13 @@ class _Stage:
         if release and release.get("status", {}).get("observedGeneration") != release["metadata"]["generation"]:
             found.append("I6: observedGeneration is not the generation")
         return found
+
+
+async def _clear(client: ClusterClient, namespace: str) -> None:
+    """Delete the namespace, and its pods without the word of a kubelet that is gone: nothing must be left to retry."""
+    await client.delete("Namespace", "", namespace)
+    for pod in (await client.call("GET", client.path("Pod", namespace)))["items"]:
+        await client.delete("Pod", namespace, pod["metadata"]["name"], gracePeriodSeconds=0)
 
 
 def _errors(log: str, fault: Fault | None) -> list[str]:

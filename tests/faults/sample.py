@@ -12,7 +12,7 @@ from tests.faults.signatures import Write, kind_of
 
 @dataclass(frozen=True)
 class Sampled:
-    """A fault at the first write of a kind (signatures.kind_of); without `at`, from the beginning."""
+    """A fault at, or from, the first write of a kind (signatures.kind_of); without `at`, from the beginning."""
 
     workload: str
     fault: Fault
@@ -31,26 +31,48 @@ class Sampled:
 
 
 SAMPLE = (
-    Sampled("promote", Fault.KILLED_BEFORE, "POST pods"),
+    Sampled("promote", Fault.KILLED_BEFORE, "POST secrets"),
+    Sampled("promote", Fault.KILLED_UNANSWERED, "POST deployments"),
+    Sampled("promote", Fault.KILLED_AFTER, "POST services"),
     Sampled("promote", Fault.KILLED_UNANSWERED, "POST httproutes"),
+    Sampled("promote", Fault.KILLED_BEFORE, "POST pods"),
+    Sampled("promote", Fault.KILLED_UNANSWERED, "PUT rewriterreleases Bootstrapping"),
     Sampled("promote", Fault.KILLED_AFTER, "PUT rewriterreleases Training"),
-    Sampled("promote", Fault.ANSWER_LOST, "ORDER phases"),
     Sampled("promote", Fault.KILLED_UNANSWERED, "ORDER weights"),
     Sampled("promote", Fault.TERMINATED, "ORDER samples"),
+    Sampled("promote", Fault.ANSWER_LOST, "ORDER phases"),
+    Sampled("promote", Fault.KILLED_BEFORE, "ORDER report"),
     Sampled("promote", Fault.KILLED_AFTER, "POST rewriterrevisions"),
-    Sampled("promote", Fault.KILLED_UNANSWERED, "PATCH httproutes"),
+    Sampled("promote", Fault.KILLED_UNANSWERED, "PUT rewriterreleases Deploying"),
     Sampled("promote", Fault.KILLED_BEFORE, "PUT rewriterreleases RollingOut"),
+    Sampled("promote", Fault.KILLED_UNANSWERED, "PATCH httproutes"),
+    Sampled("promote", Fault.ANSWER_LOST, "PUT rewriterreleases Baking"),
+    Sampled("promote", Fault.KILLED_AFTER, "PUT rewriterreleases Promoting"),
+    Sampled("promote", Fault.KILLED_UNANSWERED, "PUT rewriterreleases Idle"),
+    Sampled("promote", Fault.KILLED_AFTER, "PUT rewriterrevisions"),
     Sampled("promote", Fault.ANSWER_LOST, "DELETE pods"),
     Sampled("promote", Fault.ERRORS, code=500),
+    Sampled("promote", Fault.ERRORS, "PATCH httproutes", code=503),
     Sampled("promote", Fault.WATCHES_CUT),
+    Sampled("promote", Fault.EVENTS_DROPPED, events="pods MODIFIED"),
+    Sampled("gate-refuses", Fault.TERMINATED, "PUT rewriterreleases Preparing"),
+    Sampled("gate-refuses", Fault.KILLED_UNANSWERED, "ORDER validation"),
     Sampled("gate-refuses", Fault.KILLED_UNANSWERED, "ORDER evidence"),
+    Sampled("gate-refuses", Fault.ANSWER_LOST, "PUT rewriterreleases Gating"),
     Sampled("gate-refuses", Fault.ERRORS, code=409),
+    Sampled("gate-refuses", Fault.ERRORS, code=422),
     Sampled("rolled-back", Fault.KILLED_BEFORE, "PATCH httproutes"),
-    Sampled("rolled-back", Fault.WATCHES_FROZEN),
+    Sampled("rolled-back", Fault.KILLED_UNANSWERED, "PUT rewriterreleases Withdrawing"),
+    Sampled("rolled-back", Fault.KILLED_AFTER, "DELETE deployments"),
+    Sampled("rolled-back", Fault.ERRORS, "PUT rewriterreleases RollingOut", code=429),
+    Sampled("rolled-back", Fault.WATCHES_FROZEN, "PUT rewriterreleases RollingOut"),
     Sampled("rolled-back", Fault.LISTS_STALE),
     Sampled("edited", Fault.KILLED_AFTER, "PATCH httproutes"),
+    Sampled("edited", Fault.ANSWER_LOST, "DELETE services"),
     Sampled("edited", Fault.WATCHES_BROKEN),
     Sampled("deleted", Fault.RELEASE_DELETED, "POST httproutes"),
+    Sampled("deleted", Fault.RELEASE_DELETED, "ORDER samples"),
+    Sampled("deleted", Fault.RELEASE_DELETED, "PUT rewriterreleases RollingOut"),
     Sampled("deleted", Fault.EVENTS_DROPPED, events="rewriterreleases DELETED"),
     Sampled("second-cycle", Fault.KILLED_UNANSWERED, "PATCH httproutes"),
     Sampled("second-cycle", Fault.ERRORS, code=403),

@@ -65,11 +65,16 @@ def signature_of(method: str, path: str, body: bytes) -> str:
 
 
 def kind_of(write: Write) -> str:
-    """Verb and resource, for a release's status its state, for an order to a pod its call: `ORDER weights`."""
+    """Verb and resource, for a release's status its state, for an order to a pod its call: `ORDER weights`.
+
+    Marks (epochs, ownership of fields) are a kind of their own: they move nothing.
+    """
     verb, place, *rest = write.signature.split(" ")
     if verb == "ORDER":
         return f"{verb} {rest[0].split('/')[2]}"
     plural, *_ = place.split("/")
+    if rest[:1] == ["metadata"]:
+        return f"{verb} {plural} metadata"
     return f"{verb} {plural} {rest[0]}" if plural == "rewriterreleases" and rest else f"{verb} {plural}"
 
 

@@ -5,7 +5,11 @@ import multiprocessing
 import time
 from pathlib import Path
 
+import aiohttp
+from aiohttp import web
+
 from tests.faults.clock import Clock
+from tests.ports import free_port
 
 
 def _sleeper(clock: Clock) -> None:
@@ -19,6 +23,61 @@ def _sleeper(clock: Clock) -> None:
         (clock.path.parent / "slept").write_text(str(slept))
 
     asyncio.run(live())
+
+
+def _caller(clock: Clock, url: str) -> None:
+    """A process that waits at most five seconds, by its clock, for an answer."""
+    clock.install()
+
+    async def live() -> None:
+        timeout = aiohttp.ClientTimeout(total=5.0)
+        async with aiohttp.ClientSession(timeout=timeout) as session, session.get(url) as answer:
+            (clock.path.parent / "answer").write_text(str(answer.status))
+
+    asyncio.run(live())
+
+
+def test_a_slow_answer_is_no_time_out(tmp_path: Path) -> None:
+    clock = Clock.create(tmp_path / "clock", 2000.0)
+    clock.begin_life()
+
+    async def answer(request: web.BaseRequest) -> web.Response:
+        await asyncio.sleep(0.3)
+        return web.Response()
+
+    async def turn() -> None:
+        runner = web.ServerRunner(web.Server(answer))
+        await runner.setup()
+        port = free_port()
+        await web.TCPSite(runner, "127.0.0.1", port).start()
+        process = multiprocessing.get_context("spawn").Process(
+            target=_caller, args=(clock, f"http://127.0.0.1:{port}/")
+        )
+        running = asyncio.create_task(clock.run(lambda: True))
+        process.start()
+        await asyncio.to_thread(process.join, 60)
+        running.cancel()
+        await runner.cleanup()
+
+    asyncio.run(turn())
+    assert (tmp_path / "answer").read_text() == "200"
+
+
+def _keeper(clock: Clock) -> None:
+    """A process in which somebody kept `time.monotonic` before the clock was installed."""
+    from tests.faults import borrowed_time  # noqa: F401
+
+    kept = time.monotonic
+    clock.install()
+    (clock.path.parent / "kept").write_text(str(kept() - clock.monotonic()))
+
+
+def test_what_was_kept_of_time_follows_the_clock_too(tmp_path: Path) -> None:
+    clock = Clock.create(tmp_path / "clock", 20.0)
+    process = multiprocessing.get_context("spawn").Process(target=_keeper, args=(clock,))
+    process.start()
+    process.join(60)
+    assert float((tmp_path / "kept").read_text()) == 0
 
 
 def test_ten_minutes_of_sleep_pass_in_a_moment_and_are_ten_minutes(tmp_path: Path) -> None:

@@ -3,10 +3,11 @@
 import pytest
 
 from e2e.cluster import ControlPlane
-from tests.faults.campaign import Report, carry_out, names_of, sample_plans
+from tests.faults.campaign import CODES, Report, carry_out, names_of, sample_plans
 from tests.faults.cluster_setup import add_node
 from tests.faults.plans import Fault
 from tests.faults.sample import SAMPLE, Sampled
+from tests.faults.signatures import kind_of
 from tests.faults.workloads import WORKLOADS
 from tests.integration.conftest import api
 
@@ -39,3 +40,10 @@ def test_a_disturbed_release_comes_to_the_same_end(report: Report, sampled: Samp
 
 def test_every_fault_is_in_the_sample() -> None:
     assert {sampled.fault for sampled in SAMPLE} == set(Fault)
+    assert {sampled.code for sampled in SAMPLE if sampled.fault is Fault.ERRORS} == set(CODES)
+
+
+def test_every_kind_of_write_is_in_the_sample(report: Report) -> None:
+    """But marks and Events, which move no release."""
+    kinds = {kind_of(write) for reference in report.references.values() for write in reference.writes}
+    assert {kind for kind in kinds if not kind.endswith((" metadata", " events"))} <= {item.at for item in SAMPLE}

@@ -63,6 +63,7 @@ def test_a_route_goes_by_its_weights() -> None:
         ("ORDER shop-c0001-sampler-0 /v1/weights r0001-p01", "ORDER weights"),
         ("PATCH httproutes/shop-rewrites finerank=passthrough:80,r0001:20", "PATCH httproutes"),
         ("DELETE pods/shop-c0001-trainer-0", "DELETE pods"),
+        ("PATCH httproutes/shop-rewrites metadata managedFields", "PATCH httproutes metadata"),
     ],
 )
 def test_a_kind_of_write_goes_by_verb_and_resource(signature: str, kind: str) -> None:

@@ -14,11 +14,11 @@ from rewriter_contract.weights import Canary, Manifest
 
 
 def fill_volume(root: Path) -> None:
-    """A release's part of the volume as users fill it: a base model and three data files."""
+    """A release's part of the volume as users fill it: a base model and the data files."""
     (root / "base/tiny").mkdir(parents=True)
     (root / "base/tiny/config.json").write_text('{"model_type": "stand-in"}')
     (root / "data").mkdir()
-    for name in ("corpus", "train", "gate"):
+    for name in ("corpus", "train", "gate", "validation"):
         (root / f"data/{name}.jsonl").write_text(f'{{"id": "{name}"}}\n')
 
 

@@ -122,7 +122,7 @@ async def _promote(teller: Teller) -> None:
 
 async def _refuse(teller: Teller) -> None:
     teller.begin()
-    await teller.create()
+    await teller.create(**{"data.validation": "data/validation.jsonl"})
     await teller.until("cycle 1 is rejected", lambda: teller.has_ended(1, "Rejected"))
 
 
@@ -161,7 +161,7 @@ WORKLOADS = {
     workload.name: workload
     for workload in (
         Workload("promote", _promote),
-        Workload("gate-refuses", _refuse, lambda: Behaviour(gold_gain=-0.2)),
+        Workload("gate-refuses", _refuse, lambda: Behaviour(gold_gain=-0.2)),  # and phases are measured
         Workload("rolled-back", _roll_back, lambda: Behaviour(candidate_errors=0.5, bad_revision="r0001")),
         Workload("edited", _edit),
         Workload("deleted", _delete, gone=True),
