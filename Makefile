@@ -20,8 +20,8 @@ $(STAMP): pyproject.toml
 demo: venv ## the whole job on a real cluster: three acts (MODEL=tiny, DATA=a BEIR directory, ACTS=1,2,3)
 	$(PY) -m e2e.demo --model $(or $(MODEL),smollm2) $(if $(DATA),--data $(DATA)) $(if $(ACTS),--acts $(ACTS))
 
-test: venv ## every test that needs no GPU: unit, ml, integration, e2e
-	$(PY) -m e2e.tiers unit ml integration e2e
+test: venv ## every test that needs no GPU: unit, ml, integration, the sample of faults, e2e
+	$(PY) -m e2e.tiers unit ml integration faults e2e
 
 unit: venv ## pure tests, the first result in seconds
 	@$(PY) -m e2e.tiers unit

@@ -1,7 +1,8 @@
 """Runs the test tiers one after the other and says how many tests ran in each: `python -m e2e.tiers unit ml ...`.
 
 Tiers: `unit` (pure), `ml` (torch, vLLM and DeepSpeed, inside the images that ship), `integration` (a real API server),
-`e2e` (the demo's acts on a real cluster). A tier that fails does not keep the next from running; the exit code tells.
+`faults` (the sample of crash points and faults before one), `e2e` (the demo's acts on a real cluster). A tier that
+fails does not keep the next from running; the exit code tells.
 """
 
 import os
@@ -54,12 +55,17 @@ def integration() -> int:
     return _pytest("integration", ["-m", "integration", "-q", "-n", "4", "--dist", "loadgroup", "tests/integration"])
 
 
+def faults() -> int:
+    """The sample of tests/faults, in processes of its own; `make faults` plays all plans."""
+    return _pytest("faults", ["-m", "integration", "-q", "tests/faults"])
+
+
 def e2e() -> int:
     """Stories on a whole cluster."""
     return _pytest("e2e", ["-m", "e2e", "-q", "-s", "tests/stories"])
 
 
-TIERS = {"unit": unit, "ml": ml, "integration": integration, "e2e": e2e}
+TIERS = {"unit": unit, "ml": ml, "integration": integration, "faults": faults, "e2e": e2e}
 
 
 def run(tier: str) -> Result:

@@ -131,7 +131,7 @@ def test_a_crash_between_route_and_status_is_understood_afterwards() -> None:
     story.reconcile()
     assert (story.share(), story.status.state) == (0, State.PROMOTING)
     story.behaviour.record_ends = True
-    rolled_back(story, "Withdrawn")
+    rolled_back(story, "LimitCrossed")
     assert restored(story)
 
 

@@ -139,6 +139,19 @@ def test_a_crash_between_route_and_status_does_not_give_the_share_again() -> Non
     rolled_back(story, "Withdrawn")
 
 
+def test_an_answer_to_the_routes_write_that_is_lost_does_not_cost_the_reason() -> None:
+    story = with_share()
+    story.behaviour.candidate_error_rate = 0.5
+    before = story.status
+    while story.status.state is State.ROLLING_OUT:
+        before = story.status
+        if not story.reconcile():
+            story.pass_time(5)
+    assert story.share() == 0
+    story.status = before  # the route was written, and nobody learned of it
+    assert rolled_back(story, "LimitCrossed").startswith("finerank: error rate 0.")
+
+
 def test_the_incumbents_pods_stay_until_the_candidate_is_off_the_route() -> None:
     story = with_share()
     story.behaviour.candidate_error_rate = 1.0

@@ -97,6 +97,7 @@ class Kubelet:
             return
         uid = item["metadata"]["uid"]
         if happened == "DELETED":
+            self._ending.add(uid)
             self._spawn(self._end(uid))
         elif "deletionTimestamp" in item["metadata"]:
             if uid not in self._ending:
@@ -178,16 +179,18 @@ class Kubelet:
         for entry in container["env"]:
             source = entry.get("valueFrom", {})
             if "secretKeyRef" in source:
-                found[entry["name"]] = await self._secret(**source["secretKeyRef"])
+                found[entry["name"]] = await self._secret(uid, **source["secretKeyRef"])
             elif "fieldRef" in source:
                 found[entry["name"]] = uid
             else:
                 found[entry["name"]] = entry["value"]
         return found
 
-    async def _secret(self, name: str, key: str) -> str:
-        """As a kubelet: a container whose Secret is missing waits for it."""
+    async def _secret(self, uid: str, name: str, key: str) -> str:
+        """As a kubelet: a container whose Secret is missing waits for it, as long as its pod is to be there."""
         while (secret := await self.view.client.get("Secret", self.view.namespace, name)) is None:
+            if uid in self._ending:
+                raise Refused(404, f"pod {uid} goes before its Secret {name} came")
             await asyncio.sleep(0.05)
         return base64.b64decode(secret["data"][key]).decode()
 

@@ -151,11 +151,10 @@ def degraded(world: World) -> Step | None:
     """The step back, when anything about the candidate's traffic says no."""
     cycle, route = world.status.cycle, world.route
     assert cycle and cycle.candidate
-    if route and route.withdrawn == cycle.candidate.revision:
-        return _stop(world, Event.DEGRADED, "Withdrawn", "the candidate was taken off the route before status said so")
     deployment = world.deployment(Role.SERVING, cycle.candidate.revision)
     has_traffic = any(stage.share for stage in world.status.stages)
-    if has_traffic and (deployment is None or deployment.ready == 0):
+    withdrawn = route is not None and route.withdrawn == cycle.candidate.revision
+    if has_traffic and not withdrawn and (deployment is None or deployment.ready == 0):
         return _stop(world, Event.DEGRADED, "CandidateNotServing", "no pod of the candidate is ready")
     for stage in world.status.stages:
         if stage.share and stage.counting_since:
@@ -164,6 +163,8 @@ def degraded(world: World) -> Step | None:
             crossed = crossed_limit(found, limits) or compared
             if crossed:
                 return _stop(world, Event.DEGRADED, "LimitCrossed", f"{stage.name}: {crossed}")
+    if withdrawn:  # last: the counters may still tell why it was
+        return _stop(world, Event.DEGRADED, "Withdrawn", "the candidate was taken off the route before status said so")
     return None
 
 
