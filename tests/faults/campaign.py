@@ -4,6 +4,7 @@ Two undisturbed runs of a workload are the reference (a sample learns from one):
 depends on timing and is no place for a fault; what differs between their end states says nothing and is not compared.
 """
 
+import shutil
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -69,6 +70,12 @@ class Report:
     references: dict[str, Reference] = field(default_factory=dict)
     results: list[tuple[Played, list[str]]] = field(default_factory=list)
 
+    def add(self, played: Played, wrong: list[str]) -> None:
+        """A plan with its verdict; what was kept of a sound one goes."""
+        self.results.append((played, wrong))
+        if not wrong:
+            shutil.rmtree(played.directory, ignore_errors=True)
+
     @property
     def failures(self) -> list[tuple[Played, list[str]]]:
         return [(played, wrong) for played, wrong in self.results if wrong]
@@ -126,11 +133,12 @@ def carry_out(
         runs = list(_played(pool, kubeconfig, learning, tell))
         for name in names:
             report.references[name] = Reference(name, [run for run in runs if run.plan.workload == name])
-        report.results += [(run, run.violations) for run in runs]
+        for run in runs:
+            report.add(run, run.violations)
         plans = [plan for reference in report.references.values() for plan in choose(reference)]
         for played in _played(pool, kubeconfig, plans, tell):
             wrong = report.references[played.plan.workload].violations(played)
-            report.results.append((played, wrong))
+            report.add(played, wrong)
             for line in wrong:
                 print(f"    {line}", flush=True)
     return report

@@ -70,4 +70,4 @@ class Played:
     seconds: float = 0.0
     lives: int = 1
     directory: str = ""
-    """Log of the operator, kept when something is wrong."""
+    """The operator's log, its writes and the volume; kept when something is wrong."""

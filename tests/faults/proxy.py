@@ -61,6 +61,10 @@ class Injector:
         """The workload's, in order, without those that changed nothing."""
         return [write for write, effective in self.writes[self.begun or 0 :] if effective]
 
+    def told(self) -> str:
+        """Every write, for people: those in brackets changed nothing."""
+        return "".join(f"{write}\n" if effective else f"({write})\n" for write, effective in self.writes)
+
     def arrives(self, signature: str) -> tuple[Write, Fault | None]:
         """A write is here; the fault that is to happen at it."""
         with self._lock:

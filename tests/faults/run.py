@@ -3,7 +3,6 @@
 import asyncio
 import json
 import os
-import shutil
 import signal
 import tempfile
 import time
@@ -52,8 +51,6 @@ async def play(kubeconfig: Path, plan: Plan) -> Played:
         played = await stage.perform()
     played.seconds = time.monotonic() - started
     played.directory = str(directory)
-    if not played.violations:
-        shutil.rmtree(directory, ignore_errors=True)
     return played
 
 
@@ -128,6 +125,7 @@ class _Stage:
             self.operator.kill()
             await self.operator.reap()
         played.writes = self.injector.own_writes()
+        (self.operator.log.parent / "writes").write_text(self.injector.told())
         played.struck = self.injector.struck_at is not None
         played.lives = self.operator.lives
         played.end = end_state(self.view, self.volume)
