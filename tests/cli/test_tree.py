@@ -2,7 +2,7 @@
 
 from rewriter_operator.api.conditions import ConditionType, set_condition
 from rewriter_operator.api.states import State
-from rewriter_operator.api.status import CycleRecord, GateResult, Outcome, PhaseResult, StageStatus
+from rewriter_operator.api.status import CycleRecord, GateResult, Outcome, PhaseResult, RetentionStatus, StageStatus
 from rewriter_operator.cli.asking import Refusal
 from rewriter_operator.cli.reading import revision_of
 from rewriter_operator.cli.revisions import diff, pick, row, where_the_report_is
@@ -69,6 +69,11 @@ def test_gold_that_is_lost_little_by_little_is_shown() -> None:
 def test_every_state_has_a_tree() -> None:
     for state in State:
         assert str(state) in next(lines(tree(world(state=state))))
+
+
+def test_the_tree_shows_what_became_of_the_volume() -> None:
+    told = RetentionStatus(cycle=7, message="removed 3 from the volume")
+    assert "`-- volume: removed 3 from the volume" in lines(tree(world(retention=told)))
 
 
 def test_two_revisions_differ_in_what_differs_and_nothing_else() -> None:

@@ -18,6 +18,7 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from rewriter_contract import env, volume, wire  # noqa: E402
+from rewriter_contract.full_volume import is_full  # noqa: E402
 from rewriter_contract.messages import (  # noqa: E402
     OptimizerConfig,
     PhaseOrder,
@@ -27,7 +28,8 @@ from rewriter_contract.messages import (  # noqa: E402
     WorkReport,
     WorkState,
 )
-from rewriter_contract.weights import verify  # noqa: E402
+from rewriter_contract.weights import parameters, verify  # noqa: E402
+from rewriter_trainer.free_space import CHECKPOINT_BYTES  # noqa: E402
 from tests.ports import free_port  # noqa: E402
 
 from . import builders  # noqa: E402
@@ -207,6 +209,37 @@ def test_a_phase_that_was_stopped_and_resumed_equals_the_undisturbed_one_bit_by_
     assert report.metrics["delta"] == trained[2].metrics["delta"]
     assert report.metrics["loss"] == trained[2].metrics["loss"]
     assert not (pod.root / volume.checkpoint_dir(1, 1)).exists()
+
+
+@pytest.mark.parametrize(("dtype", "zero_stage"), [("float32", 2), ("bfloat16", 2), ("bfloat16", 3)])
+def test_a_checkpoint_takes_the_room_that_a_cycle_is_asked_for(
+    trained: tuple[Pod, PhaseOrder, WorkReport], dtype: str, zero_stage: int
+) -> None:
+    pod, order, _ = trained
+    phase = 30 + zero_stage + 10 * (dtype == "float32")
+    optimizer = replace(order.optimizer, zero_stage=zero_stage)
+    version = f"r0001-p{phase}"
+    stopped = replace(order, dtype=dtype, optimizer=optimizer, out_version=version, checkpoint_every=1)
+    assert pod.put(stopped, phase)[0] == 202
+    pod.wait(lambda report: report.done >= 2, phase)
+    pod.call("DELETE", f"/v1/phases/1/{phase}")
+    pod.wait(lambda report: report.state is not WorkState.RUNNING, phase)
+    checkpoint = pod.root / volume.checkpoint_dir(1, phase)
+    written = sum(path.stat().st_size for path in checkpoint.rglob("*") if path.is_file())
+    numbers = parameters((pod.root / volume.weights_dir(order.base.version)).glob("*.safetensors"))
+    asked = numbers * CHECKPOINT_BYTES[dtype]
+    assert 0.8 * asked < written < 1.1 * asked + 200_000, f"{written} bytes of {numbers} parameters"
+
+
+def test_libraries_that_find_no_room_are_understood() -> None:
+    """Neither torch nor safetensors raises the system's own error."""
+    tensors = {"x": torch.zeros(300_000)}
+    with pytest.raises(Exception) as by_torch:
+        torch.save(tensors, "/dev/full")
+    assert is_full(by_torch.value), by_torch.value
+    with pytest.raises(Exception) as by_stream, open("/dev/full", "wb") as file:
+        torch.save(tensors, file)
+    assert is_full(by_stream.value), by_stream.value
 
 
 def test_a_new_pod_answers_a_finished_phase_without_training_it_again_and_stops_on_sigterm(

@@ -32,7 +32,7 @@ def tree(world: World) -> Branch:
     """The whole release."""
     status = world.status
     head = f"{world.release.name}  {status.state}" + (f"  {status.message}" if status.message else "")
-    parts = (*_warnings(world), *_cycle(world), _stages(world), *_history(status))
+    parts = (*_warnings(world), *_cycle(world), _stages(world), *_history(status), *_volume(status))
     return Branch(head, _state_tone(status), parts)
 
 
@@ -60,6 +60,11 @@ def _state_tone(status: RewriterReleaseStatus) -> str:
 
 def _finding_tone(text: str) -> str:
     return BAD if text.startswith("Fail") else BUSY if text.startswith("Inconclusive") else PLAIN
+
+
+def _volume(status: RewriterReleaseStatus) -> Iterator[Branch]:
+    if status.retention and status.retention.message:
+        yield Branch(f"volume: {status.retention.message}")
 
 
 def _warnings(world: World) -> Iterator[Branch]:
