@@ -9,7 +9,7 @@ from dataclasses import replace
 from itertools import combinations
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as some
 
 from rewriter_contract.messages import Problem, StorageOrder, StorageResult, WeightsRef
@@ -322,6 +322,7 @@ HAPPENINGS: dict[str, Happening] = {
 
 @examples(6)
 @given(names=some.lists(some.sampled_from(sorted(HAPPENINGS)), min_size=3, max_size=7))
+@example(names=["promoted", "keep one", "promoted", "keep four", "promoted", "rolled back by three"])
 def test_in_any_history_nothing_that_is_needed_goes_and_a_late_pod_removes_nothing_that_a_newer_one_keeps(
     names: list[str],
 ) -> None:
