@@ -241,6 +241,18 @@ def test_what_was_removed_and_what_is_not_known_is_in_status_and_told_once() -> 
     assert "1000000000000 bytes free, a cycle needs 1000000000" in note.message
 
 
+def test_what_cannot_be_removed_is_told_once_however_often_it_is_tried() -> None:
+    story = running(1)
+    why = "nothing is removed: promoted.json cannot be read; restore the file"
+    for free in range(3):
+        story.behaviour.prepare = replace(healthy_prepare(), storage=StorageResult(trouble=why, free_bytes=free))
+        cycle(story, promoted=False)
+    assert [note.message for note in story.notes if note.reason == "VolumeNotCleaned"] == [why]
+    assert next(note for note in story.notes if note.reason == "VolumeNotCleaned").warning
+    assert story.status.retention and story.status.retention.trouble == why
+    assert why in story.status.retention.message
+
+
 @pytest.mark.parametrize(
     "odd",
     [

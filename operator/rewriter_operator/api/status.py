@@ -268,6 +268,8 @@ class RetentionStatus(ApiModel):
     """What a cycle writes at most."""
     left: Annotated[list[Annotated[str, Field(max_length=256)]], Field(max_length=8)] = []
     """On the volume and not known to the release: never removed. The first few."""
+    trouble: ShortText = ""
+    """Why nothing, or not everything, could be removed."""
     message: ShortText = ""
 
 

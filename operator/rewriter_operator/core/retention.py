@@ -176,17 +176,21 @@ def answered(status: RewriterReleaseStatus, result: StorageResult | None) -> Rew
         free_bytes=result.free_bytes,
         needed_bytes=result.needed_bytes,
         left=[text[:256] for text in result.left[:8]],
+        trouble=result.trouble[:1024],
         message=_sentence(result)[:1024],
     )
     return evolve(status, retention=told)
 
 
 def notes(before: RewriterReleaseStatus, after: RewriterReleaseStatus) -> tuple[Note, ...]:
-    """One Event for each answer that removed something, or could not."""
+    """One Event for each answer that removed something, finds something else unknown, or other trouble than before."""
     then, now = before.retention, after.retention
-    if now is None or not now.message or then == now:
+    if then is None or now is None or then == now:
         return ()
-    return (Note("VolumeCleaned", now.message),) if now.removed or now.left else ()
+    told = [Note("VolumeCleaned", now.message)] if now.removed or now.left not in ([], then.left) else []
+    if now.trouble not in ("", then.trouble):
+        told.append(Note("VolumeNotCleaned", now.trouble, warning=True))
+    return tuple(told)
 
 
 def _sentence(result: StorageResult) -> str:
