@@ -174,9 +174,17 @@ def parameters(files: Iterable[Path]) -> int:
     Raises:
         WeightsRefused: for a file whose header cannot be read.
     """
-    headers = [_safetensors_header(path) for path in files]
-    shapes = [entry["shape"] for header in headers for name, entry in header.items() if name != "__metadata__"]
-    return sum(math.prod(cast("list[int]", shape)) for shape in shapes)
+    count = 0
+    for path in files:
+        try:
+            shapes = [entry["shape"] for name, entry in _safetensors_header(path).items() if name != "__metadata__"]
+            sizes = [size for shape in shapes for size in cast("list[int]", shape)]
+        except (AttributeError, KeyError, TypeError) as error:
+            raise WeightsRefused(f"{path.name}: broken safetensors header") from error
+        if not all(isinstance(size, int) and size >= 0 for size in sizes):
+            raise WeightsRefused(f"{path.name}: broken safetensors header")
+        count += sum(math.prod(cast("list[int]", shape)) for shape in shapes)
+    return count
 
 
 def file_sha256(path: Path) -> str:

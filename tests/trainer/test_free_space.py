@@ -65,6 +65,15 @@ def test_a_base_model_that_is_imported_needs_no_room_and_a_changed_one_does(root
     assert of(root, "float32").base > 0
 
 
+@pytest.mark.parametrize(
+    "header", ["[1]", '{"w": 1}', '{"w": {}}', '{"w": {"shape": 3}}', '{"w": {"shape": [1e999]}}', "{"]
+)
+def test_a_model_that_cannot_be_counted_needs_nothing_that_is_known(root: Path, header: str) -> None:  # noqa: F811
+    data = struct.pack("<Q", len(header)) + header.encode()
+    (root / "base/model/model.safetensors").write_bytes(data)
+    assert need(root, check_model(root, "base/model"), order("http://x"), STORAGE, gate_queries=0) is None
+
+
 def test_the_bootstrap_needs_room_for_the_base_model_only(root: Path) -> None:  # noqa: F811
     million_parameters(root)
     found = of(root, "float32", replace(STORAGE, cycle=0, phases=0))

@@ -202,6 +202,12 @@ def without_manifest(root: Path) -> str:
     return "weights/r0001-p01: its manifest cannot be read"
 
 
+def a_pipe(root: Path) -> str:
+    (root / "weights/r0001-p01/manifest.json").unlink()
+    os.mkfifo(root / "weights/r0001-p01/manifest.json")
+    return "weights/r0001-p01: its manifest cannot be read"
+
+
 def renamed(root: Path) -> str:
     for path in (root / "weights/r0001-p01").iterdir():
         path.unlink()
@@ -222,7 +228,7 @@ def order_lies(root: Path) -> str:
     return "weights/r0001-p01: no phase of an ended cycle says that it published it"
 
 
-ODD = [unknown, copied, unreadable, without_manifest, renamed, order_lost, order_lies]
+ODD = [unknown, copied, unreadable, without_manifest, a_pipe, renamed, order_lost, order_lies]
 
 
 @pytest.mark.parametrize("change", ODD)

@@ -56,7 +56,7 @@ def need(root: Path, model: ModelReport, order: PrepareOrder, storage: StorageOr
     try:
         count = parameters(tensors)
         sizes = {name: path.stat().st_size for path, name in zip(model.files, model.names, strict=True)}
-    except (WeightsRefused, OSError, KeyError, TypeError):
+    except (WeightsRefused, OSError):
         return None
     others = sum(size for name, size in sizes.items() if not name.endswith(".safetensors"))
     return Need(

@@ -299,5 +299,6 @@ def _descended(parent: int, names: tuple[str, ...]) -> Iterator[int | None]:
 
 
 def _read(directory: int, name: str) -> bytes:
-    with open(os.open(name, os.O_RDONLY | os.O_NOFOLLOW, dir_fd=directory), "rb") as file:
+    """A file's bytes; a symlink raises, and a pipe is empty instead of waited for."""
+    with open(os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=directory), "rb") as file:
         return file.read()
