@@ -1,0 +1,73 @@
+"""Draws rewrites from a weight set with transformers. Runs where torch is."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from rewriter_contract.messages import DataRow, GenerationConfig, PromptConfig
+from rewriter_sampler.prompts import fill, rewrite_of
+
+AT_ONCE: Final = 32
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """One completion."""
+
+    text: str
+    """The rewrite."""
+    token_ids: tuple[int, ...]
+    """Up to what ended it, that included."""
+    finished: bool
+
+
+class Drawer:
+    """One weight set."""
+
+    def __init__(self, directory: Path, prompt: PromptConfig) -> None:
+        self._prompt = prompt
+        self._tokenizer: Any = AutoTokenizer.from_pretrained(directory, local_files_only=True, padding_side="left")
+        self._model: Any = AutoModelForCausalLM.from_pretrained(directory, local_files_only=True).eval()
+
+    def draw(self, rows: Sequence[DataRow], generation: GenerationConfig) -> list[list[Drawn]]:
+        """`generation.n` completions of each row; the same seed draws the same ones."""
+        torch.manual_seed(generation.seed)
+        found: list[list[Drawn]] = []
+        for start in range(0, len(rows), AT_ONCE):
+            found += self._draw([fill(self._prompt, row.query) for row in rows[start : start + AT_ONCE]], generation)
+        return found
+
+    def rewrites(self, rows: list[DataRow], generation: GenerationConfig) -> list[list[str]]:
+        """Texts only, as the gate's evidence wants them."""
+        return [[drawn.text for drawn in row] for row in self.draw(rows, generation)]
+
+    def _draw(self, prompts: list[str], generation: GenerationConfig) -> list[list[Drawn]]:
+        given = self._tokenizer(prompts, return_tensors="pt", padding=True, add_special_tokens=False)
+        given.pop("token_type_ids", None)
+        drawn = generation.temperature > 0
+        choice = {"do_sample": True, "temperature": generation.temperature, "top_p": generation.top_p, "top_k": 0}
+        with torch.inference_mode():
+            out = self._model.generate(
+                **given,
+                **(choice if drawn else {"do_sample": False}),
+                num_return_sequences=generation.n,
+                max_new_tokens=generation.max_tokens,
+                pad_token_id=self._tokenizer.pad_token_id,
+            )
+        completions = [self._cut(ids.tolist()) for ids in out[:, given["input_ids"].shape[1] :]]
+        return [completions[start : start + generation.n] for start in range(0, len(completions), generation.n)]
+
+    def _cut(self, ids: list[int]) -> Drawn:
+        """The completion up to its line break, or to the token that ends the text."""
+        for end in range(1, len(ids) + 1):
+            stopped = any(stop in self._tokenizer.decode(ids[:end]) for stop in self._prompt.stop)
+            if stopped or ids[end - 1] == self._tokenizer.eos_token_id:
+                return Drawn(self._text(ids[:end]), tuple(ids[:end]), True)
+        return Drawn(self._text(ids), tuple(ids), False)
+
+    def _text(self, ids: list[int]) -> str:
+        return rewrite_of(self._prompt, self._tokenizer.decode(ids, skip_special_tokens=True))
