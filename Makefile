@@ -1,7 +1,7 @@
 # `make` lists the targets. Everything that is needed is installed below .venv and the cache (REWRITER_CACHE).
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help venv check format unit bench-gate bench-operator bench-rollout bench-trainer test ml integration e2e faults demo crds docs cluster-up cluster-down images clean
+.PHONY: help venv check format unit bench-gate bench-decay bench-operator bench-rollout bench-trainer test ml integration e2e faults demo crds docs cluster-up cluster-down images clean
 
 VENV := .venv
 PY := $(VENV)/bin/python
@@ -40,6 +40,9 @@ faults: venv ## every crash point and fault between operator and API server, as 
 
 bench-gate: venv ## the gate beside simpler rules: build/bench/gate.json, minutes
 	@$(PY) -m e2e.bench.gate
+
+bench-decay: venv ## the alarm of slow decay, stationary years and decays: build/bench/drift.json, minutes
+	@$(PY) -m e2e.bench.drift
 
 bench-trainer: venv ## the trainer beside TRL's on SmolLM2-135M: build/bench/trainer.json, a quarter of an hour
 	@$(PY) -m e2e.bench.trainer
