@@ -134,7 +134,7 @@ def main() -> None:
     """Measure and write."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--years", type=int, default=1000, help="stationary years of weekly promotions")
-    parser.add_argument("--releases", type=int, default=20, help="releases for each decay")
+    parser.add_argument("--releases", type=int, default=12, help="releases for each decay")
     arguments = parser.parse_args()
     result = {
         "false_alarms_a_year": {
