@@ -46,6 +46,8 @@ def route(candidate: int, revision: int = 1) -> dict[str, Any]:
 
 def test_a_candidate_that_passed_may_have_a_share() -> None:
     assert told(release("RollingOut", cycle=cycle()), route(20)) == []
+    approved = cycle("Inconclusive", hold={"token": "r0001/gate/1f3a5c7e", "approved": True})
+    assert told(release("RollingOut", cycle=approved), route(20)) == []
 
 
 @pytest.mark.parametrize(
@@ -53,6 +55,9 @@ def test_a_candidate_that_passed_may_have_a_share() -> None:
     [
         release("RollingOut", cycle=cycle("Fail")),
         release("RollingOut", cycle=cycle("Inconclusive")),
+        release("RollingOut", cycle=cycle("Inconclusive", hold={"token": "r0001/gate/1f3a5c7e", "approved": False})),
+        release("RollingOut", cycle=cycle("Fail", hold={"token": "r0001/gate/1f3a5c7e", "approved": True})),
+        release("Holding", cycle=cycle("Inconclusive", hold={"token": "r0001/gate/1f3a5c7e", "approved": True})),
         release("Gating", cycle=cycle()),
         release("Idle"),
     ],
