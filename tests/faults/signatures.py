@@ -81,7 +81,7 @@ def kind_of(write: Write) -> str:
 def _release(status: dict[str, Any]) -> str:
     cycle = status.get("cycle") or {}
     phase = cycle.get("phase") or {}
-    words = [status.get("state", "")]
+    words = [status.get("state", "mark")]
     if cycle:
         words.append(f"c{cycle['number']}.{cycle.get('attempt', 1)}")
     if phase:
