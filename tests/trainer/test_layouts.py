@@ -106,17 +106,23 @@ def test_packed_sequences_that_begin_alike_do_not_see_each_other(
 
 def test_a_shared_beginning_is_computed_once() -> None:
     batch = PackedLayout().batch(SEQUENCES)
-    # 4 of the first prompt and 3 of its completion; 1 of the second completion, which begins with 7 30 too; 4 of the
-    # third sequence, which begins with 5 9; all 8 of the fourth; 5 of the fifth completion; the 6 after 5.
-    assert batch.input_ids.shape == (1, 7 + 1 + 4 + 8 + 5 + 1) == (1, PackedLayout().size(SEQUENCES))
-    assert PaddedLayout(0).size(SEQUENCES) == PaddedLayout(0).batch(SEQUENCES).input_ids.numel() == 6 * 12
+    # 4 of the first prompt and 2 of its completion, whose last token only the second one differs in; 3 of the third
+    # sequence, which begins with 5 9; 7 of the fourth; 4 of the fifth completion; the 6 after 5.
+    assert batch.input_ids.shape == (1, 6 + 3 + 7 + 4 + 1) == (1, PackedLayout().size(SEQUENCES))
+
+
+def test_the_last_token_of_a_completion_is_predicted_and_not_computed() -> None:
+    for layout in LAYOUTS:
+        batch = layout.batch([TokenSequence((5, 6), (7, 8, 99))])
+        assert 99 not in batch.input_ids and batch.targets[0].tolist() == [7, 8, 99]
+    assert PaddedLayout(0).size(SEQUENCES) == PaddedLayout(0).batch(SEQUENCES).input_ids.numel() == 6 * 11
 
 
 def test_a_completion_of_two_pairs_is_computed_once() -> None:
-    assert PackedLayout().size(SEQUENCES[:1] * 2) == len(SEQUENCES[0])
+    assert PackedLayout().size(SEQUENCES[:1] * 2) == len(SEQUENCES[0]) - 1
 
 
-@pytest.mark.parametrize(("layout", "columns"), [(LAYOUTS[0], 6 * 6), (LAYOUTS[1], 3 + 5 + 1 + 4 + 1)])
+@pytest.mark.parametrize(("layout", "columns"), [(LAYOUTS[0], 6 * 5), (LAYOUTS[1], 3 + 5 + 1 + 4 + 1)])
 def test_only_columns_that_predict_a_completion_reach_the_vocabulary(model: Any, layout: Layout, columns: int) -> None:
     shapes: list[int] = []
     hook = model.lm_head.register_forward_hook(lambda _, inputs, output: shapes.append(output[..., 0].numel()))
@@ -161,14 +167,14 @@ def pair(prompt: int, length: int, completion: int = 2) -> TokenPair:
 
 def test_micro_batches_keep_the_order_and_the_bound_of_padded_tokens() -> None:
     pairs = [pair(number, length) for number, length in enumerate((8, 8, 98, 8, 400))]
-    parts = micro_batches(pairs, range(5), PaddedLayout(0), max_tokens=400)
+    parts = micro_batches(pairs, range(5), PaddedLayout(0), max_tokens=396)
     assert parts == [[0, 1], [2, 3], [4]]
 
 
 def test_micro_batches_keep_the_pairs_of_a_query_together() -> None:
     pairs = [pair(1, 20), replace(pair(1, 20), chosen=TokenSequence((1,) * 20, (7, 8))), pair(2, 20), pair(2, 20)]
     layout = PackedLayout()
-    assert layout.size(sequences_of(pairs[:3])) == 50
-    assert micro_batches(pairs, range(4), layout, max_tokens=50) == [[0, 1, 2, 3]]  # the last pair adds nothing
-    assert micro_batches(pairs, range(4), layout, max_tokens=49) == [[0, 1], [2, 3]]
+    assert layout.size(sequences_of(pairs[:3])) == 45
+    assert micro_batches(pairs, range(4), layout, max_tokens=45) == [[0, 1, 2, 3]]  # the last pair adds nothing
+    assert micro_batches(pairs, range(4), layout, max_tokens=44) == [[0, 1], [2, 3]]
     assert micro_batches(pairs, range(4), layout, max_tokens=20) == [[0], [1], [2], [3]]

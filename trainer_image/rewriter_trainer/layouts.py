@@ -7,7 +7,8 @@ Two layouts give the same log-probabilities:
   token stands at the position that it has in its own sequence, and sees its own beginning and nothing else.
 - padded: one row per sequence. For models whose attention cannot be told what to see; layout_choice.py decides.
 
-In both, work of the vocabulary's size is done only where a completion's token is predicted, never for prompts.
+In both, work of the vocabulary's size is done only where a completion's token is predicted, never for prompts, and a
+completion's last token, which predicts nothing, is not put in.
 """
 
 from collections.abc import Sequence
@@ -66,22 +67,23 @@ class PaddedLayout:
     pad_id: int
 
     def batch(self, sequences: Sequence[TokenSequence]) -> Batch:
-        """See Layout. Every completion starts in column P, so the last C + 1 columns have all logits."""
+        """See Layout. Every completion starts in column P, so the last C columns have all logits."""
         prompt_length = max(len(sequence.prompt) for sequence in sequences)
         targets, target_mask = _targets(sequences, self.pad_id)
-        input_ids = torch.full((len(sequences), prompt_length + targets.shape[1]), self.pad_id, dtype=torch.long)
+        kept = targets.shape[1]
+        input_ids = torch.full((len(sequences), prompt_length + kept - 1), self.pad_id, dtype=torch.long)
         attention_mask = torch.zeros_like(input_ids)
         for row, sequence in enumerate(sequences):
-            columns = slice(prompt_length - len(sequence.prompt), prompt_length + len(sequence.completion))
-            input_ids[row, columns] = torch.tensor((*sequence.prompt, *sequence.completion), dtype=torch.long)
-            attention_mask[row, columns] = 1
-        kept = targets.shape[1] + 1
+            tokens = _predicting(sequence)
+            start = prompt_length - len(sequence.prompt)
+            input_ids[row, start : start + len(tokens)] = torch.tensor(tokens, dtype=torch.long)
+            attention_mask[row, start : start + len(tokens)] = 1
         return Batch(
             input_ids=input_ids,
             position_ids=(attention_mask.cumsum(dim=1) - 1).clamp(min=0),
             attention_mask=attention_mask,
             logit_columns=kept,
-            predictors=torch.arange(len(sequences)).unsqueeze(1) * kept + torch.arange(kept - 1),
+            predictors=torch.arange(len(sequences)).unsqueeze(1) * kept + torch.arange(kept),
             targets=targets,
             target_mask=target_mask,
         )
@@ -89,7 +91,7 @@ class PaddedLayout:
     def size(self, sequences: Sequence[TokenSequence]) -> int:
         """See Layout."""
         prompt_length = max(len(sequence.prompt) for sequence in sequences)
-        return len(sequences) * (prompt_length + max(1, *(len(sequence.completion) for sequence in sequences)))
+        return len(sequences) * (prompt_length + max(1, *(len(sequence.completion) for sequence in sequences)) - 1)
 
 
 @dataclass(frozen=True)
@@ -99,7 +101,7 @@ class PackedLayout:
     def batch(self, sequences: Sequence[TokenSequence]) -> Batch:
         """See Layout."""
         tree = _Tree()
-        paths = [tree.add((*sequence.prompt, *sequence.completion)) for sequence in sequences]
+        paths = [tree.add(_predicting(sequence)) for sequence in sequences]
         seen = torch.zeros(len(tree.tokens), len(tree.tokens), dtype=torch.bool)
         for path in map(torch.tensor, paths):
             # Of two tokens on a path the later one sees the earlier one; paths agree wherever they overlap.
@@ -107,7 +109,7 @@ class PackedLayout:
         targets, target_mask = _targets(sequences, 0)
         predicting = torch.empty_like(targets)
         for row, (sequence, path) in enumerate(zip(sequences, paths, strict=True)):
-            before = path[len(sequence.prompt) - 1 : len(path) - 1]
+            before = path[len(sequence.prompt) - 1 :][: len(sequence.completion)]
             predicting[row] = path[len(sequence.prompt) - 1]  # padding points at a column that is computed anyway
             predicting[row, : len(before)] = torch.tensor(before, dtype=torch.long)
         columns, predictors = predicting.unique(return_inverse=True)
@@ -125,7 +127,7 @@ class PackedLayout:
         """See Layout."""
         tree = _Tree()
         for sequence in sequences:
-            tree.add((*sequence.prompt, *sequence.completion))
+            tree.add(_predicting(sequence))
         return len(tree.tokens)
 
 
@@ -148,6 +150,11 @@ class _Tree:
                 self.positions.append(position)
             path.append(self._children[key])
         return path
+
+
+def _predicting(sequence: TokenSequence) -> tuple[int, ...]:
+    """The tokens that are put in: all that predict another one. The last token of a completion is only predicted."""
+    return (*sequence.prompt, *sequence.completion[:-1])
 
 
 def _targets(sequences: Sequence[TokenSequence], pad_id: int) -> tuple[Tensor, Tensor]:
