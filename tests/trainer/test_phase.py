@@ -85,16 +85,17 @@ def model_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def start_pod(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[], Pod]]:
+def start_pod(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Pod]]:
     pods: list[Pod] = []
 
-    def start() -> Pod:
+    def start(workers: int = 1) -> Pod:
         root, port = tmp_path_factory.mktemp("volume"), free_port()
         variables = {
             env.VOLUME_ROOT: str(root),
             env.AGENT_TOKEN: TOKEN,
             env.AGENT_PORT: str(port),
             env.POD_UID: "pod-uid",
+            env.TRAINER_WORKERS: str(workers),
             "DS_ACCELERATOR": "cpu",
         }
         process = subprocess.Popen([sys.executable, "-m", "rewriter_trainer"], env=os.environ | variables)
@@ -130,7 +131,7 @@ def tensors(root: Path, version: str) -> bytes:
 
 
 @pytest.fixture(scope="module")
-def trained(start_pod: Callable[[], Pod], model_dir: Path) -> tuple[Pod, PhaseOrder, WorkReport]:
+def trained(start_pod: Callable[..., Pod], model_dir: Path) -> tuple[Pod, PhaseOrder, WorkReport]:
     """A phase that was trained without disturbance: 7 queries, 14 pairs, steps of 6, 6 and 2, three epochs."""
     pod = start_pod()
     order = three_epochs(pod.root, publish_base(pod.root, model_dir), rows_with_signal(7))
@@ -188,12 +189,8 @@ def test_state_health_and_metrics_tell_of_the_phase(trained: tuple[Pod, PhaseOrd
         urllib.request.urlopen(f"http://127.0.0.1:{pod.port}/v1/state", timeout=10)
 
 
-def test_a_phase_that_was_stopped_and_resumed_equals_the_undisturbed_one_bit_by_bit(
-    trained: tuple[Pod, PhaseOrder, WorkReport], start_pod: Callable[[], Pod], model_dir: Path
-) -> None:
-    undisturbed, order, _ = trained
-    pod = start_pod()
-    assert three_epochs(pod.root, publish_base(pod.root, model_dir), rows_with_signal(7)) == order
+def stop_and_resume(pod: Pod, order: PhaseOrder) -> WorkReport:
+    """Train `order`, of nine steps, with a stop in the middle."""
     assert pod.put(order)[0] == 202
     pod.wait(lambda report: report.done >= 3)
     pod.call("DELETE", "/v1/phases/1/1")
@@ -201,9 +198,18 @@ def test_a_phase_that_was_stopped_and_resumed_equals_the_undisturbed_one_bit_by_
     assert stopped.state is WorkState.CANCELLED and not (pod.root / volume.weights_dir("r0001-p01")).exists()
     mark = json.loads((pod.root / volume.checkpoint_dir(1, 1) / "latest.json").read_text())
     assert 3 <= mark["step"] < 9
-
     report = pod.train(order)
     assert report.state is WorkState.DONE, report.message
+    return report
+
+
+def test_a_phase_that_was_stopped_and_resumed_equals_the_undisturbed_one_bit_by_bit(
+    trained: tuple[Pod, PhaseOrder, WorkReport], start_pod: Callable[..., Pod], model_dir: Path
+) -> None:
+    undisturbed, order, _ = trained
+    pod = start_pod()
+    assert three_epochs(pod.root, publish_base(pod.root, model_dir), rows_with_signal(7)) == order
+    report = stop_and_resume(pod, order)
     assert tensors(pod.root, "r0001-p01") == tensors(undisturbed.root, "r0001-p01")
     assert report.weights == trained[2].weights
     assert report.metrics["delta"] == trained[2].metrics["delta"]
@@ -240,6 +246,29 @@ def test_libraries_that_find_no_room_are_understood() -> None:
     with pytest.raises(Exception) as by_stream, open("/dev/full", "wb") as file:
         torch.save(tensors, file)
     assert is_full(by_stream.value), by_stream.value
+
+
+@pytest.mark.parametrize(
+    ("workers", "dtype", "zero_stage"), [(1, "bfloat16", 2), (1, "bfloat16", 3), (2, "float32", 2)]
+)
+def test_resuming_is_as_exact_where_zero_keeps_flat_copies(
+    start_pod: Callable[..., Pod], model_dir: Path, workers: int, dtype: str, zero_stage: int
+) -> None:
+    pods = [start_pod(workers) for _ in range(2)]
+    optimizer = OptimizerConfig(learning_rate=1e-3, pairs_per_step=6, epochs=3, zero_stage=zero_stage)
+    orders = [
+        replace(
+            three_epochs(pod.root, publish_base(pod.root, model_dir), rows_with_signal(7)),
+            dtype=dtype,
+            optimizer=optimizer,
+        )
+        for pod in pods
+    ]
+    undisturbed, resumed = pods[0].train(orders[0]), stop_and_resume(pods[1], orders[1])
+    assert undisturbed.state is WorkState.DONE, undisturbed.message
+    assert tensors(pods[1].root, "r0001-p01") == tensors(pods[0].root, "r0001-p01")
+    assert resumed.metrics["delta"] == undisturbed.metrics["delta"]
+    assert resumed.metrics["grad_norm"] == undisturbed.metrics["grad_norm"]
 
 
 def test_a_new_pod_answers_a_finished_phase_without_training_it_again_and_stops_on_sigterm(

@@ -94,6 +94,7 @@ def train_phase(job: Job, order: PhaseOrder, report: Reporter, stop: threading.E
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     from rewriter_trainer import checkpoint
+    from rewriter_trainer.engine import finish_step, forget_optimizer, start_engine, zero_stage
     from rewriter_trainer.layout_choice import choose_layout
     from rewriter_trainer.layouts import micro_batches, sequences_of
     from rewriter_trainer.loss import PairLogProbs, RunningMean, mpo_loss
@@ -146,15 +147,8 @@ def train_phase(job: Job, order: PhaseOrder, report: Reporter, stop: threading.E
     scorer = reference if order.reference == order.base else load_policy(order.base)
     del reference
 
-    # 5. The engine. Gradients are accumulated locally and reduced once per step, so that workers may cut their share of
-    #    a step into different numbers of micro-batches.
-    optimizer = torch.optim.AdamW(
-        scorer.parameters(), lr=order.optimizer.learning_rate, weight_decay=order.optimizer.weight_decay
-    )
-    engine, *_ = deepspeed.initialize(
-        model=scorer, optimizer=optimizer, config=engine_config(order, workers), dist_init_required=False
-    )
-    engine.module.eval()
+    # 5. The engine.
+    engine = start_engine(scorer, order, workers)
 
     # 6. Resume, or start.
     checkpoints = volume.resolve(job.root, volume.checkpoint_dir(job.cycle, job.phase))
@@ -209,8 +203,8 @@ def train_phase(job: Job, order: PhaseOrder, report: Reporter, stop: threading.E
             totals.add(terms, len(indices) if weight else 0)
             tokens += sum(len(pairs[index]) for index in indices)
             report.say(ProgressLine(done=step, total=len(plan)))
-        engine.step()
-        row = totals.means(summed) | {"grad_norm": float(engine.get_global_grad_norm()), "learning_rate": learning_rate}
+        grad_norm = finish_step(engine, order)
+        row = totals.means(summed) | {"grad_norm": grad_norm, "learning_rate": learning_rate}
         broken = [name for name, value in row.items() if not math.isfinite(value)]
         if broken:
             raise WorkFailed(
@@ -238,7 +232,9 @@ def train_phase(job: Job, order: PhaseOrder, report: Reporter, stop: threading.E
         "missing_share": pair_set.missing_share,
     }
     weights = None
-    with deepspeed.zero.GatheredParameters(list(engine.module.parameters()), enabled=order.optimizer.zero_stage == 3):
+    forget_optimizer(engine)
+    sharded = zero_stage(order, workers) == 3
+    with deepspeed.zero.GatheredParameters(list(engine.module.parameters()), enabled=sharded):
         if rank == 0:
             result = phase_files.PhaseResult(
                 order_sha256, summary, order.out_version, order.reference, delta.total, delta.count
@@ -320,22 +316,6 @@ def write_pairs(job: Job, order: PhaseOrder, pairs: PairSet) -> None:
     """Leave the pairs on the volume."""
     path = volume.resolve(job.root, volume.pairs_file(job.cycle, job.phase))
     write_shard(path, pairs.pairs, order.base.version, order.reward_revision, job.writer)
-
-
-def engine_config(order: PhaseOrder, workers: int) -> dict[str, Any]:
-    """DeepSpeed's configuration: torch's AdamW on whatever accelerator there is; the loop sets the rate."""
-    return {
-        "train_micro_batch_size_per_gpu": 1,
-        "gradient_accumulation_steps": 1,
-        "train_batch_size": workers,
-        "managed_gradient_accumulation": False,
-        "gradient_clipping": order.optimizer.max_grad_norm,
-        "bf16": {"enabled": order.dtype == "bfloat16", "check_grad_overflow": True},
-        "zero_optimization": {"stage": order.optimizer.zero_stage, "overlap_comm": False},
-        "zero_force_ds_cpu_optimizer": False,
-        "zero_allow_untested_optimizer": True,
-        "steps_per_print": sys.maxsize,
-    }
 
 
 def step_plan(pairs: tuple[Pair, ...], order: PhaseOrder) -> Iterator[list[int]]:

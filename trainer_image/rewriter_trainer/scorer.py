@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from rewriter_trainer.layouts import Batch
+from rewriter_trainer.token_logprobs import token_logprobs
 
 
 class CompletionScorer(nn.Module):
@@ -24,8 +25,7 @@ class CompletionScorer(nn.Module):
             logits_to_keep=batch.logit_columns,
             use_cache=False,
         ).logits
-        logits = logits.flatten(0, 1).float()
-        logprobs = logits[batch.predictors, batch.targets] - logits.logsumexp(dim=1)[batch.predictors]
+        logprobs = token_logprobs(logits.flatten(0, 1), batch.predictors, batch.targets)
         return torch.where(batch.target_mask, logprobs, 0.0).sum(dim=1)
 
     def _additive(self, mask: Tensor) -> Tensor:
