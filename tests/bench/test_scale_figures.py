@@ -13,13 +13,17 @@ from e2e.bench.scale.gateway import serving
 from e2e.bench.scale.latencies import Latencies, finite, milliseconds
 from e2e.bench.scale.measure import Measured, Size
 from e2e.bench.scale.moments import Awaited, Moments
-from e2e.bench.scale.result import CycleCost, Machine, report
-from e2e.bench.scale.subject import memory_of
+from e2e.bench.scale.peer_side import weights
+from e2e.bench.scale.result import PARTS, Machine, of_part, report
+from e2e.bench.scale.subject import Subject, memory_of
+from e2e.bench.scale.turns import Turns
+from e2e.bench.scale.waiting import TooLate, Waiting
 from tests.faults.cluster_client import ClusterClient
 from tests.faults.cluster_view import ClusterView
 from tests.faults.gateway_controller import shares_of
 
 SIZE = Size(releases=200, active=20, edits=3, single_aborts=2, herd=2, idle_seconds=300)
+SHARES = {"stable": 80, "canary": 20}
 
 
 def test_p99_of_a_hundred_is_the_second_largest_and_of_fewer_the_largest() -> None:
@@ -80,7 +84,7 @@ def test_calls_of_an_idle_release_leave_leases_out() -> None:
 
 
 def test_report_has_the_agreed_names_and_says_why_a_figure_is_missing() -> None:
-    found = report(Machine(2, 0.1), _measured(Calls(events=1, writes=2)), None, CycleCost(41, 9), None, None)
+    found = report({"operator-200": _part(Calls(events=1, writes=2))})
     assert found["reconcile_p99_ms"] == 300.0
     assert found["abort_to_zero_write_p99_s"] == 0.2
     assert found["abort_herd_p99_s"] is None  # one of two never came
@@ -88,16 +92,60 @@ def test_report_has_the_agreed_names_and_says_why_a_figure_is_missing() -> None:
     assert found["idle_writes"] == 3
     assert found["writes_per_cycle"] == 41
     assert found["rss_mib_1000"] is None
-    assert found["abort_to_zero_p99_s"] is None and "data plane" in found["abort_to_zero_p99_s_reason"]
+    missing = found["details"]["not_measured"]
+    assert "data plane" in missing["abort_to_zero_p99_s"]
+    assert "within a minute" in missing["abort_herd_p99_s"]
+    assert missing["rss_mib_1000"] == "part operator-1000 was not run"
+    assert missing["peer.rss_mib"] == "part peer-200 was not run"
+
+
+def test_every_figure_that_is_null_has_its_reason() -> None:
+    found = report({"peer-200": _part(Calls())})
+    nulls = {name for name, value in found.items() if value is None}
+    nulls |= {f"peer.{name}" for name, value in found["peer"].items() if value is None}
+    assert nulls == set(found["details"]["not_measured"])
 
 
 def test_peer_is_reported_by_the_same_names_as_the_operator() -> None:
-    one = _measured(Calls())
-    found = report(Machine(2, 0.1), one, one, CycleCost(1, 1), one, one)
-    names = {
-        name for name in found if name.startswith(("reconcile", "abort_to_zero_write", "abort_herd", "rss", "cold"))
-    }
-    assert names <= set(found["peer"])
+    found = report({name: _part(Calls()) for name in PARTS})
+    assert set(found) - {"peer", "details"} == set(found["peer"]) - {"program"}
+    assert found["peer"]["rss_mib_1000"] == 90.5
+
+
+def test_a_turn_is_waited_for_and_given_back(tmp_path: Path) -> None:
+    order: list[str] = []
+
+    async def one(turns: Turns, name: str) -> None:
+        async with turns.taken():
+            order.append(f"{name} begins")
+            await asyncio.sleep(0.02)
+            order.append(f"{name} ends")
+
+    async def play() -> None:
+        turns = Turns(tmp_path / "lock")
+        await asyncio.gather(one(turns, "a"), one(turns, "b"))
+
+    asyncio.run(play())
+    assert [word.split()[1] for word in order] == ["begins", "ends", "begins", "ends"]
+
+
+def test_the_peers_canary_has_its_weight_in_its_route() -> None:
+    backends = [{"destination": {"host": f"shop-{name}"}, "weight": weight} for name, weight in SHARES.items()]
+    route = {"spec": {"http": [{"name": "primary", "route": backends}]}}
+    assert weights(route, "shop") == (80, 20)
+
+
+def test_waiting_says_who_is_late_and_where_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("e2e.bench.scale.waiting.LIMIT_SECONDS", 0.0)
+    monkeypatch.setattr("e2e.bench.scale.waiting.LOOK_SECONDS", 0.01)
+    subject = Subject(("sleep", "5"), {}, Path("/dev/null"))
+    subject.start()
+    try:
+        waiting = Waiting(subject, lambda name: f"{name} Training")
+        with pytest.raises(TooLate, match=r"1 of 2 are not Idle.*; b is b Training"):
+            asyncio.run(waiting.until(["a", "b"], lambda name: name == "a", "Idle"))
+    finally:
+        subject.stop()
 
 
 def test_a_moment_is_when_the_event_came_and_a_late_one_is_missed() -> None:
@@ -134,7 +182,12 @@ def _measured(idle: Calls) -> Measured:
         single=Latencies([0.1, 0.2]),
         herd=Latencies([1.0], missed=1),
         cold=Latencies([4.0, 5.0]),
+        cycle=Calls(writes=41, events=9),
     )
+
+
+def _part(idle: Calls) -> dict[str, Any]:
+    return of_part(Machine(2, 0.1), _measured(idle))
 
 
 def _route(share: int) -> dict[str, Any]:

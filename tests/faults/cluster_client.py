@@ -27,6 +27,8 @@ PATHS = {
     "Lease": "/apis/coordination.k8s.io/v1/namespaces/{}/leases",
     "RewriterRelease": "/apis/rewriter.dev/v1alpha1/namespaces/{}/rewriterreleases",
     "RewriterRevision": "/apis/rewriter.dev/v1alpha1/namespaces/{}/rewriterrevisions",
+    "Rollout": "/apis/argoproj.io/v1alpha1/namespaces/{}/rollouts",
+    "VirtualService": "/apis/networking.istio.io/v1alpha3/namespaces/{}/virtualservices",
 }
 
 TRIES = 6

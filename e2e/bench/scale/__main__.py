@@ -1,6 +1,7 @@
 """Measures the operator at scale: `python -m e2e.bench.scale` writes build/bench/operator.json.
 
-`--quick`: 50 releases, half a minute of rest; for trying. Without it: 200 releases, then 1,000.
+Four parts: operator and peer with 200 releases, then with 1,000. `--part` runs one of them and puts its figures beside
+those of the parts that were run before; without it all are run anew. `--quick`: 50 releases, for trying.
 """
 
 import argparse
@@ -12,22 +13,27 @@ import sys
 import time
 from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
-from e2e.bench.scale import kwok
-from e2e.bench.scale.api_calls import calls_of, count_calls_of
+from e2e.bench.scale import kwok, rollouts
+from e2e.bench.scale.api_calls import count_calls_of
 from e2e.bench.scale.ground import Ground, prepared
 from e2e.bench.scale.measure import Measured, Size, measure, names_of
-from e2e.bench.scale.operator_side import NAMESPACE, OperatorSide
-from e2e.bench.scale.result import CycleCost, Machine, report
+from e2e.bench.scale.operator_side import OperatorSide
+from e2e.bench.scale.peer_side import PeerSide
+from e2e.bench.scale.result import PARTS, Machine, of_part, report
+from e2e.bench.scale.side import Side
+from e2e.bench.scale.turns import Turns
 from e2e.cluster import control_plane
 from e2e.cluster.paths import REPOSITORY
 from e2e.cluster.report import print_line
 
 RESULT: Final = REPOSITORY / "build" / "bench" / "operator.json"
 QUICK_RELEASES: Final = 50
-MIDDLE: Final = Size(releases=200, active=20, edits=300, single_aborts=50, herd=150, idle_seconds=300)
-LARGE: Final = Size(releases=1000, active=20, edits=300, single_aborts=20, herd=0, idle_seconds=120)
+SIZES: Final = {
+    "200": Size(releases=200, active=20, edits=300, single_aborts=50, herd=150, idle_seconds=300),
+    "1000": Size(releases=1000, active=20, edits=300, single_aborts=20, herd=0, idle_seconds=300),
+}
 
 
 def quick(releases: int) -> Size:
@@ -36,31 +42,53 @@ def quick(releases: int) -> Size:
     return Size(releases, 2 * tenth, 60, single_aborts=3 * tenth, herd=6 * tenth, idle_seconds=30)
 
 
-async def operator_at(size: Size, with_kwok: bool) -> tuple[Measured, CycleCost]:
-    """The operator's figures, on a control plane of its own."""
-    program = kwok.build(print_line) if with_kwok else None
-    plane = control_plane("bench-operator", until_exit_of=os.getpid())
+async def measured(side_name: str, size: Size, with_kwok: bool, turns: Turns) -> Measured:
+    """One side's figures, on a control plane of its own."""
+    async with turns.taken():
+        program = kwok.build(print_line) if with_kwok else None
+        peer = rollouts.build(print_line) if side_name == "peer" else None
+        plane = control_plane(f"bench-{side_name}", until_exit_of=os.getpid())
     try:
         async with prepared(plane) as ground, AsyncExitStack() as stack:
             if program:
                 await kwok.start(stack, ground, program)
-            names = names_of(size)
-            resting = frozenset(names[max(size.active, size.single_aborts + size.herd) :]) if program else frozenset()
-            side = await OperatorSide.set_up(stack, ground, resting)
-            await count_calls_of(ground.client, NAMESPACE, side.service_account)
-            measured = await measure(side, ground.client, size, _tell)
-            return measured, await _cycle_cost(side, ground)
+            if peer:
+                side: Side = await PeerSide.set_up(stack, ground, peer)
+            else:
+                side = await _operator(stack, ground, size, with_kwok)
+            await count_calls_of(ground.client, side.namespace, side.service_account)
+            return await measure(side, ground.client, size, turns, _tell)
     finally:
         plane.down()
 
 
-async def _cycle_cost(side: OperatorSide, ground: Ground) -> CycleCost:
-    """Of one release's cycle, while all others rest."""
-    await side.make_one_to_promote("whole")
-    before = await calls_of(ground.client, side.service_account)
-    await side.promote("whole")
-    spent = (await calls_of(ground.client, side.service_account)).since(before)
-    return CycleCost(spent.writes, spent.events)
+async def _operator(stack: AsyncExitStack, ground: Ground, size: Size, with_kwok: bool) -> OperatorSide:
+    names = names_of(size)
+    resting = names[max(size.active, size.single_aborts + size.herd) :] if with_kwok else ()
+    return await OperatorSide.set_up(stack, ground, frozenset(resting))
+
+
+def run_part(part: str, size: Size, arguments: argparse.Namespace) -> None:
+    """Measure it, keep its figures in its own file, and write the result anew."""
+    side, _, number = part.partition("-")
+    machine = Machine.now()
+    with_kwok = side == "peer" or number == "1000" or bool(arguments.kwok)
+    _tell(f"{part}: {size}")
+    found = of_part(machine, asyncio.run(measured(side, size, with_kwok, Turns(arguments.turns))))
+    _file_of(arguments.out, part).parent.mkdir(parents=True, exist_ok=True)
+    _file_of(arguments.out, part).write_text(json.dumps(found, indent=2) + "\n")
+    write_result(arguments.out)
+
+
+def write_result(out: Path) -> None:
+    """Of all parts that have a file."""
+    files = {part: _file_of(out, part) for part in PARTS}
+    parts = {part: json.loads(file.read_text()) for part, file in files.items() if file.is_file()}
+    out.write_text(json.dumps(report(parts), indent=2) + "\n")
+
+
+def _file_of(out: Path, part: str) -> Path:
+    return out.with_name(f"{out.stem}-parts") / f"{part}.json"
 
 
 def _tell(text: str) -> None:
@@ -70,22 +98,21 @@ def _tell(text: str) -> None:
 def main() -> int:
     """Entry point."""
     parser = argparse.ArgumentParser(prog="python -m e2e.bench.scale", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="50 releases, half a minute of rest: about three minutes")
+    parser.add_argument("--part", choices=PARTS, action="append", help="only this part; the others' figures stay")
+    parser.add_argument("--quick", action="store_true", help="fewer releases, half a minute of rest: minutes")
     parser.add_argument("--releases", type=int, default=QUICK_RELEASES, help="of --quick")
     parser.add_argument("--kwok", action="store_true", help="with --quick: pods of resting releases are kwok's")
+    parser.add_argument("--turns", type=Path, help="lock file that others who load this machine hold too (flock)")
     parser.add_argument("--out", type=Path, default=RESULT, help="the JSON")
     arguments = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what was started is ended
-    machine, large = Machine.now(), None
-    if arguments.quick:
-        middle, cycle = asyncio.run(operator_at(quick(arguments.releases), arguments.kwok))
-    else:
-        middle, cycle = asyncio.run(operator_at(MIDDLE, with_kwok=False))
-        large, _ = asyncio.run(operator_at(LARGE, with_kwok=True))
-    result: dict[str, Any] = report(machine, middle, large, cycle, None, None)
-    arguments.out.parent.mkdir(parents=True, exist_ok=True)
-    arguments.out.write_text(json.dumps(result, indent=2) + "\n")
-    print(json.dumps(result, indent=2))
+    if not arguments.part:
+        for part in PARTS:
+            _file_of(arguments.out, part).unlink(missing_ok=True)
+    for part in arguments.part or PARTS:
+        size = quick(arguments.releases) if arguments.quick else SIZES[part.partition("-")[2]]
+        run_part(part, size, arguments)
+    print(arguments.out.read_text())
     return 0
 
 

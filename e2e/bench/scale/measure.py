@@ -9,12 +9,14 @@ from typing import Any, Final
 from e2e.bench.scale.api_calls import Calls, calls_of
 from e2e.bench.scale.latencies import Latencies
 from e2e.bench.scale.side import Side
+from e2e.bench.scale.turns import Turns
 from tests.faults.cluster_client import ClusterClient
 
 EDIT_PAUSE_SECONDS: Final = 0.1
 ABORT_PAUSE_SECONDS: Final = 0.3
 LIMIT_SECONDS: Final = 60.0
 COLD_LIMIT_SECONDS: Final = 600.0
+HELD_IN_ONE_TURN: Final = 60
 
 Tell = Callable[[str], None]
 
@@ -47,6 +49,7 @@ class Measured:
     single: Latencies
     herd: Latencies
     cold: Latencies
+    cycle: Calls
 
     def calls_per_release_hour(self) -> float:
         """While nothing happens, leases apart."""
@@ -59,6 +62,7 @@ class Measured:
             "size": asdict(self.size),
             "create_seconds": round(self.created_seconds, 1),
             "idle_calls": asdict(self.idle),
+            "calls_of_one_cycle": asdict(self.cycle),
             "idle_calls_per_release_and_hour": round(self.calls_per_release_hour(), 1),
             "idle_cpu_share": round(self.idle_cpu_seconds / self.size.idle_seconds, 4),
             "rss_mib": self.resident_mib,
@@ -75,33 +79,57 @@ def names_of(size: Size) -> list[str]:
     return [f"r{number:04d}" for number in range(size.releases)]
 
 
-async def measure(side: Side, client: ClusterClient, size: Size, tell: Tell) -> Measured:
+async def measure(side: Side, client: ClusterClient, size: Size, turns: Turns, tell: Tell) -> Measured:
     """Everything at one size; afterwards the side is at rest and running."""
     names = names_of(size)
-    held = names[: size.active]
-    started = time.monotonic()
-    side.subject.start()
-    await side.create(names)
-    created = time.monotonic() - started
+    active, others = names[: size.active], names[size.active :]
+    held = names[: max(size.active, size.single_aborts + size.herd)]
+    async with turns.taken():
+        started = time.monotonic()
+        side.subject.start()
+        await side.create(names)
+        created = time.monotonic() - started
     tell(f"{size.releases} at rest after {created:.0f} s")
     idle, cpu, resident = await _idle(side, client, size.idle_seconds)
     tell(f"idle for {size.idle_seconds:.0f} s: {idle.writes + idle.events} writes, {resident} MiB")
-    reconcile = await _edited_while(side, names[size.active :], size.edits, side.hold(held))
+    async with turns.taken():
+        reconcile = await _edited_while(side, others, size.edits, side.hold(active))
     tell(f"edits: {reconcile.summary()}")
-    held = names[: size.single_aborts + size.herd]
-    await side.hold(held[size.active :])
+    for first in range(size.active, len(held), HELD_IN_ONE_TURN):
+        async with turns.taken():
+            await side.hold(held[first : first + HELD_IN_ONE_TURN])
     tell(f"{len(held)} held")
-    singles, herd = held[: size.single_aborts], held[size.single_aborts :]
-    single = await side.moments.one_by_one([side.abort(name) for name in singles], ABORT_PAUSE_SECONDS, LIMIT_SECONDS)
+    async with turns.taken():
+        single, herd = await _aborted(side, held, size, tell)
+    highest = side.subject.memory().highest
+    async with turns.taken():
+        cold = await _cold_start(side, names)
+    tell(f"cold start: {cold.summary()}")
+    cycle = await _one_cycle(side, client)
+    tell(f"one cycle: {cycle}")
+    return Measured(size, created, idle, cpu, resident, highest, reconcile, single, herd, cold, cycle)
+
+
+async def _aborted(side: Side, held: Sequence[str], size: Size, tell: Tell) -> tuple[Latencies, Latencies]:
+    """Some one after the other, then the herd; afterwards all are at rest again."""
+    await asyncio.sleep(5)  # what was begun before ends
+    acts = [side.abort(name) for name in held[: size.single_aborts]]
+    single = await side.moments.one_by_one(acts, ABORT_PAUSE_SECONDS, LIMIT_SECONDS)
     tell(f"single aborts: {single.summary()}")
     await asyncio.sleep(5)
-    at_once = await side.moments.all_at_once([side.abort(name) for name in herd], LIMIT_SECONDS)
-    tell(f"herd: {at_once.summary()}")
-    highest = side.subject.memory().highest
+    acts = [side.abort(name) for name in held[size.single_aborts : size.single_aborts + size.herd]]
+    herd = await side.moments.all_at_once(acts, LIMIT_SECONDS)
+    tell(f"herd: {herd.summary()}")
     await side.rest(held)
-    cold = await _cold_start(side, names)
-    tell(f"cold start: {cold.summary()}")
-    return Measured(size, created, idle, cpu, resident, highest, reconcile, single, at_once, cold)
+    return single, herd
+
+
+async def _one_cycle(side: Side, client: ClusterClient) -> Calls:
+    """All calls of one rollout that is promoted, while everything else rests."""
+    await side.make_one_to_promote("whole")
+    before = await calls_of(client, side.service_account)
+    await side.promote("whole")
+    return (await calls_of(client, side.service_account)).since(before)
 
 
 async def _idle(side: Side, client: ClusterClient, seconds: float) -> tuple[Calls, float, float]:

@@ -4,7 +4,6 @@ import asyncio
 import json
 import os
 import sys
-import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from e2e.bench.scale.moments import Awaited, Moments
 from e2e.bench.scale.pod_split import PodSplit
 from e2e.bench.scale.side import Act
 from e2e.bench.scale.subject import Subject
+from e2e.bench.scale.waiting import Waiting
 from rewriter_operator.core.cycle import ABORT_ANNOTATION
 from rewriter_operator.core.world import Role
 from rewriter_operator.workloads import names
@@ -33,11 +33,6 @@ KIND: Final = "RewriterRelease"
 NAMESPACE: Final = "scale"
 SHARE: Final = 20
 CREATE_AT_ONCE: Final = 10
-LIMIT_SECONDS: Final = 1800.0
-
-
-class TooLate(Exception):
-    """Releases did not get where they should have; the message says which are where."""
 
 
 @dataclass
@@ -50,6 +45,10 @@ class OperatorSide:
     subject: Subject
     volume: Path
     service_account: str = "rewriter-operator"
+    namespace: str = NAMESPACE
+
+    def __post_init__(self) -> None:
+        self._waiting = Waiting(self.subject, self._tell)
 
     @classmethod
     async def set_up(cls, stack: AsyncExitStack, ground: Ground, idle: frozenset[str]) -> "OperatorSide":
@@ -85,23 +84,23 @@ class OperatorSide:
                 await self._create(name, HELD)
 
         await asyncio.gather(*(one(name) for name in names))
-        await self._until(names, self._rests, "Idle")
+        await self._waiting.until(names, self._rests, "Idle")
 
     async def hold(self, names: Sequence[str]) -> None:
         """See Side: the cycle that was held back runs, until its pause."""
         for name in names:
             await self._patch(name, {"spec": {"suspend": False}})
-        await self._until(names, self._is_held, f"held at a share of {SHARE}")
+        await self._waiting.until(names, self._is_held, f"held at a share of {SHARE}")
 
     async def make_one_to_promote(self, name: str) -> None:
-        """One release more, at rest, whose cycle will wait for nobody."""
+        """See Side."""
         await self._create(name, ANALYSED)
-        await self._until([name], self._rests, "Idle")
+        await self._waiting.until([name], self._rests, "Idle")
 
     async def promote(self, name: str) -> None:
-        """Its cycle, to the end of what it supersedes."""
+        """See Side: a cycle of one phase, to the end of what it supersedes."""
         await self._patch(name, {"spec": {"suspend": False}})
-        await self._until([name], self._was_promoted, "promoted")
+        await self._waiting.until([name], self._was_promoted, "promoted")
 
     def edit(self, name: str) -> Act:
         """See Side: spec.historyLimit, which no cycle depends on."""
@@ -126,7 +125,7 @@ class OperatorSide:
 
     async def rest(self, names: Sequence[str]) -> None:
         """See Side."""
-        await self._until(names, self._rests, "Idle again")
+        await self._waiting.until(names, self._rests, "Idle again")
 
     def _later(self, name: str, change: dict[str, Any]) -> Callable[[], Awaitable[None]]:
         return lambda: self._patch(name, change)
@@ -174,17 +173,9 @@ class OperatorSide:
         history = self._status(name).get("history", [])
         return bool(history) and history[0]["outcome"] == "Promoted" and self._rests(name)
 
-    async def _until(self, names: Sequence[str], is_so: Callable[[str], bool], what: str) -> None:
-        end = time.monotonic() + LIMIT_SECONDS
-        while late := [name for name in names if not is_so(name)]:
-            self.subject.must_live()
-            if time.monotonic() > end:
-                status = self._status(late[0])
-                raise TooLate(
-                    f"{len(late)} of {len(names)} releases are not {what} after {LIMIT_SECONDS:.0f} s; {late[0]} is "
-                    f"{status.get('state')}: {status.get('message')}"
-                )
-            await asyncio.sleep(0.5)
+    def _tell(self, name: str) -> str:
+        status = self._status(name)
+        return f"{status.get('state')}: {status.get('message')}"
 
 
 def _is_passthrough_of(pod: dict[str, Any], releases: frozenset[str]) -> bool:

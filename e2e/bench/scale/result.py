@@ -1,6 +1,11 @@
-"""build/bench/operator.json: which measured figure has which name, and what could not be measured and why. Pure."""
+"""build/bench/operator.json: which measured figure has which name, and what was not measured and why. Pure.
+
+A run has four parts, each on a control plane of its own; a part's figures are kept in a file of its own, so that a run
+can be resumed. What is not there is null in the result, with its reason.
+"""
 
 import os
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
@@ -8,14 +13,32 @@ from e2e.bench.scale.latencies import finite, milliseconds
 from e2e.bench.scale.measure import Measured
 
 NO_DATA_PLANE: Final = "no data plane in this run: pods are stand-ins on loopback, which no Service may point to"
+NOT_RUN: Final = "part {} was not run"
+PEER: Final = "Argo Rollouts controller v1.10.2, its default flags, one namespace, an Istio VirtualService per rollout"
 
-
-@dataclass(frozen=True)
-class CycleCost:
-    """Writes to the API server of one cycle that is promoted: one phase, one stage, three steps."""
-
-    writes: int
-    events: int
+PARTS: Final = ("operator-200", "operator-1000", "peer-200", "peer-1000")
+_AT_200: Final = (
+    "reconcile_p99_ms",
+    "reconcile_p50_ms",
+    "abort_to_zero_write_p99_s",
+    "abort_to_zero_write_p50_s",
+    "abort_herd_p99_s",
+    "abort_herd_p50_s",
+    "rss_mib",
+    "idle_writes",
+    "writes_per_cycle",
+    "events_per_cycle",
+    "cold_start_s",
+    "calls_per_release_and_hour",
+)
+_AT_1000: Final = (
+    "reconcile_p99_ms",
+    "abort_to_zero_write_p99_s",
+    "rss_mib",
+    "idle_writes",
+    "cold_start_s",
+    "calls_per_release_and_hour",
+)
 
 
 @dataclass(frozen=True)
@@ -31,51 +54,53 @@ class Machine:
         return cls(len(os.sched_getaffinity(0)), round(os.getloadavg()[0], 2))
 
 
-def report(
-    machine: Machine,
-    middle: Measured,
-    large: Measured | None,
-    cycle: CycleCost | None,
-    peer_middle: Measured | None,
-    peer_large: Measured | None,
-) -> dict[str, Any]:
-    """The whole JSON; a figure that was not taken is null."""
+def of_part(machine: Machine, measured: Measured) -> dict[str, Any]:
+    """A part's own file."""
+    return {"machine": asdict(machine), "figures": _figures(measured), "details": measured.details()}
+
+
+def report(parts: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
+    """The whole JSON, of the parts that were run (name -> its file's content)."""
+    missing: dict[str, str] = {"abort_to_zero_p99_s": NO_DATA_PLANE}
     return {
-        "machine": asdict(machine),
-        **_figures(middle, large),
-        "idle_writes": middle.idle.writes + middle.idle.events,
-        "writes_per_cycle": cycle.writes if cycle else None,
-        "events_per_cycle": cycle.events if cycle else None,
+        **_side(parts, "operator", "", missing),
         "abort_to_zero_p99_s": None,
-        "abort_to_zero_p99_s_reason": NO_DATA_PLANE,
-        "details": _details(middle, large),
-        "peer": None
-        if peer_middle is None
-        else {
-            "program": "Argo Rollouts controller v1.10.2, its default flags",
-            **_figures(peer_middle, peer_large),
-            "idle_writes": peer_middle.idle.writes + peer_middle.idle.events,
-            "details": _details(peer_middle, peer_large),
+        "peer": {"program": PEER, **_side(parts, "peer", "peer.", missing), "abort_to_zero_p99_s": None},
+        "details": {
+            "not_measured": missing | {"peer.abort_to_zero_p99_s": NO_DATA_PLANE},
+            **{name: {"machine": part["machine"], **part["details"]} for name, part in parts.items()},
         },
     }
 
 
-def _figures(middle: Measured, large: Measured | None) -> dict[str, Any]:
+def _side(
+    parts: Mapping[str, dict[str, Any]], side: str, prefix: str, missing: dict[str, str]
+) -> dict[str, float | None]:
+    """The figures of one side at both sizes; notes in `missing` why one is not there."""
+    found: dict[str, float | None] = {}
+    for size, names, suffix in (("200", _AT_200, ""), ("1000", _AT_1000, "_1000")):
+        part = parts.get(f"{side}-{size}")
+        for name in names:
+            value = part["figures"].get(name) if part else None
+            found[name + suffix] = value
+            if value is None:
+                why = "it did not happen within a minute, or there was nothing to measure: see its part's counts"
+                missing[prefix + name + suffix] = why if part else NOT_RUN.format(f"{side}-{size}")
+    return found
+
+
+def _figures(measured: Measured) -> dict[str, float | None]:
     return {
-        "reconcile_p99_ms": milliseconds(middle.reconcile.quantile(0.99)),
-        "reconcile_p50_ms": milliseconds(middle.reconcile.quantile(0.50)),
-        "reconcile_p99_ms_1000": milliseconds(large.reconcile.quantile(0.99)) if large else None,
-        "abort_to_zero_write_p99_s": finite(middle.single.quantile(0.99)),
-        "abort_herd_p99_s": finite(middle.herd.quantile(0.99)),
-        "rss_mib": middle.resident_mib,
-        "rss_mib_1000": large.resident_mib if large else None,
-        "cold_start_s": finite(middle.cold.quantile(1.0)),
-        "cold_start_s_1000": finite(large.cold.quantile(1.0)) if large else None,
-        "calls_per_release_and_hour": round(middle.calls_per_release_hour(), 1),
-        "calls_per_release_and_hour_1000": round(large.calls_per_release_hour(), 1) if large else None,
+        "reconcile_p99_ms": milliseconds(measured.reconcile.quantile(0.99)),
+        "reconcile_p50_ms": milliseconds(measured.reconcile.quantile(0.50)),
+        "abort_to_zero_write_p99_s": finite(measured.single.quantile(0.99)),
+        "abort_to_zero_write_p50_s": finite(measured.single.quantile(0.50)),
+        "abort_herd_p99_s": finite(measured.herd.quantile(0.99)),
+        "abort_herd_p50_s": finite(measured.herd.quantile(0.50)),
+        "rss_mib": measured.resident_mib,
+        "idle_writes": measured.idle.writes + measured.idle.events,
+        "writes_per_cycle": measured.cycle.writes,
+        "events_per_cycle": measured.cycle.events,
+        "cold_start_s": finite(measured.cold.quantile(1.0)),
+        "calls_per_release_and_hour": round(measured.calls_per_release_hour(), 1),
     }
-
-
-def _details(middle: Measured, large: Measured | None) -> dict[str, Any]:
-    sizes = [measured for measured in (middle, large) if measured]
-    return {str(measured.size.releases): measured.details() for measured in sizes}

@@ -16,6 +16,7 @@ class Side(Protocol):
     subject: Subject
     moments: Moments
     service_account: str
+    namespace: str
 
     async def create(self, names: Sequence[str]) -> None:
         """Make releases that start nothing, and wait until each serves and rests."""
@@ -31,3 +32,9 @@ class Side(Protocol):
 
     async def rest(self, names: Sequence[str]) -> None:
         """Wait until nothing is left of what was aborted."""
+
+    async def make_one_to_promote(self, name: str) -> None:
+        """One release more, at rest, whose rollout will wait for nobody: a share of 20, a look, all of it."""
+
+    async def promote(self, name: str) -> None:
+        """Its rollout, from a change of the spec to the promotion."""
