@@ -15,8 +15,8 @@ from e2e.bench.scale.measure import Measured, Size
 from e2e.bench.scale.moments import Awaited, Moments
 from e2e.bench.scale.peer_side import weights
 from e2e.bench.scale.result import PARTS, Machine, of_part, report
-from e2e.bench.scale.subject import Subject, memory_of
-from e2e.bench.scale.turns import Turns
+from e2e.bench.scale.subject import Memory, Subject, memory_of
+from e2e.bench.scale.turns import turn_of
 from e2e.bench.scale.waiting import TooLate, Waiting
 from tests.faults.cluster_client import ClusterClient
 from tests.faults.cluster_view import ClusterView
@@ -115,18 +115,22 @@ def test_peer_is_reported_by_the_same_names_as_the_operator() -> None:
 def test_a_turn_is_waited_for_and_given_back(tmp_path: Path) -> None:
     order: list[str] = []
 
-    async def one(turns: Turns, name: str) -> None:
-        async with turns.taken():
+    async def one(name: str, early: bool) -> None:
+        async with turn_of(tmp_path / "lock") as turn:
             order.append(f"{name} begins")
             await asyncio.sleep(0.02)
             order.append(f"{name} ends")
+            if early:
+                turn.give_back()
+                await asyncio.sleep(0.5)
+                order.append(f"{name} rested")
 
     async def play() -> None:
-        turns = Turns(tmp_path / "lock")
-        await asyncio.gather(one(turns, "a"), one(turns, "b"))
+        await asyncio.gather(one("a", early=True), one("b", early=True), one("c", early=False))
 
     asyncio.run(play())
-    assert [word.split()[1] for word in order] == ["begins", "ends", "begins", "ends"]
+    words = [entry.split()[1] for entry in order]
+    assert words == ["begins", "ends"] * 3 + ["rested"] * 2
 
 
 def test_the_peers_canary_has_its_weight_in_its_route() -> None:
@@ -176,8 +180,8 @@ def _measured(idle: Calls) -> Measured:
         created_seconds=60.0,
         idle=idle,
         idle_cpu_seconds=3.0,
-        resident_mib=90.5,
-        highest_mib=99.0,
+        worked=Memory(90.5, 99.0),
+        rested=Memory(80.0, 85.0),
         reconcile=Latencies([0.1, 0.2, 0.3]),
         single=Latencies([0.1, 0.2]),
         herd=Latencies([1.0], missed=1),

@@ -9,14 +9,14 @@ from typing import Any, Final
 from e2e.bench.scale.api_calls import Calls, calls_of
 from e2e.bench.scale.latencies import Latencies
 from e2e.bench.scale.side import Side
-from e2e.bench.scale.turns import Turns
+from e2e.bench.scale.subject import Memory
+from e2e.bench.scale.turns import Turn
 from tests.faults.cluster_client import ClusterClient
 
 EDIT_PAUSE_SECONDS: Final = 0.1
 ABORT_PAUSE_SECONDS: Final = 0.3
 LIMIT_SECONDS: Final = 60.0
 COLD_LIMIT_SECONDS: Final = 600.0
-HELD_IN_ONE_TURN: Final = 60
 
 Tell = Callable[[str], None]
 
@@ -43,13 +43,19 @@ class Measured:
     created_seconds: float
     idle: Calls
     idle_cpu_seconds: float
-    resident_mib: float
-    highest_mib: float
+    worked: Memory
+    """After everything that was timed, before the cold start."""
+    rested: Memory
+    """Of the life after that, at the end of the idle time."""
     reconcile: Latencies
     single: Latencies
     herd: Latencies
     cold: Latencies
     cycle: Calls
+
+    def resident_mib(self) -> float:
+        """The larger one of both."""
+        return max(self.worked.resident, self.rested.resident)
 
     def calls_per_release_hour(self) -> float:
         """While nothing happens, leases apart."""
@@ -65,8 +71,8 @@ class Measured:
             "calls_of_one_cycle": asdict(self.cycle),
             "idle_calls_per_release_and_hour": round(self.calls_per_release_hour(), 1),
             "idle_cpu_share": round(self.idle_cpu_seconds / self.size.idle_seconds, 4),
-            "rss_mib": self.resident_mib,
-            "rss_highest_mib": self.highest_mib,
+            "memory_after_work_mib": asdict(self.worked),
+            "memory_after_rest_mib": asdict(self.rested),
             "event_to_status_s": self.reconcile.summary(),
             "abort_to_zero_write_s": self.single.summary(),
             "abort_herd_s": self.herd.summary(),
@@ -79,35 +85,29 @@ def names_of(size: Size) -> list[str]:
     return [f"r{number:04d}" for number in range(size.releases)]
 
 
-async def measure(side: Side, client: ClusterClient, size: Size, turns: Turns, tell: Tell) -> Measured:
-    """Everything at one size; afterwards the side is at rest and running."""
+async def measure(side: Side, client: ClusterClient, size: Size, turn: Turn, tell: Tell) -> Measured:
+    """Everything at one size: first what is timed, then, with the turn given back, what is only counted."""
     names = names_of(size)
-    active, others = names[: size.active], names[size.active :]
-    held = names[: max(size.active, size.single_aborts + size.herd)]
-    async with turns.taken():
-        started = time.monotonic()
-        side.subject.start()
-        await side.create(names)
-        created = time.monotonic() - started
+    started = time.monotonic()
+    side.subject.start()
+    await side.create(names)
+    created = time.monotonic() - started
     tell(f"{size.releases} at rest after {created:.0f} s")
-    idle, cpu, resident = await _idle(side, client, size.idle_seconds)
-    tell(f"idle for {size.idle_seconds:.0f} s: {idle.writes + idle.events} writes, {resident} MiB")
-    async with turns.taken():
-        reconcile = await _edited_while(side, others, size.edits, side.hold(active))
+    reconcile = await _edited_while(side, names[size.active :], size.edits, side.hold(names[: size.active]))
     tell(f"edits: {reconcile.summary()}")
-    for first in range(size.active, len(held), HELD_IN_ONE_TURN):
-        async with turns.taken():
-            await side.hold(held[first : first + HELD_IN_ONE_TURN])
+    held = names[: max(size.active, size.single_aborts + size.herd)]
+    await side.hold(held[size.active :])
     tell(f"{len(held)} held")
-    async with turns.taken():
-        single, herd = await _aborted(side, held, size, tell)
-    highest = side.subject.memory().highest
-    async with turns.taken():
-        cold = await _cold_start(side, names)
-    tell(f"cold start: {cold.summary()}")
+    single, herd = await _aborted(side, held, size, tell)
     cycle = await _one_cycle(side, client)
     tell(f"one cycle: {cycle}")
-    return Measured(size, created, idle, cpu, resident, highest, reconcile, single, herd, cold, cycle)
+    worked = side.subject.memory()
+    cold = await _cold_start(side, names)
+    tell(f"cold start: {cold.summary()}")
+    turn.give_back()
+    idle, cpu, rested = await _idle(side, client, size.idle_seconds)
+    tell(f"idle for {size.idle_seconds:.0f} s: {idle.writes + idle.events} writes; {worked}, then {rested}")
+    return Measured(size, created, idle, cpu, worked, rested, reconcile, single, herd, cold, cycle)
 
 
 async def _aborted(side: Side, held: Sequence[str], size: Size, tell: Tell) -> tuple[Latencies, Latencies]:
@@ -132,13 +132,13 @@ async def _one_cycle(side: Side, client: ClusterClient) -> Calls:
     return (await calls_of(client, side.service_account)).since(before)
 
 
-async def _idle(side: Side, client: ClusterClient, seconds: float) -> tuple[Calls, float, float]:
+async def _idle(side: Side, client: ClusterClient, seconds: float) -> tuple[Calls, float, Memory]:
     """Calls and processor time while nothing happens, and the memory at its end."""
     await asyncio.sleep(5)  # the last answers to what was done before
     before, cpu = await calls_of(client, side.service_account), side.subject.cpu_seconds()
     await asyncio.sleep(seconds)
     after = await calls_of(client, side.service_account)
-    return after.since(before), side.subject.cpu_seconds() - cpu, side.subject.memory().resident
+    return after.since(before), side.subject.cpu_seconds() - cpu, side.subject.memory()
 
 
 async def _edited_while(side: Side, names: Sequence[str], edits: int, others: Awaitable[None]) -> Latencies:

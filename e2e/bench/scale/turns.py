@@ -1,28 +1,37 @@
-"""Takes turns with other users of a small machine: each step that is timed, or that loads it, holds one lock.
+"""Takes turns with other users of a small machine: what is timed, and what loads it, holds one lock.
 
-Without a file nobody waits. A step at rest holds nothing: what is counted there does not depend on who else works.
+Without a file nobody waits. At rest nothing is held: what is counted then does not depend on who else works.
 """
 
 import asyncio
 import fcntl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 
-@dataclass(frozen=True)
-class Turns:
-    """Over a lock file (`flock`), which `flock FILE COMMAND` of other users takes too."""
+class Turn:
+    """The machine is ours until this is given back, or until the block that took it ends."""
 
-    file: Path | None = None
+    def __init__(self, lock: IO[str] | None = None) -> None:
+        self._lock = lock
 
-    @asynccontextmanager
-    async def taken(self) -> AsyncIterator[None]:
-        """Wait for the machine, while the loop (and whoever is played in it) goes on; give it back at the end."""
-        if self.file is None:
-            yield
-            return
-        with self.file.open("a") as lock:
+    def give_back(self) -> None:
+        """Let others work; a second time does nothing."""
+        if self._lock:
+            self._lock.close()
+            self._lock = None
+
+
+@asynccontextmanager
+async def turn_of(file: Path | None) -> AsyncIterator[Turn]:
+    """Wait for a lock file (`flock`), which `flock FILE COMMAND` of other users takes too; the loop goes on."""
+    lock = file.open("a") if file else None
+    turn = Turn(lock)
+    try:
+        if lock:
             await asyncio.to_thread(fcntl.flock, lock, fcntl.LOCK_EX)
-            yield
+        yield turn
+    finally:
+        turn.give_back()
