@@ -43,19 +43,13 @@ class Measured:
     created_seconds: float
     idle: Calls
     idle_cpu_seconds: float
-    worked: Memory
-    """After everything that was timed, before the cold start."""
-    rested: Memory
-    """Of the life after that, at the end of the idle time."""
+    memory: Memory
+    """At the end of the idle time, of a process that did all of this."""
     reconcile: Latencies
     single: Latencies
     herd: Latencies
     cold: Latencies
     cycle: Calls
-
-    def resident_mib(self) -> float:
-        """The larger one of both."""
-        return max(self.worked.resident, self.rested.resident)
 
     def calls_per_release_hour(self) -> float:
         """While nothing happens, leases apart."""
@@ -71,8 +65,8 @@ class Measured:
             "calls_of_one_cycle": asdict(self.cycle),
             "idle_calls_per_release_and_hour": round(self.calls_per_release_hour(), 1),
             "idle_cpu_share": round(self.idle_cpu_seconds / self.size.idle_seconds, 4),
-            "memory_after_work_mib": asdict(self.worked),
-            "memory_after_rest_mib": asdict(self.rested),
+            "rss_mib": self.memory.resident,
+            "rss_highest_mib": self.memory.highest,
             "event_to_status_s": self.reconcile.summary(),
             "abort_to_zero_write_s": self.single.summary(),
             "abort_herd_s": self.herd.summary(),
@@ -93,25 +87,25 @@ async def measure(side: Side, client: ClusterClient, size: Size, turn: Turn, tel
     await side.create(names)
     created = time.monotonic() - started
     tell(f"{size.releases} at rest after {created:.0f} s")
+    cold = await _cold_start(side, names)
+    tell(f"cold start: {cold.summary()}")
     reconcile = await _edited_while(side, names[size.active :], size.edits, side.hold(names[: size.active]))
     tell(f"edits: {reconcile.summary()}")
     held = names[: max(size.active, size.single_aborts + size.herd)]
     await side.hold(held[size.active :])
     tell(f"{len(held)} held")
     single, herd = await _aborted(side, held, size, tell)
+    turn.give_back()
+    await side.rest(held)
     cycle = await _one_cycle(side, client)
     tell(f"one cycle: {cycle}")
-    worked = side.subject.memory()
-    cold = await _cold_start(side, names)
-    tell(f"cold start: {cold.summary()}")
-    turn.give_back()
-    idle, cpu, rested = await _idle(side, client, size.idle_seconds)
-    tell(f"idle for {size.idle_seconds:.0f} s: {idle.writes + idle.events} writes; {worked}, then {rested}")
-    return Measured(size, created, idle, cpu, worked, rested, reconcile, single, herd, cold, cycle)
+    idle, cpu, memory = await _idle(side, client, size.idle_seconds)
+    tell(f"idle for {size.idle_seconds:.0f} s: {idle.writes + idle.events} writes, {memory}")
+    return Measured(size, created, idle, cpu, memory, reconcile, single, herd, cold, cycle)
 
 
 async def _aborted(side: Side, held: Sequence[str], size: Size, tell: Tell) -> tuple[Latencies, Latencies]:
-    """Some one after the other, then the herd; afterwards all are at rest again."""
+    """Some one after the other, then the herd."""
     await asyncio.sleep(5)  # what was begun before ends
     acts = [side.abort(name) for name in held[: size.single_aborts]]
     single = await side.moments.one_by_one(acts, ABORT_PAUSE_SECONDS, LIMIT_SECONDS)
@@ -120,7 +114,6 @@ async def _aborted(side: Side, held: Sequence[str], size: Size, tell: Tell) -> t
     acts = [side.abort(name) for name in held[size.single_aborts : size.single_aborts + size.herd]]
     herd = await side.moments.all_at_once(acts, LIMIT_SECONDS)
     tell(f"herd: {herd.summary()}")
-    await side.rest(held)
     return single, herd
 
 

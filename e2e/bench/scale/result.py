@@ -97,7 +97,7 @@ def _figures(measured: Measured) -> dict[str, float | None]:
         "abort_to_zero_write_p50_s": finite(measured.single.quantile(0.50)),
         "abort_herd_p99_s": finite(measured.herd.quantile(0.99)),
         "abort_herd_p50_s": finite(measured.herd.quantile(0.50)),
-        "rss_mib": measured.resident_mib(),
+        "rss_mib": measured.memory.resident,
         "idle_writes": measured.idle.writes + measured.idle.events,
         "writes_per_cycle": measured.cycle.writes,
         "events_per_cycle": measured.cycle.events,
