@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from e2e.bench.scale.api_calls import Calls, dispatched
-from e2e.bench.scale.gateway import serving
+from e2e.bench.scale.gateway import serves_a_revision, serving
 from e2e.bench.scale.latencies import Latencies, finite, milliseconds
 from e2e.bench.scale.measure import Measured, Size
 from e2e.bench.scale.moments import Awaited, Moments
@@ -77,6 +77,12 @@ def test_memory_is_read_in_mib() -> None:
 def test_a_route_is_read_by_stage_without_backends_of_weight_zero() -> None:
     assert serving(shares_of(_route(20))) == {"finerank": {"shop-passthrough": 80, "shop-r0001": 20}}
     assert serving(shares_of(_route(0))) == {"finerank": {"shop-passthrough": 100}}
+
+
+def test_a_revision_gets_requests_also_when_it_gets_all_of_them() -> None:
+    assert serves_a_revision(serving(shares_of(_route(20))))
+    assert serves_a_revision(serving(shares_of(_route(100))))
+    assert not serves_a_revision(serving(shares_of(_route(0))))
 
 
 def test_calls_of_an_idle_release_leave_leases_out() -> None:

@@ -17,6 +17,7 @@ from tests.faults.pod_programs import Server
 
 REQUESTS_PER_TICK: Final = 40
 TICK_SECONDS: Final = 1.0
+PASSTHROUGH: Final = names.serving("", -1)
 
 
 @dataclass
@@ -26,7 +27,7 @@ class ManyRoutes:
     view: ClusterView
     kubelet: Kubelet
     routes: dict[str, Shares] = field(default_factory=dict)
-    """Only those that divide a stage between two; weights above 0."""
+    """Only those that give a revision requests; weights above 0."""
     _client: "asyncio.Task[None] | None" = None
 
     def __post_init__(self) -> None:
@@ -48,7 +49,7 @@ class ManyRoutes:
     def _take_over(self, route: str, shares: Shares | None) -> None:
         self.routes.pop(route, None)
         live = serving(shares or {})
-        if any(len(backends) > 1 for backends in live.values()):
+        if serves_a_revision(live):
             self.routes[route] = live
 
     async def _requests(self) -> None:
@@ -79,3 +80,8 @@ def _send(servers: Iterable[Server], stage: str, requests: int) -> None:
 def serving(shares: Shares) -> Shares:
     """Those Services of each stage whose weight is above 0."""
     return {stage: {name: weight for name, weight in backends.items() if weight} for stage, backends in shares.items()}
+
+
+def serves_a_revision(live: Shares) -> bool:
+    """Whether anything but the passthrough gets requests: only then does somebody look at what they became."""
+    return any(not name.endswith(PASSTHROUGH) for backends in live.values() for name in backends)
