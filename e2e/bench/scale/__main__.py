@@ -23,7 +23,7 @@ from e2e.bench.scale.operator_side import OperatorSide
 from e2e.bench.scale.peer_side import PeerSide
 from e2e.bench.scale.result import PARTS, Machine, of_part, report
 from e2e.bench.scale.side import Side
-from e2e.bench.scale.turns import turn_of
+from e2e.bench.scale.turns import Turn, turn_of
 from e2e.cluster import control_plane
 from e2e.cluster.paths import REPOSITORY
 from e2e.cluster.report import print_line
@@ -42,24 +42,23 @@ def quick(releases: int) -> Size:
     return Size(releases, 2 * tenth, 60, single_aborts=3 * tenth, herd=6 * tenth, idle_seconds=30)
 
 
-async def measured(side_name: str, size: Size, with_kwok: bool, turns: Path | None) -> Measured:
+async def measured(side_name: str, size: Size, with_kwok: bool, turn: Turn) -> Measured:
     """One side's figures, on a control plane of its own."""
-    async with turn_of(turns) as turn:
-        program = kwok.build(print_line) if with_kwok else None
-        peer = rollouts.build(print_line) if side_name == "peer" else None
-        plane = control_plane(f"bench-{side_name}", until_exit_of=os.getpid())
-        try:
-            async with prepared(plane) as ground, AsyncExitStack() as stack:
-                if program:
-                    await kwok.start(stack, ground, program)
-                if peer:
-                    side: Side = await PeerSide.set_up(stack, ground, peer)
-                else:
-                    side = await _operator(stack, ground, size, with_kwok)
-                await count_calls_of(ground.client, side.namespace, side.service_account)
-                return await measure(side, ground.client, size, turn, _tell)
-        finally:
-            plane.down()
+    program = kwok.build(print_line) if with_kwok else None
+    peer = rollouts.build(print_line) if side_name == "peer" else None
+    plane = control_plane(f"bench-{side_name}", until_exit_of=os.getpid())
+    try:
+        async with prepared(plane) as ground, AsyncExitStack() as stack:
+            if program:
+                await kwok.start(stack, ground, program)
+            if peer:
+                side: Side = await PeerSide.set_up(stack, ground, peer)
+            else:
+                side = await _operator(stack, ground, size, with_kwok)
+            await count_calls_of(ground.client, side.namespace, side.service_account)
+            return await measure(side, ground.client, size, turn, _tell)
+    finally:
+        plane.down()
 
 
 async def _operator(stack: AsyncExitStack, ground: Ground, size: Size, with_kwok: bool) -> OperatorSide:
@@ -71,10 +70,11 @@ async def _operator(stack: AsyncExitStack, ground: Ground, size: Size, with_kwok
 def run_part(part: str, size: Size, arguments: argparse.Namespace) -> None:
     """Measure it, keep its figures in its own file, and write the result anew."""
     side, _, number = part.partition("-")
-    machine = Machine.now()
     with_kwok = side == "peer" or number == "1000" or bool(arguments.kwok)
-    _tell(f"{part}: {size}")
-    found = of_part(machine, asyncio.run(measured(side, size, with_kwok, arguments.turns)))
+    with turn_of(arguments.turns) as turn:
+        machine = Machine.now()
+        _tell(f"{part}: {size}")
+        found = of_part(machine, asyncio.run(measured(side, size, with_kwok, turn)))
     _file_of(arguments.out, part).parent.mkdir(parents=True, exist_ok=True)
     _file_of(arguments.out, part).write_text(json.dumps(found, indent=2) + "\n")
     write_result(arguments.out)

@@ -3,10 +3,9 @@
 Without a file nobody waits. At rest nothing is held: what is counted then does not depend on who else works.
 """
 
-import asyncio
 import fcntl
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
@@ -24,14 +23,14 @@ class Turn:
             self._lock = None
 
 
-@asynccontextmanager
-async def turn_of(file: Path | None) -> AsyncIterator[Turn]:
-    """Wait for a lock file (`flock`), which `flock FILE COMMAND` of other users takes too; the loop goes on."""
+@contextmanager
+def turn_of(file: Path | None) -> Iterator[Turn]:
+    """Wait for a lock file (`flock`), which `flock FILE COMMAND` of other users takes too."""
     lock = file.open("a") if file else None
     turn = Turn(lock)
     try:
         if lock:
-            await asyncio.to_thread(fcntl.flock, lock, fcntl.LOCK_EX)
+            fcntl.flock(lock, fcntl.LOCK_EX)
         yield turn
     finally:
         turn.give_back()
