@@ -16,7 +16,7 @@ import aiohttp
 from rewriter_operator.cluster.act import Hands
 from rewriter_operator.cluster.agents import Agents
 from rewriter_operator.cluster.fence import Superseded, Term
-from rewriter_operator.cluster.kube import Kube, connect
+from rewriter_operator.cluster.kube import Forbidden, Kube, connect
 from rewriter_operator.cluster.lease import Lease, LeaseThread, Timing
 from rewriter_operator.cluster.takeover import take_over
 from rewriter_operator.errors import Retry
@@ -49,13 +49,23 @@ class TermReconciler:
         """One pass; see Reconciler."""
         try:
             if name not in self.taken:
-                await take_over(self.reconciler.hands.kube, name, self.term.epoch)
-                self.taken.add(name)
+                await self._take_over(name)
             return await self.reconciler(name)
         except Superseded as superseded:
             self.lease.floor = max(self.lease.floor, superseded.epoch)
             self.term.end(str(superseded))
             raise
+
+    async def _take_over(self, name: str) -> None:
+        kube = self.reconciler.hands.kube
+        try:
+            await take_over(kube, name, self.term.epoch)
+        except Forbidden as error:
+            live = await kube.get("RewriterRelease", name)
+            if live is not None:
+                await self.reconciler.forbidden(live, error)
+            raise
+        self.taken.add(name)
 
 
 @dataclass

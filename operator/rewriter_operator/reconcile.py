@@ -20,8 +20,10 @@ from rewriter_operator.api.model import ApiModel
 from rewriter_operator.api.release import RewriterReleaseSpec
 from rewriter_operator.api.status import RewriterReleaseStatus
 from rewriter_operator.cluster.act import Foreign, Hands
+from rewriter_operator.cluster.contests import Contests
 from rewriter_operator.cluster.kube import Forbidden, Invalid
 from rewriter_operator.cluster.observe import Observation, observe
+from rewriter_operator.cluster.stored import ROLE, StatusRefused, check_kept, refused
 from rewriter_operator.cluster.unwatched import Trouble, Unwatched
 from rewriter_operator.core.decision import Decision
 from rewriter_operator.core.diff import Want, first_difference, outdated, surplus
@@ -70,6 +72,9 @@ class Reconciler:
     """Releases that lost gold over several promotions, for the gauge only."""
     refusals: dict[str, str] = field(default_factory=dict)
     """Release -> why its next child was not taken; told in its conditions."""
+    contests: Contests = field(default_factory=Contests)
+    dropped: set[str] = field(default_factory=set)
+    """Releases of whose status the API server kept not all: asked for with a dry run first from then on."""
     unwatched: Unwatched = field(init=False)
 
     def __post_init__(self) -> None:
@@ -81,26 +86,40 @@ class Reconciler:
         if live is None or "deletionTimestamp" in live["metadata"]:
             self._count(name, None)
             self.refusals.pop(name, None)
+            self.dropped.discard(name)
+            self.contests.forget(name)
             self.unwatched.forget(name)
             return GONE
         try:
             thought = await self._think(live)
+        except Forbidden as error:
+            await self.forbidden(live, error)
+            raise
         except (Retry, Waiting):
             raise
         except Exception as error:  # whatever it is: a candidate that nothing watches any more must not stay up
             await self.unwatched.failed(live, _trouble(error))
             raise
-        self.unwatched.forget(name)
         self._count(name, thought.decision.status.state.value)
         self._count_decay(name, bool(gold_decay(thought.decision.status)))
-        return await self._write_one(live, thought)
+        try:
+            return await self._write_one(live, thought)
+        except StatusRefused as error:
+            await self.unwatched.failed(live, Trouble(Reason.STATUS_REFUSED, str(error)))
+            raise
+
+    async def forbidden(self, live: dict[str, Any], error: Forbidden) -> None:
+        """Something cannot be read: told like a plan that fails, because nothing watches the candidate any more."""
+        message = f"the operator may not read what it needs: {error}; give its Role the verb back ({ROLE})"
+        await self.unwatched.failed(live, Trouble(Reason.FORBIDDEN, message))
 
     async def _think(self, live: dict[str, Any]) -> Thought:
         """Read, observe, decide, render: whatever this raises, nothing was written."""
         release = _read(live)
         observation = await observe(self.hands.kube, self.hands.agents, release, time.time())
         refusal = self.refusals.get(release.name, "")
-        observation = replace(observation, world=replace(observation.world, refusal=refusal))
+        contest = self.contests.told(release.name)
+        observation = replace(observation, world=replace(observation.world, refusal=refusal, contest=contest))
         decision = await asyncio.to_thread(plan, observation.world)
         after = replace(observation.world, release=replace(release, status=decision.status))
         return Thought(observation, decision, after, render(after.release, decision.wanted, self.installation))
@@ -114,10 +133,14 @@ class Reconciler:
         """The one write of this pass (two, when traffic is being taken back: the route, then the status)."""
         observation, decision, manifests = thought.observation, thought.decision, thought.manifests
         world = observation.world
-        if decision.urgent_route:
-            await self.hands.apply(next(item for item in manifests if item.kind == "HTTPRoute"))
+        refusal = await self._urgent_route(world, manifests) if decision.urgent_route else None
         if decision.status.to_api() != world.status.to_api() or "status" not in live:
             await self._write_status(live, world, decision)
+            return SOON
+        self.unwatched.forget(world.release.name)
+        if refusal is not None:
+            raise refusal  # told already: again with backoff
+        if decision.urgent_route:
             return SOON
         if await self._repaired(thought.after, manifests, decision):
             return SOON
@@ -125,6 +148,16 @@ class Reconciler:
             await self.hands.order(world, observation.token, decision.order)
             return SOON
         return decision.wait_seconds
+
+    async def _urgent_route(self, world: World, manifests: list[Manifest]) -> Forbidden | Invalid | Foreign | None:
+        """Write it; where it is not taken, why. What is decided is written all the same, and tried again."""
+        try:
+            await self.hands.apply(next(item for item in manifests if item.kind == "HTTPRoute"))
+        except (Forbidden, Invalid, Foreign) as error:
+            self.refusals[world.release.name] = str(error)
+            log.error("%s: a candidate's share cannot be taken back: %s", world.release.name, error)
+            return error
+        return None
 
     async def _repaired(self, world: World, manifests: list[Manifest], decision: Decision) -> bool:
         """`_repair`; where the API server does not take a child, its words go into the next pass's conditions."""
@@ -141,11 +174,14 @@ class Reconciler:
 
     async def _repair(self, world: World, manifests: list[Manifest], decision: Decision) -> bool:
         """Make the next child that is missing, or remove the next one too many; False when all is as it should be."""
+        name = world.release.name
         wants = [_want(manifest) for manifest in manifests]
-        difference = first_difference(wants, world.children)
+        rested = [_want(manifest) for manifest in manifests if not self.contests.rests(name, manifest)]
+        difference = first_difference(rested, world.children)
         if difference is not None:
             wanted = next(item for item in manifests if (item.kind, item.name) == (difference.kind, difference.name))
-            await self.hands.apply(wanted)
+            before = await self.hands.apply(wanted)
+            self.contests.repaired(name, wanted, before)
             return True
         removals = [
             *decision.replace,
@@ -156,13 +192,14 @@ class Reconciler:
             await self.hands.remove(removals[0])
             return True
         if decision.outcomes:
-            await self.hands.revision_status(world.release.name, decision.outcomes[0])
+            await self.hands.revision_status(name, decision.outcomes[0])
             return True
         return False
 
     async def _write_status(self, live: dict[str, Any], world: World, decision: Decision) -> None:
         """Status by PUT with the resourceVersion that was read; events and counters only after it landed."""
-        await self.hands.release_status(live, decision.status.to_api())
+        await self._keep_status(live, decision.status)
+        self.unwatched.forget(world.release.name)
         if len(decision.status.history) and decision.status.history[:1] != world.status.history[:1]:
             metrics.CYCLES.labels(decision.status.history[0].outcome.value).inc()
         for note in decision.notes:
@@ -171,6 +208,23 @@ class Reconciler:
                 await self.hands.tell(live, note)
             except Retry as error:  # an Event is for people; a release never waits for one
                 log.warning("%s: event %s not written: %s", world.release.name, note.reason, error)
+
+    async def _keep_status(self, live: dict[str, Any], status: RewriterReleaseStatus) -> None:
+        """
+        Raises:
+            StatusRefused: when the API server does not take it, or not all of it.
+        """
+        name, given = live["metadata"]["name"], status.to_api()
+        given.pop("operatorEpoch", None)  # the term's own is written, and told of when a new leader begins
+        try:
+            if name in self.dropped:
+                check_kept(given, await self.hands.release_status(live, given, dry_run=True))
+            stored = await self.hands.release_status(live, given)
+        except (Forbidden, Invalid) as error:
+            raise refused(error) from error
+        self.dropped.add(name)
+        check_kept(given, stored)
+        self.dropped.discard(name)
 
     def _count(self, name: str, state: str | None) -> None:
         before = self.states.pop(name, None)
@@ -189,7 +243,8 @@ class Reconciler:
 
 def _want(manifest: Manifest) -> Want:
     role = Role(manifest.body["metadata"]["labels"][names.LABEL_ROLE])
-    return Want(manifest.kind, manifest.name, manifest.digest, manifest.update, role)
+    spec = manifest.body["spec"] if manifest.kind == "HTTPRoute" else None
+    return Want(manifest.kind, manifest.name, manifest.digest, manifest.update, role, manifest.replicas, spec)
 
 
 def _read(live: dict[str, Any]) -> Release:

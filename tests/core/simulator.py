@@ -330,6 +330,8 @@ class Simulator:
         if decision.status.to_api() != self.status.to_api():
             self._write_status(decision)
             return True
+        if decision.urgent_route:
+            return True
         wants = [_want(manifest) for manifest in manifests]
         difference = first_difference(wants, world.children)
         if difference is not None:
@@ -475,6 +477,7 @@ class Simulator:
             accepted=self.behaviour.gateway_accepts,
             shares=shares,
             withdrawn=int(withdrawn) if withdrawn else None,
+            spec=manifest.body["spec"],
         )
 
     def _remove(self, removal: Removal) -> None:
@@ -620,4 +623,5 @@ def _histogram(before: Mapping[str, int], bucket: str, count: int) -> dict[str, 
 
 def _want(manifest: Manifest) -> Want:
     role = Role(manifest.body["metadata"]["labels"][names.LABEL_ROLE])
-    return Want(manifest.kind, manifest.name, manifest.digest, manifest.update, role)
+    spec = manifest.body["spec"] if manifest.kind == "HTTPRoute" else None
+    return Want(manifest.kind, manifest.name, manifest.digest, manifest.update, role, manifest.replicas, spec)

@@ -136,6 +136,16 @@ def abort(story: Simulator, state: State) -> None:
     story.annotations[ABORT_ANNOTATION] = "7"
 
 
+def abort_twice(story: Simulator, state: State) -> None:
+    """The same annotation again, and once more on its way back: an impatient person, or a retry of a script."""
+    story.behaviour.record_ends = True
+    for _ in range(3):
+        story.annotations.pop(ABORT_ANNOTATION, None)
+        story.reconcile()
+        story.annotations[ABORT_ANNOTATION] = "7"
+        story.reconcile()
+
+
 def abort_another(story: Simulator, state: State) -> None:
     story.annotations[ABORT_ANNOTATION] = "soon"
 
@@ -176,6 +186,19 @@ def aborts(story: Simulator, state: State) -> None:
     assert story.cycle_ends() == "Aborted"
     assert story.wait(60).status.serves == "r0005"
     assert story.share() == 0
+
+
+def aborts_once(story: Simulator, state: State) -> None:
+    """One outcome, no share that comes back, and the next cycle is not hit."""
+    if not story.status.history:
+        aborts(story, state)
+    assert [record.number for record in story.status.history] == [7]
+    assert sum(note.reason == "Aborted" for note in story.notes) == 1
+    story.behaviour.record_ends = story.behaviour.serving_ready = True
+    story.annotations[RUN_ANNOTATION] = "next"
+    story.until(lambda it: bool(it.status.cycle and it.status.cycle.number == 8))
+    story.wait(30)
+    assert story.status.history[0].number == 7 and story.status.cycle and story.status.cycle.outcome is None
 
 
 def ignored_and_told(story: Simulator, state: State) -> None:
@@ -233,6 +256,9 @@ TABLE: dict[Intent, dict[State, Intent]] = {
     abort: dict.fromkeys((*CYCLE, State.PROMOTING), aborts)
     | {State.WITHDRAWING: ignored}
     | dict.fromkeys((State.BOOTSTRAPPING, State.IDLE, State.RETURNING), ignored_and_told),
+    abort_twice: dict.fromkeys((*CYCLE, State.PROMOTING), aborts_once)
+    | {State.WITHDRAWING: ignored}
+    | dict.fromkeys((State.BOOTSTRAPPING, State.IDLE, State.RETURNING), goes_on),
     abort_another: dict.fromkeys(State, ignored_and_told),
     approve_another: dict.fromkeys(State, ignored)
     | dict.fromkeys((State.ROLLING_OUT, State.HOLDING), ignored_and_told),

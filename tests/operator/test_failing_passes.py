@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from rewriter_operator.cluster.kube import Kube
+from rewriter_operator.cluster.kube import Forbidden, Invalid, Kube
 from rewriter_operator.errors import Retry, Stalled
 from rewriter_operator.reconcile import UNREADABLE_SECONDS, Reconciler
 from tests.builders import INSTALLATION, spec_body
@@ -85,3 +85,73 @@ def test_an_api_server_that_fails_is_no_reason_to_take_anything_back(monkeypatch
     namespace = Namespace(spec_body())
     passes(namespace, namespace.reconciler(), Retry, 0, 60, 120, 180)
     assert namespace.writes == []
+
+
+FORBIDDEN = 'GET /api/v1/namespaces/search/pods: 403 pods is forbidden: User "x" cannot list resource "pods"'
+
+
+def test_a_verb_that_is_missing_is_named_in_a_condition_and_nothing_stays_up_unwatched(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def forbidden(self: Kube, kind: str, selector: str = "") -> list[dict[str, Any]]:
+        raise Forbidden(FORBIDDEN)
+
+    monkeypatch.setattr(Namespace, "list", forbidden)
+    namespace = Namespace(spec_body())
+    reconciler = namespace.reconciler()
+    passes(namespace, reconciler, Forbidden, 0, 30)
+    assert namespace.writes == [], "an API server that starts may say so for a moment"
+    passes(namespace, reconciler, Forbidden, 61)
+    assert first(namespace) == {"shop-r0001": 100}
+    stalled = namespace.condition("Stalled")
+    assert (stalled["status"], stalled["reason"]) == ("True", "Forbidden")
+    assert FORBIDDEN in stalled["message"] and "manifests/base/role.yaml" in stalled["message"]
+
+
+def test_a_route_that_may_not_be_read_does_not_keep_the_reason_from_being_told(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def forbidden(self: Kube, kind: str, name: str = "") -> Any:
+        if kind == "RewriterRelease":
+            return self.release  # type: ignore[attr-defined]
+        raise Forbidden(f"GET {kind}: 403")
+
+    monkeypatch.setattr(Namespace, "list", forbidden)
+    monkeypatch.setattr(Namespace, "get", forbidden)
+    namespace = Namespace(spec_body())
+    passes(namespace, namespace.reconciler(), Forbidden, 0, 30, 61)
+    assert namespace.writes == ["status"]
+    assert "403" in namespace.condition("Stalled")["message"]
+
+
+@pytest.mark.parametrize("refusal", [Forbidden("PATCH httproutes: 403"), Invalid("PATCH httproutes: 422")])
+def test_a_route_that_is_not_taken_back_is_told_and_tried_on_while_what_is_decided_is_kept(
+    refusal: Retry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried = 0
+
+    async def refused(self: Kube, body: dict[str, Any], version: str) -> None:
+        nonlocal tried
+        tried += 1
+        raise refusal
+
+    monkeypatch.setattr(Namespace, "apply", refused)
+    namespace = Namespace(spec_body())
+    assert namespace.live is not None
+    namespace.live["metadata"] |= {"uid": "uid-route", "generation": 1}
+    monkeypatch.setattr(Namespace, "list", lambda self, kind, selector="": _only_route(self, kind))
+    reconciler = namespace.reconciler()
+
+    async def until_at_rest() -> None:
+        for _ in range(20):
+            await reconciler("shop")
+
+    with pytest.raises(type(refusal)):
+        asyncio.run(until_at_rest())
+    stalled = namespace.condition("Stalled")
+    assert (stalled["status"], stalled["reason"], stalled["message"]) == ("True", "ChildRefused", str(refusal))
+    assert tried > 2
+
+
+async def _only_route(namespace: Namespace, kind: str) -> list[dict[str, Any]]:
+    return [namespace.live] if kind == "HTTPRoute" and namespace.live else []

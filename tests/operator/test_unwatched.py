@@ -58,7 +58,7 @@ class Cluster(Kube):
         self.live = body
         self.writes.append("route")
 
-    async def put_status(self, body: dict[str, Any]) -> dict[str, Any]:
+    async def put_status(self, body: dict[str, Any], dry_run: bool = False) -> dict[str, Any]:
         if self.refuses_status:
             raise Invalid('status.stages: Invalid value: "string": must be of type array')
         self.release = {**self.release, "status": body["status"]}

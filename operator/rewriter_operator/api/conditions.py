@@ -49,6 +49,11 @@ class Reason(StrEnum):
     VOLUME_FULL = messages.VOLUME_FULL
     RECORD_FAILED = "RecordFailed"
     CHILD_REFUSED = "ChildRefused"
+    CHILD_CONTESTED = "ChildContested"
+    POD_NOT_STARTING = "PodNotStarting"
+    POD_NOT_GONE = "PodNotGone"
+    FORBIDDEN = "Forbidden"
+    STATUS_REFUSED = "StatusRefused"
     GATEWAY_REFUSED = "RouteNotAccepted"
     PREPARING = "Preparing"
     SERVING = "Serving"

@@ -36,8 +36,8 @@ class Hands:
     agents: Agents
     term: Term
 
-    async def apply(self, manifest: Manifest) -> None:
-        """Create or update one child.
+    async def apply(self, manifest: Manifest) -> dict[str, Any] | None:
+        """Create or update one child; the object as it was found, None where there was none.
 
         Raises:
             Foreign: when its name is taken.
@@ -49,9 +49,10 @@ class Hands:
         if manifest.kind == "Secret":
             await self._create(_with_token(body))
         elif manifest.update:
-            await self._update(body)
+            return await self._update(body)
         else:
             await self._create(body)
+        return None
 
     async def remove(self, removal: Removal) -> None:
         """Delete one child, by uid and version."""
@@ -63,12 +64,13 @@ class Hands:
         metrics.WRITES.labels("delete", removal.kind).inc()
         await self.kube.delete(removal.kind, removal.name, removal.uid, live["metadata"]["resourceVersion"])
 
-    async def release_status(self, live: dict[str, Any], status: dict[str, Any]) -> None:
-        """Write a release's status on the version that was read, with our epoch in it."""
+    async def release_status(self, live: dict[str, Any], status: dict[str, Any], dry_run: bool = False) -> Any:
+        """Write a release's status on the version that was read, with our epoch in it; the status as it is stored."""
         live = {**live, "kind": "RewriterRelease"}
         check_epoch(live, self.term.epoch)
         metrics.WRITES.labels("status", "RewriterRelease").inc()
-        await self.kube.put_status({**live, "status": {**status, "operatorEpoch": self.term.epoch}})
+        body = {**live, "status": {**status, "operatorEpoch": self.term.epoch}}
+        return (await self.kube.put_status(body, dry_run)).get("status")
 
     async def _create(self, body: dict[str, Any]) -> None:
         if await self.kube.create(body) is None:
@@ -76,18 +78,19 @@ class Hands:
             if live is not None:
                 check_owner(live, body)
 
-    async def _update(self, body: dict[str, Any]) -> None:
+    async def _update(self, body: dict[str, Any]) -> dict[str, Any] | None:
         kind, name = body["kind"], body["metadata"]["name"]
         live = await self.kube.get(kind, name)
         if live is None:
             await self._create(body)
-            return
-        live = {**live, "kind": kind}
+            return None
+        live = found = {**live, "kind": kind}
         if not _is_left_behind(live, body):
             check_owner(live, body)
         check_epoch(live, self.term.epoch)
         live = await self.kube.own_by_apply(live)  # once in the object's life
         await self.kube.apply(body, live["metadata"]["resourceVersion"])
+        return found
 
     async def order(self, world: World, token: str, order: OrderToPod) -> None:
         """PUT an order to a cycle's pod. What became of it is read in the next reconcile."""

@@ -3,18 +3,24 @@
 Short deadlines, no redirects, bounded answers: a pod that hangs must not hold up a release.
 """
 
-from dataclasses import dataclass
+import time
+from dataclasses import dataclass, replace
+from email.utils import parsedate_to_datetime
 from typing import Any, Final, TypeVar
 
 import aiohttp
 
 from rewriter_contract import wire
 from rewriter_contract.agent import EPOCH_HEADER
+from rewriter_contract.messages import WorkReport
 
 T = TypeVar("T")
 
 CALL_SECONDS: Final = 5.0
 ROWS_SECONDS: Final = 30.0
+CLOCKS_AGREE_SECONDS: Final = 30.0
+"""HTTP's dates have whole seconds, and an answer takes its time."""
+
 MAX_ANSWER_BYTES: Final = 32 * 1024 * 1024
 PORT: Final = 8080
 
@@ -25,6 +31,8 @@ class Answer:
 
     status: int
     body: bytes
+    ahead: float = 0.0
+    """Seconds by which the pod's clock is ahead of ours; 0 where they agree, or where it cannot be told."""
 
 
 @dataclass
@@ -43,9 +51,10 @@ class Agents:
         if answer.status != 200:
             return answer.status
         try:
-            return wire.loads(kind, answer.body, path)
+            found = wire.loads(kind, answer.body, path)
         except wire.WireError:
             return None
+        return _in_our_time(found, answer) if isinstance(found, WorkReport) else found
 
     async def put(self, ip: str, token: str, path: str, body: Any, seconds: float) -> Answer | None:
         """Give an order; the caller reads what became of it with the next GET."""
@@ -66,9 +75,22 @@ class Agents:
                 method, url, data=body, headers=headers, timeout=timeout, allow_redirects=False
             ) as response:
                 data = await _whole(response)
-                return None if data is None else Answer(response.status, data)
+                return None if data is None else Answer(response.status, data, _ahead(response))
         except (aiohttp.ClientError, OSError, TimeoutError):
             return None
+
+
+def _in_our_time(report: WorkReport, answer: Answer) -> WorkReport:
+    """Its heartbeat by our clock: a node whose clock is hours off must not look as if its pod had stopped."""
+    return replace(report, heartbeat_at=report.heartbeat_at - answer.ahead) if report.heartbeat_at > 0 else report
+
+
+def _ahead(response: aiohttp.ClientResponse) -> float:
+    try:
+        ahead = parsedate_to_datetime(response.headers["Date"]).timestamp() - time.time()
+    except (KeyError, ValueError, OverflowError):
+        return 0.0
+    return ahead if abs(ahead) > CLOCKS_AGREE_SECONDS else 0.0
 
 
 async def _whole(response: aiohttp.ClientResponse) -> bytes | None:

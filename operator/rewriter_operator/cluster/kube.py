@@ -8,10 +8,12 @@ import json
 from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final
 
 import aiohttp
 from kubernetes.aio import client, config
+from kubernetes.aio.config import incluster_config
 
 from rewriter_operator.cluster.fence import Term
 from rewriter_operator.errors import Retry
@@ -138,14 +140,16 @@ class Kube:
         options = {"preconditions": preconditions, "propagationPolicy": "Background"}
         await self._call("DELETE", self._path(kind, name), body=options, missing_is_none=True)
 
-    async def put_status(self, body: dict[str, Any]) -> dict[str, Any]:
-        """Write the status of exactly the version that was read (resourceVersion inside).
+    async def put_status(self, body: dict[str, Any], dry_run: bool = False) -> dict[str, Any]:
+        """Write the status of exactly the version that was read (resourceVersion inside); the object as it is then.
+
+        `dry_run`: only ask what it would be.
 
         Raises:
             Conflict: when the object changed since.
         """
         path = self._path(body["kind"], body["metadata"]["name"]) + "/status"
-        written = await self._call("PUT", path, body=body)
+        written = await self._call("PUT", path, body=body, query=[("dryRun", "All")] if dry_run else [])
         assert written is not None
         return written
 
@@ -201,9 +205,17 @@ async def connect(namespace: str, timeout: float = TIMEOUT_SECONDS) -> Kube:
     configuration = client.Configuration()
     try:
         config.load_incluster_config(client_configuration=configuration)  # type: ignore[no-untyped-call]
+        configuration.refresh_api_key_hook = _with_token_of_now  # type: ignore[assignment]
     except config.ConfigException:
         await config.load_kube_config(client_configuration=configuration)  # type: ignore[no-untyped-call]
     return Kube(client.ApiClient(configuration), namespace, timeout)
+
+
+def _with_token_of_now(configuration: client.Configuration) -> None:
+    """The kubelet rotates the token's file. Read for each call: the library's own minute is one of the wall clock,
+    and after that was set back an operator would sign in with a token that has expired."""
+    token = Path(incluster_config.SERVICE_TOKEN_FILENAME).read_text()
+    configuration.api_key["BearerToken"] = f"bearer {token}"
 
 
 def is_owned_by(live: dict[str, Any], uid: str) -> bool:

@@ -4,6 +4,7 @@ import asyncio
 import base64
 import json
 import logging
+import math
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -146,7 +147,8 @@ async def _with_stats(world: World, agents: Agents, token: str) -> World:
     pods = [pod for role in (Role.SERVING, Role.PASSTHROUGH) for pod in world.pods(role) if pod.ip and not pod.deleting]
     answers = await asyncio.gather(*(agents.get(ServingStats, pod.ip, token, "/v1/stats") for pod in pods))
     stats = {pod.name: answer for pod, answer in zip(pods, answers, strict=True) if isinstance(answer, ServingStats)}
-    return replace(world, stats=stats)
+    refusing = frozenset(pod.name for pod, answer in zip(pods, answers, strict=True) if answer == 401)
+    return replace(world, stats=stats, unauthorised=refusing)
 
 
 async def _claim(kube: Kube, release: Release) -> Claim | None:
@@ -274,6 +276,7 @@ def _pod(item: dict[str, Any]) -> dict[str, Any]:
         "message": message,
         "exit_code": ended.get("exitCode") if ended else None,
         "created_at": _seconds(item["metadata"]["creationTimestamp"]),
+        "gone_by": _seconds(ends) if (ends := item["metadata"].get("deletionTimestamp")) else 0,
     }
 
 
@@ -289,7 +292,11 @@ def _deployment(item: dict[str, Any]) -> dict[str, Any]:
     current = status.get("observedGeneration") == item["metadata"]["generation"]
     updated = status.get("updatedReplicas", 0)
     available = status.get("availableReplicas", 0)
-    return {"replicas": item["spec"]["replicas"], "ready": min(updated, available) if current else 0}
+    conditions: list[dict[str, str]] = status.get("conditions", [])
+    failure = next((found for found in conditions if found["type"] == "ReplicaFailure"), {})
+    message = f"{failure.get('reason', '')}: {failure.get('message', '')}" if failure.get("status") == "True" else ""
+    ready = min(updated, available) if current else 0
+    return {"replicas": item["spec"]["replicas"], "ready": ready, "message": message}
 
 
 def _route(item: dict[str, Any]) -> dict[str, Any]:
@@ -301,17 +308,19 @@ def _route(item: dict[str, Any]) -> dict[str, Any]:
         "message": message,
         "shares": _live_shares(item),
         "withdrawn": int(withdrawn) if withdrawn and re.fullmatch(r"[0-9]{1,9}", withdrawn) else None,
+        "spec": item["spec"],
     }
 
 
 def _live_shares(item: dict[str, Any]) -> dict[str, int]:
-    """Stage -> weight of its second backend, read from the rules themselves: a hand edit shows here."""
+    """Stage -> percent that its second backend gets, read from the rules themselves: a hand edit shows here."""
     shares = {}
     for rule in item["spec"].get("rules", []):
         headers = [header for match in rule.get("matches", []) for header in match.get("headers", [])]
         backends = rule.get("backendRefs", [])
         if headers and len(backends) > 1:
-            shares[headers[0]["value"]] = int(backends[1].get("weight", 1))
+            weights = [int(backend.get("weight", 1)) for backend in backends]
+            shares[headers[0]["value"]] = math.ceil(100 * weights[1] / sum(weights)) if weights[1] > 0 else 0
         elif headers:
             shares[headers[0]["value"]] = 0
     return shares

@@ -17,7 +17,7 @@ from pydantic import ValidationError
 from rewriter_operator.api.conditions import ConditionType, Reason, set_condition
 from rewriter_operator.api.status import Condition
 from rewriter_operator.cluster.act import Hands
-from rewriter_operator.cluster.kube import Invalid, is_owned_by
+from rewriter_operator.cluster.kube import Forbidden, Invalid, is_owned_by
 from rewriter_operator.core.decision import Note, revision_name
 from rewriter_operator.errors import Retry
 from rewriter_operator.workloads import names
@@ -73,12 +73,15 @@ class Unwatched:
         """Another pass failed: once that lasts, the route first, then the conditions, then the Event."""
         name = live["metadata"]["name"]
         lasting = self._lasts(name)
-        route = await self.hands.kube.get("HTTPRoute", names.route(name))
+        try:
+            route = await self.hands.kube.get("HTTPRoute", names.route(name))
+        except Forbidden:  # then nobody can help the route, and a person must be told all the more
+            route = None
         if route is not None and not is_owned_by(route, live["metadata"]["uid"]):
             route = None
         found = withdrawal(route, name) if route and lasting else None
         if found is not None:
-            await self.hands.apply(Manifest(found.body, update=True))
+            found = found if await self._taken_back(found, name) else None
         revision = found.revision if found else _withdrawn(route)
         told = trouble.message[:800] + (f"; {_told(revision)}" if revision is not None else "")
         if lasting or revision is not None or trouble.reason is Reason.INVALID_SPEC:
@@ -86,6 +89,14 @@ class Unwatched:
         if found is not None:
             log.warning("%s: %s", name, told)
             await self._tell(live, told)
+
+    async def _taken_back(self, found: Withdrawal, name: str) -> bool:
+        try:
+            await self.hands.apply(Manifest(found.body, update=True))
+        except Forbidden as error:
+            log.error("%s: a candidate's share cannot be taken back: %s", name, error)
+            return False
+        return True
 
     def _lasts(self, name: str) -> bool:
         failing = self._failing.setdefault(name, _Failing(self.clock()))
@@ -107,7 +118,10 @@ class Unwatched:
             return
         try:
             await self.hands.release_status(live, changed)
-        except Invalid as error:  # the rest of the status is what the API server does not take: a person must mend it
+        except (
+            Invalid,
+            Forbidden,
+        ) as error:  # the rest of the status is what the API server does not take: a person must mend it
             log.warning("%s: its conditions cannot be written: %s", live["metadata"]["name"], error)
 
     async def _tell(self, live: dict[str, Any], message: str) -> None:

@@ -35,6 +35,8 @@ def unread(world: World, stage: StageStatus) -> str | None:
         if not pod.ready or pod.deleting:
             continue
         told = world.stats.get(pod.name)
+        if pod.name in world.unauthorised:
+            return f"pod {pod.name} refuses the agents' token (401), which was changed since it started; restart it"
         if told is None:
             return f"pod {pod.name} tells no counters"
         fault = _fault(told, pod, stage)

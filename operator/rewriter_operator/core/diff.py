@@ -4,12 +4,13 @@ Order matters: the route that takes traffic back comes first, then what is missi
 pods go only when the live route no longer names them and the drain time is over.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from rewriter_operator.core.children import DRAIN_SECONDS
 from rewriter_operator.core.decision import Removal
-from rewriter_operator.core.world import Child, Role, World
+from rewriter_operator.core.world import Child, Deployment, Role, Route, World
 
 
 @dataclass(frozen=True)
@@ -21,6 +22,10 @@ class Want:
     digest: str
     update: bool
     role: Role
+    replicas: int = 0
+    """Of a Deployment: fewer are too few. More are left to whoever wants them, an autoscaler perhaps."""
+    spec: Mapping[str, Any] | None = None
+    """Of a route."""
 
 
 def first_difference(wants: Iterable[Want], children: Iterable[Child]) -> Want | None:
@@ -28,9 +33,33 @@ def first_difference(wants: Iterable[Want], children: Iterable[Child]) -> Want |
     observed = {(child.kind, child.name): child for child in children}
     for want in wants:
         child = observed.get((want.kind, want.name))
-        if child is None or (want.update and child.spec_hash != want.digest and not child.deleting):
+        if child is None or (want.update and not child.deleting and _differs(want, child)):
             return want
     return None
+
+
+def _differs(want: Want, child: Child) -> bool:
+    """It was made from another manifest, or somebody has changed since what matters of it."""
+    if child.spec_hash != want.digest:
+        return True
+    match child:
+        case Deployment():
+            return child.replicas < want.replicas
+        case Route() if child.spec is not None and want.spec is not None:
+            return not _is_within(want.spec, child.spec)
+        case _:
+            return False
+
+
+def _is_within(wanted: object, live: object) -> bool:
+    """Whether `live` says all that is wanted; fields that the API server has added are none of our business."""
+    match wanted, live:
+        case Mapping(), Mapping():
+            return all(key in live and _is_within(value, live[key]) for key, value in wanted.items())
+        case list(), list():
+            return len(wanted) == len(live) and all(map(_is_within, wanted, live))
+        case _:
+            return wanted == live
 
 
 def outdated(wants: Iterable[Want], children: Iterable[Child]) -> list[Removal]:

@@ -43,7 +43,6 @@ def plan(world: World) -> Decision:
     status = _drained(world, summarised(world, recording.ordered(world, step.status)))
     status = evolve(status, notice=intents.notice(_with_status(world, status)))
     after = _with_status(world, status)
-    taken_back = _share_total(status) < _share_total(world.status)
     return Decision(
         status=status,
         wanted=wanted(after),
@@ -51,7 +50,7 @@ def plan(world: World) -> Decision:
         outcomes=revision_outcomes(after),
         replace=(*step.replace, *_broken(world)),
         notes=(*step.notes, *_ignored(world, status), *_decayed(world, status)),
-        urgent_route=taken_back and _route_carries_more(world, status),
+        urgent_route=_route_carries_more(world, status),
         wait_seconds=step.wait_seconds,
     )
 
@@ -185,12 +184,8 @@ def _drained(world: World, status: RewriterReleaseStatus) -> RewriterReleaseStat
     return status
 
 
-def _share_total(status: RewriterReleaseStatus) -> int:
-    return sum(stage.share for stage in status.stages)
-
-
 def _route_carries_more(world: World, status: RewriterReleaseStatus) -> bool:
-    """Whether the live route still gives the candidate more than `status` does."""
+    """Whether the live route gives the candidate more than `status` does: a rollback begins, or a hand edited it."""
     live = world.route.shares if world.route else {}
     wanted_shares = dict(route(_with_status(world, status)).shares)
     return any(share > wanted_shares.get(stage, 0) for stage, share in live.items())

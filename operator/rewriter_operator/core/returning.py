@@ -9,7 +9,7 @@ from rewriter_operator.api.model import evolve, seconds
 from rewriter_operator.api.states import State
 from rewriter_operator.api.status import RewriterReleaseStatus, Rollback
 from rewriter_operator.core import cycle as cycles
-from rewriter_operator.core import recording
+from rewriter_operator.core import held_up, recording
 from rewriter_operator.core.decision import Note, Step, serving_name
 from rewriter_operator.core.intents import RollbackRequest
 from rewriter_operator.core.recording import Recording
@@ -52,12 +52,13 @@ def _switch(world: World, back: Rollback) -> Step:
         message = f"{name} serves every stage again"
         status = evolve(world.status, stages=stages, rollback=switched, message=message)
         return Step(status, notes=(Note("RolledBackTo", message),))
+    why = held_up.words_of(world, Role.SERVING, back.to.revision)
     if world.now - back.since > seconds(timeout):
-        message = f"{name} was not ready within spec.serving.readyTimeout {timeout}; incumbents are as they were"
+        message = f"{name} was not ready within spec.serving.readyTimeout {timeout}; incumbents are as they were{why}"
         status = _ended(world, Event.BROKE, back, message)
         return Step(status, notes=(Note("RollbackFailed", message, warning=True),))
     ready = deployment.ready if deployment else 0
-    told = f"bringing {name} back: {ready} of {world.spec.serving.replicas} pods ready"
+    told = f"bringing {name} back: {ready} of {world.spec.serving.replicas} pods ready{why}"
     return Step(evolve(world.status, message=told), wait_seconds=1)
 
 

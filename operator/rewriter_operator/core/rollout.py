@@ -9,7 +9,7 @@ from rewriter_operator.api.release import AnalysisStep, Pause
 from rewriter_operator.api.release import Stage as StagePlan
 from rewriter_operator.api.status import RewriterReleaseStatus, Serving, StageStatus
 from rewriter_operator.core import cycle as cycles
-from rewriter_operator.core import recording, windows
+from rewriter_operator.core import held_up, recording, windows
 from rewriter_operator.core.comparison import comparison_in_doubt, crossed_comparison
 from rewriter_operator.core.counters import believed, unread
 from rewriter_operator.core.decision import Note, Step, serving_name
@@ -34,11 +34,12 @@ def deploy(world: World) -> Step:
     if deployment and deployment.ready >= deployment.replicas > 0:
         return Step(cycles.enter(world.status, Event.DEPLOYED, world.now))
     timeout = world.spec.serving.ready_timeout
+    why = held_up.words_of(world, Role.SERVING, cycle.candidate.revision)
     if world.now - cycle.since > seconds(timeout):
         message = f"candidate {serving_name(cycle.candidate)} was not ready within spec.serving.readyTimeout {timeout}"
-        return _stop(world, Event.BROKE, "CandidateNotReady", message)
+        return _stop(world, Event.BROKE, "CandidateNotReady", message + why)
     ready = deployment.ready if deployment else 0
-    return _say(world, f"candidate pods: {ready} of {world.spec.serving.replicas} ready")
+    return _say(world, f"candidate pods: {ready} of {world.spec.serving.replicas} ready{why}")
 
 
 def roll_out(world: World) -> Step:

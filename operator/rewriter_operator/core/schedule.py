@@ -15,6 +15,12 @@ from rewriter_operator.api.model import evolve, seconds
 from rewriter_operator.api.release import RewriterReleaseSpec, Schedule
 from rewriter_operator.api.status import RewriterReleaseStatus
 
+WRONG_CLOCK_SECONDS = 8 * 86400
+"""A start that was handled further ahead of now was handled under a clock that was wrong, and is taken for one of now.
+
+Nearer ones keep their word: a clock that was set back by a week starts no week's cycle twice.
+"""
+
 
 class ScheduleInvalid(ValueError):
     """The schedule cannot be carried out; the message names field, value and remedy."""
@@ -50,6 +56,8 @@ def noticed(spec: RewriterReleaseSpec, status: RewriterReleaseStatus, now: float
     Times from before it was first seen, changed or resumed are nobody's: unlike a CronJob, whose missed start would
     begin at once inside the starting deadline, which is the last thing that is wanted of a week's GPU work.
     """
+    if handled_at(status) > now + WRONG_CLOCK_SECONDS:
+        status = evolve(status, last_scheduled_at=now, schedule_since=now)
     in_force = "" if spec.schedule is None or spec.suspend else f"{spec.schedule.cron} {spec.schedule.time_zone}"
     if in_force == status.schedule_in_force:
         return status

@@ -5,7 +5,7 @@ from rewriter_operator.api.conditions import ConditionType, Reason, rfc3339, set
 from rewriter_operator.api.model import evolve
 from rewriter_operator.api.states import State
 from rewriter_operator.api.status import Condition, Outcome, RewriterReleaseStatus
-from rewriter_operator.core import drift, recording, retention, schedule
+from rewriter_operator.core import drift, held_up, recording, retention, schedule
 from rewriter_operator.core.decision import serving_name
 from rewriter_operator.core.states import CYCLE_STATES, TRAFFIC_STATES
 from rewriter_operator.core.world import Role, World
@@ -159,15 +159,19 @@ def _traffic_verified(world: World, status: RewriterReleaseStatus) -> _Answer:
 def _stalled(world: World, status: RewriterReleaseStatus, conditions: list[Condition]) -> _Answer:
     if world.refusal:
         return True, Reason.CHILD_REFUSED, world.refusal
+    if world.contest:
+        return True, Reason.CHILD_CONTESTED, world.contest
     accepted = next((item for item in conditions if item.type == ConditionType.ACCEPTED), None)
     if accepted and accepted.status == "False":
         return True, accepted.reason, accepted.message
-    full = _full_volume(world, status)
-    if full:
-        return True, Reason.VOLUME_FULL, full
-    unrecorded = recording.trouble(world, status.record)
-    if unrecorded:
-        return True, Reason.RECORD_FAILED, unrecorded
+    for reason, told in (
+        (Reason.POD_NOT_STARTING, held_up.not_starting(world)),
+        (Reason.POD_NOT_GONE, held_up.not_gone(world)),
+        (Reason.VOLUME_FULL, _full_volume(world, status)),
+        (Reason.RECORD_FAILED, recording.trouble(world, status.record)),
+    ):
+        if told:
+            return True, reason, told
     return False, Reason.ACCEPTED, "nothing waits for a person"
 
 

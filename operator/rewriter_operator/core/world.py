@@ -7,6 +7,7 @@ as zero, empty or false.
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Any
 
 from rewriter_contract.messages import EvidenceRows, FusionTerm, SamplerState, ServingStats, WorkReport
 from rewriter_operator.api.release import RewriterReleaseSpec
@@ -68,6 +69,8 @@ class Pod(Child):
     """Termination message, or why it waits."""
     exit_code: int | None = None
     created_at: float = 0
+    gone_by: float = 0
+    """When it should be gone at the latest, after somebody deleted it; 0 while nobody did."""
 
 
 @dataclass(frozen=True)
@@ -77,6 +80,8 @@ class Deployment(Child):
     replicas: int = 0
     ready: int = 0
     """Available replicas of the current template."""
+    message: str = ""
+    """Why pods cannot be made; empty while they can."""
 
 
 @dataclass(frozen=True)
@@ -105,6 +110,8 @@ class Route(Child):
     """Stage -> percent that the route sends to the candidate."""
     withdrawn: int | None = None
     """Revision that an urgent rollback took off the route, before status could say so."""
+    spec: Mapping[str, Any] | None = None
+    """As it is now, to compare with what it should be; None where nothing is to be compared."""
 
 
 @dataclass(frozen=True)
@@ -145,8 +152,12 @@ class World:
     """sha256 of the report that the volume has for this cycle."""
     stats: Mapping[str, ServingStats] = field(default_factory=dict)
     """Serving pod name -> its counters; a pod that does not answer is absent."""
+    unauthorised: frozenset[str] = frozenset()
+    """Serving pods that refuse the agents' token."""
     refusal: str = ""
     """Why the API server did not take the last child that it was given; empty once it took one."""
+    contest: str = ""
+    """Which child somebody else changes again and again; empty while nobody does."""
 
     @property
     def spec(self) -> RewriterReleaseSpec:

@@ -45,6 +45,11 @@ class Manifest:
         return str(self.body["metadata"]["name"])
 
     @property
+    def replicas(self) -> int:
+        """Of a Deployment; 0 for anything else."""
+        return int(self.body["spec"]["replicas"]) if self.kind == "Deployment" else 0
+
+    @property
     def digest(self) -> str:
         """What the annotation says."""
         return str(self.body["metadata"]["annotations"][names.ANNOTATION_HASH])

@@ -1,0 +1,56 @@
+"""Pods that do not come up and pods that do not go: what a person has to know who is woken up for it.
+
+Both are waited for, for as long as the deadlines of the spec allow, because neither is mended by making more pods. But
+a wait that only a person can end must not look like one that ends by itself.
+"""
+
+from typing import Final
+
+from rewriter_operator.api.conditions import rfc3339
+from rewriter_operator.core.world import Deployment, Pod, Role, World
+
+STARTING_SECONDS: Final = 60
+"""After this long a pod with a complaint is told of: a node that is being made, or one slow pull, is over by then."""
+
+GOING_SECONDS: Final = 60
+"""The same for a pod that was deleted, from the end of its grace time on."""
+
+
+def not_starting(world: World) -> str:
+    """The first pod that has not started, in its own words; empty while all do."""
+    for child in world.children:
+        match child:
+            case Pod(phase="Pending", deleting=False) if child.message and _is_late(world, child):
+                return (
+                    f"pod {child.name} does not start: {child.message[:600]}; see `kubectl describe pod {child.name}`"
+                )
+            case Deployment(deleting=False) if child.message:
+                return f"Deployment {child.name} gets no pods: {child.message[:600]}"
+    return ""
+
+
+def not_gone(world: World) -> str:
+    """The first deleted pod of a cycle that is still there, and why nothing takes its place; empty while none is."""
+    for child in world.children:
+        match child:
+            case Pod(role=Role.SERVING | Role.PASSTHROUGH):
+                continue  # their Deployment makes others beside them, and they write nothing
+            case Pod(gone_by=ends) if ends and world.now - ends > GOING_SECONDS:
+                return (
+                    f"pod {child.name} was deleted and should have ended by {rfc3339(ends)}; its node may be gone. "
+                    "Nothing takes its place, because it may still write to the volume; when its node is surely off: "
+                    f"`kubectl delete pod {child.name} --force`"
+                )
+    return ""
+
+
+def words_of(world: World, role: Role, revision: int) -> str:
+    """Why the pods of a revision are not up, to put behind a sentence: `: ImagePullBackOff: ...`; empty if unknown."""
+    deployment = world.deployment(role, revision)
+    told = [deployment.message if deployment else ""]
+    told += [pod.message for pod in world.pods(role) if pod.cycle == revision and not pod.ready and not pod.deleting]
+    return next((f": {text[:600]}" for text in told if text), "")
+
+
+def _is_late(world: World, pod: Pod) -> bool:
+    return world.now - pod.created_at > STARTING_SECONDS
