@@ -67,6 +67,8 @@ def good_spec() -> dict[str, Any]:
             "serving": copy.deepcopy(pods) | {"replicas": 1, "maxTokens": 8},
             "traffic.hostnames": ["shop.example"],
             "gate.checks": [{"name": "LengthRatio", "min": 0, "max": 2}, {"name": "GoldNdcg", "margin": 0.1}],
+            "rollout.windows": [{"days": ["Mon"], "from": "09:00", "to": "16:00", "timeZone": "UTC"}],
+            "rollout.freezes": [{"from": "2026-12-20T00:00:00Z", "to": "2027-01-02T00:00:00Z"}],
             "rollout.stages": [
                 stage("finerank", *copy.deepcopy(steps)),
                 stage("rawrank", *copy.deepcopy(steps), depends_on=("finerank",)),
@@ -88,8 +90,9 @@ _JOINT: Final = (
     "rollout.stages.1.dependsOn",
     "gate.checks.0.name",
     "gate.checks.1.name",
+    "rollout.freezes.0",
 )
-"""Places whose values other items of their list restrict."""
+"""Places whose values other items of their list, or their neighbours, restrict."""
 
 _BESIDE: Final[Mapping[tuple[str, str], Mapping[str, Any]]] = {
     ("model.maxLength", "minimum"): {"serving.maxTokens": 1, "training.sampling.maxTokens": 1},
