@@ -99,6 +99,8 @@ _BESIDE: Final[Mapping[tuple[str, str], Mapping[str, Any]]] = {
     ("serving.maxTokens", "maximum"): {"model.maxLength": 2048},
     ("training.sampling.maxTokens", "maximum"): {"model.maxLength": 2048},
     ("training.sampling.samplesPerQuery", "minimum"): {"training.pairs": {"topK": 1}},
+    ("retention.samples", "maximum"): {"retention": {"reports": 1000}},
+    ("retention.reports", "minimum"): {"retention": {"samples": 1}},
     ("gate.checks.0.min", "maximum"): {"gate.checks": [{"name": "LengthRatio", "max": 1000}]},
     ("gate.checks.0.max", "minimum"): {"gate.checks": [{"name": "LengthRatio", "min": -1000}]},
 }

@@ -612,7 +612,7 @@ class Retention(SpecModel):
 _RETENTION_RULES = rules(
     sentence(
         "!has(self.samples) || !has(self.reports) || self.samples <= self.reports",
-        "must be at most reports: a cycle's samples go with everything else of it",
+        "must be at most reports: the samples of a cycle go with everything else of it",
         shown="self.samples, self.reports",
         got="%d of %d",
         path=".samples",
