@@ -1,5 +1,6 @@
 """The control server over real HTTP: token, idempotence, one piece of work at a time, and an end to all of it."""
 
+import errno
 import http.client
 import json
 import threading
@@ -10,7 +11,17 @@ from typing import Any
 
 import pytest
 
-from rewriter_contract.agent import EPOCH_HEADER, MAX_BODY_BYTES, Progress, Reply, Route, WorkFailed, WorkTable, serve
+from rewriter_contract.agent import (
+    EPOCH_HEADER,
+    MAX_BODY_BYTES,
+    Progress,
+    Reply,
+    Route,
+    VolumeFull,
+    WorkFailed,
+    WorkTable,
+    serve,
+)
 from rewriter_contract.messages import WorkReport, WorkState
 
 TOKEN = "secret"
@@ -138,6 +149,25 @@ def test_failed_work_says_why_and_can_be_ordered_again(pod: Any) -> None:
     assert client.state_of("/v1/work/1", WorkState.FAILED)["message"] == "the relevance model does not answer"
     client.call("PUT", "/v1/work/1", b"{}")
     client.state_of("/v1/work/1", WorkState.DONE)
+
+
+@pytest.mark.parametrize(
+    "error, reason",
+    [
+        (OSError(errno.ENOSPC, "No space left on device"), "VolumeFull"),
+        (VolumeFull("phase 2: basic_ios::clear: iostream error"), "VolumeFull"),
+        (OSError(errno.EIO, "Input/output error"), None),
+        (WorkFailed("the relevance model does not answer"), None),
+    ],
+)
+def test_work_that_found_no_room_says_so_by_its_reason(pod: Any, error: Exception, reason: str | None) -> None:
+    def failing(_: Progress) -> WorkReport:
+        raise error
+
+    client = pod(failing)
+    client.call("PUT", "/v1/work/1", b"{}")
+    report = client.state_of("/v1/work/1", WorkState.FAILED)
+    assert report.get("reason") == reason, "left out where it is another reason: an older operator reads the report"
 
 
 def test_one_piece_of_work_runs_at_a_time(pod: Any) -> None:

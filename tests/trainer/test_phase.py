@@ -11,6 +11,7 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -237,15 +238,15 @@ def test_a_checkpoint_takes_the_room_that_a_cycle_is_asked_for(
     assert 0.8 * asked < written < 1.1 * asked + 200_000, f"{written} bytes of {numbers} parameters"
 
 
-def test_libraries_that_find_no_room_are_understood() -> None:
-    """Neither torch nor safetensors raises the system's own error."""
-    tensors = {"x": torch.zeros(300_000)}
-    with pytest.raises(Exception) as by_torch:
-        torch.save(tensors, "/dev/full")
-    assert is_full(by_torch.value), by_torch.value
-    with pytest.raises(Exception) as by_stream, open("/dev/full", "wb") as file:
-        torch.save(tensors, file)
-    assert is_full(by_stream.value), by_stream.value
+def test_what_torch_says_of_a_full_device_counts_where_the_volume_is_seen_to_be_full(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(RuntimeError) as raised:
+        torch.save({"x": torch.zeros(300_000)}, "/dev/full")
+    assert not is_full(raised.value) and not is_full(raised.value, tmp_path), raised.value
+    room = SimpleNamespace(f_bavail=1, f_frsize=4096, f_blocks=1000)
+    monkeypatch.setattr("rewriter_contract.full_volume.os.statvfs", lambda _: room)
+    assert is_full(raised.value, tmp_path)
 
 
 @pytest.mark.parametrize(

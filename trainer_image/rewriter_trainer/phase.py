@@ -432,11 +432,11 @@ def main() -> int:
         return 0
     except (WorkFailed, WeightsRefused, ShardError, wire.WireError, volume.OutsideVolume) as error:
         log.error("phase %d of cycle %d failed: %s", job.phase, job.cycle, error)
-        report.say(ProgressLine(failed=str(error), volume_full=is_full(error)))
+        report.say(ProgressLine(failed=str(error), volume_full=is_full(error, job.root)))
         return 1
     except Exception as error:  # the boundary of the process
         log.exception("phase %d of cycle %d failed", job.phase, job.cycle)
-        report.say(ProgressLine(failed=f"{type(error).__name__}: {error}", volume_full=is_full(error)))
+        report.say(ProgressLine(failed=f"{type(error).__name__}: {error}", volume_full=is_full(error, job.root)))
         return 1
 
 
