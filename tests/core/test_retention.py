@@ -107,6 +107,15 @@ def test_the_revision_that_was_rolled_back_to_is_kept_like_any_that_serves() -> 
     assert {"r0002-p02", "r0003-p02", "r0004-p02"} <= story.weight_sets
 
 
+def test_a_revision_that_was_rolled_back_to_once_is_not_kept_for_ever() -> None:
+    story = running(3, keep=1)
+    story.annotations[ROLLBACK_ANNOTATION] = "r0002"
+    story.until(lambda it: it.status.serves == "r0002" and it.status.state is State.IDLE)
+    for _ in range(3):
+        assert cycle(story) == "Promoted"
+    assert story.weight_sets == {"r0004-p02", "r0005-p02", "r0006-p01", "r0006-p02"}
+
+
 def test_a_rollback_that_comes_while_the_volume_is_cleaned_finds_its_weights_or_is_refused() -> None:
     for target in ("r0002", "r0003"):
         story = running(3, keep=1)

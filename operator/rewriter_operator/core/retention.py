@@ -88,8 +88,9 @@ def _kept_versions(world: World) -> list[str]:
     serving = [stage.incumbent for stage in status.stages if stage.incumbent]
     if cycle:
         serving += [item for item in (cycle.candidate, cycle.compared_with) if item]
-    if status.rollback and status.rollback.to and is_kept(status, status.rollback.to):
-        serving.append(status.rollback.to)
+    back = status.rollback
+    if back and back.to and not back.ended_at and is_kept(status, back.to):
+        serving.append(back.to)
     numbers = {item.revision for item in serving}
     first = [item.weights.version for item in serving]
     others = [item.weights.version for item in rollback_targets(world)]
