@@ -42,7 +42,7 @@ class Clock:
 
     def __init__(self, path: Path, speed: float) -> None:
         self.path, self.speed = path, speed
-        self._map: mmap.mmap | None = None
+        self._places: memoryview[float] | None = None
         self._lock = threading.Lock()
         self._slots = self._working = 0
         self._told: tuple[float, float] | None = None
@@ -84,7 +84,11 @@ class Clock:
             passed, last = min(now - last, LONGEST_TICK_SECONDS), now
             flies = everybody_waits() and not self._is_unnoticed()
             slow, fast = self.time() + passed * CRAWL, self.time() + passed * self.speed
-            self._set(0, max(slow, min(fast, self._first_wake())) if flies else slow)
+            self.advance((max(slow, min(fast, self._first_wake())) if flies else slow) - self.time())
+
+    def advance(self, seconds: float) -> None:
+        """Move on by so much."""
+        self._set(0, self.time() + seconds)
 
     def begin_life(self) -> None:
         """A process is about to start: it works until its loops say that they sleep."""
@@ -164,17 +168,18 @@ class Clock:
             self._set(1 + SLOTS, AWAKE if self._working else UNUSED)
 
     def _get(self, place: int) -> float:
-        found: float = struct.unpack_from("d", self._shared(), 8 * place)[0]
+        found: float = self._shared()[place]
         return found
 
     def _set(self, place: int, value: float) -> None:
-        struct.pack_into("d", self._shared(), 8 * place, value)
+        """In one piece: `struct.pack_into` would write zeros first, and whoever reads them takes it to be 1970."""
+        self._shared()[place] = value
 
-    def _shared(self) -> mmap.mmap:
-        if self._map is None:
+    def _shared(self) -> "memoryview[float]":
+        if self._places is None:
             with self.path.open("r+b") as file:
-                self._map = mmap.mmap(file.fileno(), struct.calcsize(_FORM))
-        return self._map
+                self._places = memoryview(mmap.mmap(file.fileno(), struct.calcsize(_FORM))).cast("d")
+        return self._places
 
 
 class _Selector(selectors.DefaultSelector):

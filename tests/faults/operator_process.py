@@ -5,6 +5,7 @@ Its modules are imported once, in a fork server; each life is a fork of it. What
 
 import asyncio
 import ctypes
+import faulthandler
 import multiprocessing
 import os
 import signal
@@ -33,6 +34,7 @@ def _live(environment: dict[str, str], log: str, clock: Clock) -> None:
     descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(descriptor, 1)
     os.dup2(descriptor, 2)
+    faulthandler.register(signal.SIGUSR1)  # to standard error, which is the log
     clock.install()
     from kubernetes.aio.config import kube_config
 

@@ -96,6 +96,24 @@ def test_ten_minutes_of_sleep_pass_in_a_moment_and_are_ten_minutes(tmp_path: Pat
     assert 600 <= float((tmp_path / "slept").read_text()) < 601
 
 
+def _writer(clock: Clock) -> None:
+    """A process that sets the time again and again, and never back."""
+    end = time.perf_counter() + 1.0
+    while time.perf_counter() < end:
+        clock.advance(0.001)
+
+
+def test_no_reader_sees_a_time_that_nobody_set(tmp_path: Path) -> None:
+    clock = Clock.create(tmp_path / "clock", 20.0)
+    process = multiprocessing.get_context("spawn").Process(target=_writer, args=(clock,))
+    process.start()
+    seen = [clock.time()]
+    while process.is_alive():
+        seen += [clock.time() for _ in range(20_000)]
+        assert seen == sorted(seen)
+        seen = seen[-1:]
+
+
 def test_time_crawls_while_somebody_works(tmp_path: Path) -> None:
     clock = Clock.create(tmp_path / "clock", 2000.0)
     began = clock.time()
