@@ -29,6 +29,10 @@ ORDER_SECONDS = 60.0
 """Of the world: a pod's thread waits no longer for the harness's loop."""
 FAULT_SECONDS = 100.0
 """How long a fault that begins at a write lasts: longer than the operator's time-outs and its resync."""
+STALE_SECONDS = 40.0
+"""The same of stale lists, which change nothing of what the operator waits for: it tries the same again at once."""
+BREAK_SECONDS = 10.0
+"""Between two ends of a watch."""
 STALE_BY = 4
 """Writes by which a stale list lags."""
 
@@ -106,7 +110,8 @@ class Injector:
             return False
         if self.plan.write is None and self.struck_at is None and self.begun is not None:
             self.struck_at = self.clock.time()
-        return self.struck_at is not None and self.clock.time() - self.struck_at < FAULT_SECONDS
+        seconds = STALE_SECONDS if fault is Fault.LISTS_STALE else FAULT_SECONDS
+        return self.struck_at is not None and self.clock.time() - self.struck_at < seconds
 
     def strike(self) -> None:
         """Kill the operator."""
@@ -291,7 +296,7 @@ class _Relay:
         """Ends the watch again and again while the plan says so."""
         injector, clock = self.proxy.injector, self.proxy.clock
         while True:
-            await clock.sleep(3.0)
+            await clock.sleep(BREAK_SECONDS)
             if injector.lasts(Fault.WATCHES_CUT):
                 return
             for fault, code in ((Fault.WATCHES_EXPIRED, 410), (Fault.WATCHES_BROKEN, 500)):
