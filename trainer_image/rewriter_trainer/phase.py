@@ -36,6 +36,7 @@ from rewriter_contract.messages import PhaseOrder, SampleRow, WeightsRef, WorkRe
 from rewriter_contract.shards import ShardError, read_done, read_shard, write_shard
 from rewriter_contract.weights import WeightsRefused, manifest_digest, verify
 from rewriter_trainer import phase_files
+from rewriter_trainer.heap import keep_freed_memory
 from rewriter_trainer.pairs import Pair, PairSet, build_pairs
 from rewriter_trainer.progress_lines import ProgressLine, Reporter, take_over_stdout
 
@@ -423,6 +424,7 @@ def main() -> int:
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    keep_freed_memory()
     try:
         order = phase_files.read_order(job.root, job.cycle, job.phase)
         report.say(ProgressLine(result=train_phase(job, order, report, stop)))
