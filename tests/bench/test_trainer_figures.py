@@ -1,5 +1,6 @@
 """What the trainer's bench makes of the two sides' progress lines and runs."""
 
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -7,7 +8,7 @@ import pytest
 
 from e2e.bench.trainer import inside, peer, workload
 from e2e.bench.trainer.figures import largest_difference, report, side_of
-from e2e.bench.trainer.runs import Run, RunFailed, steps_of
+from e2e.bench.trainer.runs import Run, RunFailed, processor_seconds, steps_of
 from e2e.bench.trainer.workload import Setting
 from rewriter_contract import wire
 from rewriter_contract.messages import MpoConfig, PairsConfig
@@ -15,8 +16,22 @@ from rewriter_trainer.pairs import build_pairs
 from rewriter_trainer.progress_lines import ProgressLine
 
 SETTING = Setting(queries=8, pairs_per_step=4)
-RUN = Run("ours", losses=(3.0, 2.0, 1.0, 1.0, 1.0), step_s=(9.0, 9.0, 2.0, 2.0, 0.5), whole_s=30.0, peak_mib=1000.0)
-PEER = replace(RUN, side="trl", step_s=(9.0, 9.0, 8.0, 8.0, 0.5), whole_s=60.0, peak_mib=2000.0)
+RUN = Run(
+    "ours",
+    losses=(3.0, 2.0, 1.0, 1.0, 1.0),
+    step_s=(9.0, 9.0, 2.0, 2.0, 0.5),
+    step_cpu_s=(9.0, 9.0, 4.0, 4.0, 0.5),
+    whole_s=30.0,
+    peak_mib=1000.0,
+)
+PEER = replace(
+    RUN,
+    side="trl",
+    step_s=(9.0, 9.0, 8.0, 8.0, 0.5),
+    step_cpu_s=(9.0, 9.0, 20.0, 20.0, 0.5),
+    whole_s=60.0,
+    peak_mib=2000.0,
+)
 
 
 def lines(*made: ProgressLine) -> list[tuple[float, str]]:
@@ -39,7 +54,8 @@ def test_a_run_that_failed_or_was_silent_has_no_figures() -> None:
 
 
 def test_speed_is_of_whole_steps_after_warming_up() -> None:
-    assert side_of([RUN], pairs_per_step=4).pairs_per_s == 2.0
+    side = side_of([RUN], pairs_per_step=4)
+    assert (side.pairs_per_s, side.pairs_per_cpu_s) == (2.0, 1.0)
     with pytest.raises(ValueError, match="too few"):
         side_of([replace(RUN, step_s=(1.0, 1.0, 1.0))], pairs_per_step=4)
 
@@ -47,6 +63,14 @@ def test_speed_is_of_whole_steps_after_warming_up() -> None:
 def test_every_ratio_is_better_for_us_in_its_own_direction() -> None:
     made = report(SETTING, {"ours": RUN, "trl": PEER}, {"ours": [RUN], "trl": [PEER]}, cores=2)
     assert (made["pairs_per_s_ratio"], made["peak_memory_ratio"], made["whole_process_ratio"]) == (4.0, 0.5, 2.0)
+    assert made["pairs_per_cpu_s_ratio"] == 5.0
+
+
+def test_processor_seconds_are_those_that_a_process_has_used() -> None:
+    before = processor_seconds(os.getpid())
+    while sum(os.times()[:2]) < before + 0.05:
+        pass
+    assert 0.0 < processor_seconds(os.getpid()) - before < 1.0
 
 
 def test_losses_are_compared_step_by_step_and_a_missing_step_is_an_error() -> None:

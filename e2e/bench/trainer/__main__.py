@@ -63,14 +63,15 @@ def main() -> None:
     by_series: dict[str, dict[str, list[Run]]] = {"equal": {}, "speed": {}}
     for row in runs:
         series = by_series[row.pop("series")]
-        row |= {name: tuple(row[name]) for name in ("losses", "step_s")}
+        row |= {name: tuple(row[name]) for name in ("losses", "step_s", "step_cpu_s")}
         series.setdefault(row["side"], []).append(Run(**row))
     equal = {side: made[0] for side, made in by_series["equal"].items()}
     made = report(setting, equal, by_series["speed"], len(os.sched_getaffinity(0)))
     RESULT.parent.mkdir(parents=True, exist_ok=True)
     RESULT.write_text(json.dumps(made, indent=2) + "\n")
-    for name in ("pairs_per_s_ratio", "peak_memory_ratio", "whole_process_ratio", "largest_loss_difference"):
-        print(f"{name} {made[name]:.5g}")
+    for name in made:
+        if name.endswith(("_ratio", "_difference")):
+            print(f"{name} {made[name]:.5g}")
     print(f"written to {RESULT}")
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from statistics import median
+from statistics import fmean, median
 from typing import Any
 
 from e2e.bench.trainer.runs import Run
@@ -17,6 +17,7 @@ class Side:
     """Medians over the rounds."""
 
     pairs_per_s: float
+    pairs_per_cpu_s: float
     peak_mib: float
     whole_s: float
 
@@ -27,13 +28,19 @@ def side_of(runs: Sequence[Run], pairs_per_step: int) -> Side:
     Raises:
         ValueError: when a run has no step left to measure.
     """
-    speeds = []
-    for run in runs:
-        measured = run.step_s[WARM_UP_STEPS:-1]
-        if not measured:
-            raise ValueError(f"{len(run.step_s)} steps are too few: at least {WARM_UP_STEPS + 2} are needed")
-        speeds.append(pairs_per_step * len(measured) / sum(measured))
-    return Side(median(speeds), median(run.peak_mib for run in runs), median(run.whole_s for run in runs))
+    return Side(
+        median(pairs_per_step / _seconds_per_step(run.step_s) for run in runs),
+        median(pairs_per_step / _seconds_per_step(run.step_cpu_s) for run in runs),
+        median(run.peak_mib for run in runs),
+        median(run.whole_s for run in runs),
+    )
+
+
+def _seconds_per_step(steps: Sequence[float]) -> float:
+    measured = steps[WARM_UP_STEPS:-1]
+    if not measured:
+        raise ValueError(f"{len(steps)} steps are too few: at least {WARM_UP_STEPS + 2} are needed")
+    return fmean(measured)
 
 
 def largest_difference(ours: Run, peer: Run) -> float:
@@ -59,6 +66,7 @@ def report(setting: Setting, equal: dict[str, Run], speed: dict[str, list[Run]],
             "rounds": len(speed["ours"]),
         },
         "pairs_per_s_ratio": round(ours.pairs_per_s / peer.pairs_per_s, 3),
+        "pairs_per_cpu_s_ratio": round(ours.pairs_per_cpu_s / peer.pairs_per_cpu_s, 3),
         "peak_memory_ratio": round(ours.peak_mib / peer.peak_mib, 3),
         "whole_process_ratio": round(peer.whole_s / ours.whole_s, 3),
         "largest_loss_difference": largest_difference(equal["ours"], equal["trl"]),
@@ -74,7 +82,9 @@ def report(setting: Setting, equal: dict[str, Run], speed: dict[str, list[Run]],
 def _side(side: Side, runs: Sequence[Run]) -> dict[str, Any]:
     return {
         "pairs_per_s": round(side.pairs_per_s, 3),
+        "pairs_per_cpu_s": round(side.pairs_per_cpu_s, 3),
         "peak_mib": round(side.peak_mib),
         "whole_s": round(side.whole_s, 1),
         "step_s": [[round(seconds, 3) for seconds in run.step_s] for run in runs],
+        "step_cpu_s": [[round(seconds, 3) for seconds in run.step_cpu_s] for run in runs],
     }

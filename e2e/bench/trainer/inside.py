@@ -48,8 +48,8 @@ def main() -> None:
     for name, side, changed in series(setting, arguments.rounds):
         done = run_on_fresh_volume(side, arguments.model, changed, arguments.out.parent)
         print(
-            f"{name:6} {side:5} {sum(done.step_s):7.1f} s in {len(done.step_s)} steps, whole {done.whole_s:7.1f} s, "
-            f"peak {done.peak_mib:6.0f} MiB, last loss {done.losses[-1]:.5f}",
+            f"{name:6} {side:5} {len(done.step_s)} steps in {sum(done.step_s):.1f} s, {sum(done.step_cpu_s):.1f} CPU-s "
+            f"(whole {done.whole_s:.1f} s), peak {done.peak_mib:6.0f} MiB, last loss {done.losses[-1]:.5f}",
             flush=True,
         )
         runs.append({"series": name} | asdict(done))

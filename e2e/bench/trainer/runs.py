@@ -31,6 +31,8 @@ class Run:
     """Of every step."""
     step_s: tuple[float, ...]
     """Seconds of every step."""
+    step_cpu_s: tuple[float, ...]
+    """Processor seconds of every step, of all threads and of the kernel: on a machine that is shared, they say more."""
     whole_s: float
     """From the start of the process to its end: imports, reference, training, writing the weights."""
     peak_mib: float
@@ -53,17 +55,24 @@ def run(side: str, root: Path) -> Run:
     """
     started = time.monotonic()
     process = subprocess.Popen(command(side, root), stdout=subprocess.PIPE, text=True)
-    lines = [(time.monotonic(), line) for line in process.stdout or ()]
+    lines = [(time.monotonic(), processor_seconds(process.pid), line) for line in process.stdout or ()]
     _, status, usage = os.wait4(process.pid, 0)
     whole = time.monotonic() - started
     if status:
         raise RunFailed(f"{side} ended with status {os.waitstatus_to_exitcode(status)}: {lines[-1:]}")
-    losses, seconds = steps_of(lines)
-    return Run(side, losses, seconds, whole, usage.ru_maxrss / 1024)
+    losses, seconds = steps_of((moment, text) for moment, _, text in lines)
+    _, cpu_seconds = steps_of((used, text) for _, used, text in lines)
+    return Run(side, losses, seconds, cpu_seconds, whole, usage.ru_maxrss / 1024)
+
+
+def processor_seconds(pid: int) -> float:
+    """What the process has used so far, of all its threads, in itself and in the kernel."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")  # utime and stime of proc(5)
 
 
 def steps_of(lines: Iterable[tuple[float, str]]) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Loss and seconds of every step, from progress lines and when they came.
+    """Loss and seconds of every step, from progress lines and when they came, by whatever clock.
 
     Raises:
         RunFailed: when the run failed, or says nothing of a step.
