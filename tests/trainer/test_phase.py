@@ -218,9 +218,13 @@ def test_a_phase_that_was_stopped_and_resumed_equals_the_undisturbed_one_bit_by_
     assert not (pod.root / volume.checkpoint_dir(1, 1)).exists()
 
 
-@pytest.mark.parametrize(("dtype", "zero_stage"), [("float32", 2), ("bfloat16", 2), ("bfloat16", 3)])
+@pytest.mark.parametrize(
+    ("dtype", "zero_stage", "least"),
+    [("float32", 2, 0.7), ("bfloat16", 2, 0.8), ("bfloat16", 3, 0.8)],
+    ids=["float32, which one worker trains without a copy", "bfloat16", "bfloat16 at stage 3"],
+)
 def test_a_checkpoint_takes_the_room_that_a_cycle_is_asked_for(
-    trained: tuple[Pod, PhaseOrder, WorkReport], dtype: str, zero_stage: int
+    trained: tuple[Pod, PhaseOrder, WorkReport], dtype: str, zero_stage: int, least: float
 ) -> None:
     pod, order, _ = trained
     phase = 30 + zero_stage + 10 * (dtype == "float32")
@@ -235,7 +239,7 @@ def test_a_checkpoint_takes_the_room_that_a_cycle_is_asked_for(
     written = sum(path.stat().st_size for path in checkpoint.rglob("*") if path.is_file())
     numbers = parameters((pod.root / volume.weights_dir(order.base.version)).glob("*.safetensors"))
     asked = numbers * CHECKPOINT_BYTES[dtype]
-    assert 0.8 * asked < written < 1.1 * asked + 200_000, f"{written} bytes of {numbers} parameters"
+    assert least * asked < written < 1.1 * asked + 200_000, f"{written} bytes of {numbers} parameters"
 
 
 def test_what_torch_says_of_a_full_device_counts_where_the_volume_is_seen_to_be_full(
@@ -249,22 +253,11 @@ def test_what_torch_says_of_a_full_device_counts_where_the_volume_is_seen_to_be_
     assert is_full(raised.value, tmp_path)
 
 
-@pytest.mark.parametrize(
-    ("workers", "dtype", "zero_stage"), [(1, "bfloat16", 2), (1, "bfloat16", 3), (2, "float32", 2)]
-)
-def test_resuming_is_as_exact_where_zero_keeps_flat_copies(
-    start_pod: Callable[..., Pod], model_dir: Path, workers: int, dtype: str, zero_stage: int
+def test_two_workers_that_were_stopped_and_resumed_equal_undisturbed_ones_bit_by_bit(
+    start_pod: Callable[..., Pod], model_dir: Path
 ) -> None:
-    pods = [start_pod(workers) for _ in range(2)]
-    optimizer = OptimizerConfig(learning_rate=1e-3, pairs_per_step=6, epochs=3, zero_stage=zero_stage)
-    orders = [
-        replace(
-            three_epochs(pod.root, publish_base(pod.root, model_dir), rows_with_signal(7)),
-            dtype=dtype,
-            optimizer=optimizer,
-        )
-        for pod in pods
-    ]
+    pods = [start_pod(workers=2) for _ in range(2)]
+    orders = [three_epochs(pod.root, publish_base(pod.root, model_dir), rows_with_signal(7)) for pod in pods]
     undisturbed, resumed = pods[0].train(orders[0]), stop_and_resume(pods[1], orders[1])
     assert undisturbed.state is WorkState.DONE, undisturbed.message
     assert tensors(pods[1].root, "r0001-p01") == tensors(pods[0].root, "r0001-p01")
