@@ -20,3 +20,10 @@ def keep_freed_memory() -> bool:
     if mallopt is None:
         return False
     return mallopt(M_MMAP_MAX, 0) == 1 and mallopt(M_TRIM_THRESHOLD, UNLIMITED) == 1
+
+
+def give_freed_memory_back() -> None:
+    """Hand what is free now to the kernel, for work that needs other memory; where the C library can."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)

@@ -36,7 +36,7 @@ from rewriter_contract.messages import PhaseOrder, SampleRow, WeightsRef, WorkRe
 from rewriter_contract.shards import ShardError, read_done, read_shard, write_shard
 from rewriter_contract.weights import WeightsRefused, manifest_digest, verify
 from rewriter_trainer import phase_files
-from rewriter_trainer.heap import keep_freed_memory
+from rewriter_trainer.heap import give_freed_memory_back, keep_freed_memory
 from rewriter_trainer.pairs import Pair, PairSet, build_pairs
 from rewriter_trainer.progress_lines import ProgressLine, Reporter, take_over_stdout
 
@@ -234,6 +234,7 @@ def train_phase(job: Job, order: PhaseOrder, report: Reporter, stop: threading.E
     }
     weights = None
     forget_optimizer(engine)
+    give_freed_memory_back()
     sharded = zero_stage(order, workers) == 3
     with deepspeed.zero.GatheredParameters(list(engine.module.parameters()), enabled=sharded):
         if rank == 0:
