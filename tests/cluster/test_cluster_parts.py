@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from e2e.cluster.parts import PARTS, GoPart, WheelPart, part_directory
+from e2e.cluster import build
+from e2e.cluster.parts import GO, PARTS, GoPart, WheelPart, part_directory
 
 
 def go_part() -> GoPart:
@@ -52,3 +53,14 @@ def test_every_go_part_has_a_module_with_sums() -> None:
 def test_no_two_parts_bring_a_program_of_the_same_name() -> None:
     names = [program for part in PARTS for program in part.programs]
     assert len(names) == len(set(names))
+
+
+def test_a_part_with_a_compiler_of_its_own_is_built_with_that_and_others_with_the_machines(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(build, "_ensure_go", lambda report: build.Go("machine's", "go1.26"))
+    monkeypatch.setattr(build, "_fetched_go", lambda part, report: build.Go(part.requirement, "go1.27"))
+    usual, own = GoPart("a", ("./a",)), GoPart("b", ("./b",), compiler=GO)
+    found = build._ensure_compilers((usual, own, GO), lambda *_: None)
+    assert {name: go.program for name, go in found.items()} == {"a": "machine's", "b": GO.requirement, "go": ""}
+    assert part_directory(own, "go1.26") != part_directory(own, "go1.27")

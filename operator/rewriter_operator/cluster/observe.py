@@ -50,8 +50,11 @@ class Observation:
 async def observe(kube: Kube, agents: Agents, release: Release, now: float) -> Observation:
     """Look at the release's children, its inputs, and, where its state asks for it, its pods."""
     selector = f"{names.LABEL_RELEASE}={release.name}"
-    lists = await asyncio.gather(*(kube.list(kind, selector) for kind in _CHILD_KINDS))
-    claim, fusion = await asyncio.gather(_claim(kube, release), _fusion(kube, release))
+    lists, claim, fusion = await asyncio.gather(
+        asyncio.gather(*(kube.list(kind, selector) for kind in _CHILD_KINDS)),
+        _claim(kube, release),
+        _fusion(kube, release),
+    )
     objects = [item for items in lists for item in items]
     children = tuple(child for item in objects if (child := _read_child(item, release.uid)) is not None)
     world = World(now=now, release=release, claim=claim, fusion=fusion, children=children)
