@@ -8,6 +8,9 @@ from pathlib import Path
 from typing import Final
 
 PROMOTED: Final = "promoted.json"
+OWNER: Final = "release.json"
+"""Names the release whose directory it is (rewriter_trainer/owner.py)."""
+
 MANIFEST: Final = "manifest.json"
 TURNS: Final = "promotions"
 """Directory in which the writers of promoted.json take turns (rewriter_trainer/turns.py)."""

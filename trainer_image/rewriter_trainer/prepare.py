@@ -34,6 +34,7 @@ from rewriter_trainer.check_data import check_data
 from rewriter_trainer.check_model import ModelReport, check_model
 from rewriter_trainer.check_services import check_services
 from rewriter_trainer.free_space import Need, free_bytes, need, room_problem
+from rewriter_trainer.owner import claim, is_used, owner_problem
 from rewriter_trainer.retention import Removed, retain
 
 TOLD_PATHS = 5
@@ -42,11 +43,17 @@ TOLD_PATHS = 5
 log = logging.getLogger(__name__)
 
 
-def prepare(root: Path, order: PrepareOrder, writer: str, storage: StorageOrder | None = None) -> PrepareResult:
+def prepare(
+    root: Path, order: PrepareOrder, writer: str, storage: StorageOrder | None = None, release: str = ""
+) -> PrepareResult:
     """Check, and where all is well import the base model and write the cycle's spec.
 
     Without a storage order (an operator from before there were any) nothing is removed, and no room is asked for.
+    Without a release nobody asks whose directory it is.
     """
+    taken = _taken(root, release, at_once=is_used(root))
+    if taken is not None:  # before anything is removed: it is another release's
+        return PrepareResult(problems=(taken,))
     removed = retain(root, storage) if storage else Removed()
     model = check_model(root, order.model_path)
     _log("model", model.problems)
@@ -67,6 +74,8 @@ def prepare(root: Path, order: PrepareOrder, writer: str, storage: StorageOrder 
     problems = [*model.problems, *data.problems, *services.problems, *record_problems, *spec_problems]
     problems += [room] if room else []
     base = None
+    if not problems and (taken := _taken(root, release, at_once=True)):
+        problems = [taken]
     if not problems:
         base, problems = _import(root, order, model, writer, storage)
     if not problems:
@@ -110,6 +119,15 @@ def _write_spec(root: Path, order: PrepareOrder, writer: str, storage: StorageOr
 def _full(storage: StorageOrder | None, what: str, error: Exception) -> Problem:
     claim = storage.claim if storage else "the volume of spec.volume.claimName"
     return Problem(VOLUME_FULL, f"{claim} is full: {what} ({error}); make room; it goes on by itself then")
+
+
+def _taken(root: Path, release: str, at_once: bool) -> Problem | None:
+    """Whether another release has the directory. A new one becomes this release's only when nothing else is wrong."""
+    if not release:
+        return None
+    found = claim(root, release) if at_once else owner_problem(root, release)
+    _log("owner", [found] if found else [])
+    return found
 
 
 def check_spec(root: Path, order: PrepareOrder) -> list[Problem]:
@@ -174,7 +192,9 @@ def main() -> int:
     order = wire.loads(PrepareOrder, os.environ[env.PREPARE], env.PREPARE)
     told = os.environ.get(env.STORAGE)
     storage = wire.loads(StorageOrder, told, env.STORAGE) if told else None
-    result = prepare(Path(os.environ[env.VOLUME_ROOT]), order, os.environ[env.POD_UID], storage)
+    result = prepare(
+        Path(os.environ[env.VOLUME_ROOT]), order, os.environ[env.POD_UID], storage, os.environ.get(env.RELEASE, "")
+    )
     termination.write(termination.fit(result))
     return 0
 
