@@ -56,7 +56,7 @@ class Hands:
 
     async def remove(self, removal: Removal) -> None:
         """Delete one child, by uid and version."""
-        live = await self.kube.get(removal.kind, removal.name)
+        live = await self._standing(removal.kind, removal.name)
         if live is None or live["metadata"]["uid"] != removal.uid:
             return
         check_epoch({**live, "kind": removal.kind}, self.term.epoch)
@@ -74,9 +74,15 @@ class Hands:
 
     async def _create(self, body: dict[str, Any]) -> None:
         if await self.kube.create(body) is None:
-            live = await self.kube.get(body["kind"], body["metadata"]["name"])
+            live = await self._standing(body["kind"], body["metadata"]["name"])
             if live is not None:
                 check_owner(live, body)
+
+    async def _standing(self, kind: str, name: str) -> dict[str, Any] | None:
+        """The object that has this name. Secrets are found in a list: the operator's Role has no more."""
+        if kind != "Secret":
+            return await self.kube.get(kind, name)
+        return next((item for item in await self.kube.list(kind) if item["metadata"]["name"] == name), None)
 
     async def _update(self, body: dict[str, Any]) -> dict[str, Any] | None:
         kind, name = body["kind"], body["metadata"]["name"]
