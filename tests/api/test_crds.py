@@ -126,6 +126,20 @@ def test_every_rule_says_what_to_do() -> None:
                 assert len(rule["message"]) >= len("must be at most 0.2"), path
 
 
+def test_the_sentence_of_every_rule_is_one_quoted_text() -> None:
+    """The API server takes no CRD at all whose sentence ends at an apostrophe."""
+    told = [
+        rule["messageExpression"]
+        for schema in SCHEMAS.values()
+        for _, node in nodes(schema, "")
+        for rule in node.get("x-kubernetes-validations", [])
+        if "messageExpression" in rule
+    ]
+    assert len(told) > 20
+    odd = [text for text in told if not re.fullmatch(r"'(?:[^'\\]|\\.)*'\.format\(\[.*\]\)", text, re.DOTALL)]
+    assert odd == []
+
+
 def test_columns_show_state_cycle_and_what_serves_first() -> None:
     columns = crd.release_crd()["spec"]["versions"][0]["additionalPrinterColumns"]
     assert [column["name"] for column in columns][:4] == ["State", "Cycle", "Serves", "Candidate share"]

@@ -167,7 +167,7 @@ def test_a_fight_with_another_manager_is_told_and_not_joined(space: Space) -> No
     play(space, story)
 
 
-# --- verbs and quotas
+# --- verbs
 
 
 def as_service_account(space: Space, directory: Path) -> Path:
@@ -251,19 +251,6 @@ def test_a_secret_that_is_somebody_elses_is_named_although_the_role_lets_no_secr
         assert {"service/shop-passthrough", "pod/shop-c0000-prepare-1"} <= space.names("services,pods")
 
     play(space, story, kubeconfig)
-
-
-def test_pods_that_a_quota_keeps_from_being_made_are_told_with_its_words(space: Space, operator: Operator) -> None:
-    quota = {"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "gpus"}, "spec": {"hard": {"pods": "0"}}}
-    space.create(quota)
-    eventually(lambda: "used" in space.get("resourcequota", "gpus").get("status", {}), PATIENCE, "it is counted")
-    started(space)
-    eventually(lambda: "exceeded quota" in space.condition("Stalled")[2], PATIENCE, "the quota is told")
-    assert space.condition("Stalled")[:2] == ("True", "ChildRefused")
-    assert space.condition("Ready")[0] != "True"
-    space.kubectl("delete", "resourcequota", "gpus")
-    preparing(space)
-    eventually(lambda: space.condition("Stalled")[1] != "ChildRefused", PATIENCE, "and it heals")
 
 
 # --- what is deleted

@@ -57,15 +57,11 @@ def sentence(cel: str, must: str, shown: str = "", got: str = "%s", path: str = 
     """A CEL rule whose refusal says what it got (CEL expressions `shown`, put into `got`) and what must be.
 
     `format` and not `+`: the API server takes a number's text for endless when it estimates the cost of `+`.
-
-    Raises:
-        ValueError: for words that would end the text of the expression; the API server would refuse the whole CRD.
     """
-    if shown and ("'" in must or "\\" in must):
-        raise ValueError(f"no quote and no backslash in a sentence that shows a value: {must}")
     entry = {"rule": cel, "message": must}
     if shown:  # the API server falls back to `message` where this cannot be shown, e.g. for a text of several lines
-        text = f"got {got}; {must.replace('%', '%%')}"
+        quoted = must.replace("%", "%%").replace("\\", r"\\").replace("'", r"\'")
+        text = f"got {got}; {quoted}"
         entry["messageExpression"] = f"'{text}'.format([{shown}])"
     return entry | ({"fieldPath": path} if path else {})
 
