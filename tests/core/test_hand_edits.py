@@ -129,6 +129,18 @@ def added_backend(spec: dict[str, Any]) -> None:
     spec["rules"][1]["backendRefs"].append({"name": "shop-r0002", "weight": 1})
 
 
+def filter_added(spec: dict[str, Any]) -> None:
+    spec["rules"][0]["filters"] = [{"type": "RequestRedirect"}]
+
+
+def hostname_added(spec: dict[str, Any]) -> None:
+    spec["hostnames"] = ["nobody.example"]
+
+
+def match_narrowed(spec: dict[str, Any]) -> None:
+    spec["rules"][1]["matches"][0]["headers"] = [{"name": "x-odd", "value": "1"}]
+
+
 def copied(spec: Any) -> Any:
     match spec:
         case dict():
@@ -141,6 +153,7 @@ def copied(spec: Any) -> Any:
 
 WANT = Want("HTTPRoute", "shop-rewrites", "as written", True, Role.ROUTE, spec=SPEC)
 EDITS = [other_backend, incumbent_without_weight, other_gateway, rule_taken_away, rule_in_front, added_backend]
+EDITS += [filter_added, hostname_added, match_narrowed]
 
 
 @pytest.mark.parametrize("edit", EDITS, ids=lambda edit: edit.__name__)

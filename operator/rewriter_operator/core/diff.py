@@ -6,11 +6,14 @@ pods go only when the live route no longer names them and the drain time is over
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from rewriter_operator.core.children import DRAIN_SECONDS
 from rewriter_operator.core.decision import Removal
 from rewriter_operator.core.world import Child, Deployment, Role, Route, World
+
+NO_DEFAULTS: Final = ("filters", "headers", "hostnames", "queryParams", "retry", "sessionPersistence")
+"""Fields of a route that no API server adds by itself, and that decide where requests go."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +58,8 @@ def _is_within(wanted: object, live: object) -> bool:
     """Whether `live` says all that is wanted; fields that the API server has added are none of our business."""
     match wanted, live:
         case Mapping(), Mapping():
+            if any(live.get(key) and key not in wanted for key in NO_DEFAULTS):
+                return False
             return all(key in live and _is_within(value, live[key]) for key, value in wanted.items())
         case list(), list():
             return len(wanted) == len(live) and all(map(_is_within, wanted, live))
