@@ -103,7 +103,7 @@ def all_plans(reference: Reference) -> list[Plan]:
     else:
         plans = [Plan(workload, fault, write) for write in reference.writes for fault in AT_ONE_WRITE]
         plans += [Plan(workload, Fault.TERMINATED, write) for write in _one_of_a_kind(reference.writes)]
-    traffic = next((write for write in reference.writes if kind_of(write) == "PATCH httproutes"), None)
+    traffic = next((write for write in reference.writes if kind_of(write) == "PATCH httproutes share"), None)
     for begin in (None, traffic) if traffic else (None,):  # they last for a while: from the beginning, or from there
         plans += [Plan(workload, Fault.ERRORS, begin, code=code) for code in CODES]
         plans += [Plan(workload, fault, begin) for fault in WATCH_FAULTS]

@@ -13,6 +13,9 @@ _PATH = re.compile(
     r"^/(?:api|apis)/(?:[^/]+/)*?namespaces/[^/]+/(?P<plural>[^/]+)(?:/(?P<name>[^/]+))?(?:/(?P<sub>[^/]+))?$"
 )
 
+_PART = re.compile(r":[1-9][0-9]?\b(?!0)")
+"""A weight from 1 to 99."""
+
 
 @dataclass(frozen=True, order=True)
 class Write:
@@ -67,7 +70,8 @@ def signature_of(method: str, path: str, body: bytes) -> str:
 def kind_of(write: Write) -> str:
     """Verb and resource, for a release's status its state, for an order to a pod its call: `ORDER weights`.
 
-    Marks (epochs, ownership of fields) are a kind of their own: they move nothing.
+    A route is told by what it does: it gives a candidate a part of the requests, takes it back, or does neither. Marks
+    (epochs, ownership of fields) are a kind of their own: they move nothing.
     """
     verb, place, *rest = write.signature.split(" ")
     if verb == "ORDER":
@@ -75,6 +79,9 @@ def kind_of(write: Write) -> str:
     plural, *_ = place.split("/")
     if rest[:1] == ["metadata"]:
         return f"{verb} {plural} metadata"
+    if plural == "httproutes" and verb == "PATCH":
+        does = "withdrawn" if "withdrawn=" in write.signature else "share" if _PART.search(write.signature) else ""
+        return f"{verb} {plural} {does}".rstrip()
     return f"{verb} {plural} {rest[0]}" if plural == "rewriterreleases" and rest else f"{verb} {plural}"
 
 

@@ -61,7 +61,9 @@ def test_a_route_goes_by_its_weights() -> None:
     [
         ("PUT rewriterreleases/shop/status Training c1.1 p2:Syncing", "PUT rewriterreleases Training"),
         ("ORDER shop-c0001-sampler-0 /v1/weights r0001-p01", "ORDER weights"),
-        ("PATCH httproutes/shop-rewrites finerank=passthrough:80,r0001:20", "PATCH httproutes"),
+        ("PATCH httproutes/shop-rewrites finerank=passthrough:80,r0001:20", "PATCH httproutes share"),
+        ("PATCH httproutes/shop-rewrites finerank=r0001:100,r0002:0", "PATCH httproutes"),
+        ("PATCH httproutes/shop-rewrites finerank=passthrough:100,r0001:0 withdrawn=1", "PATCH httproutes withdrawn"),
         ("DELETE pods/shop-c0001-trainer-0", "DELETE pods"),
         ("PATCH httproutes/shop-rewrites metadata managedFields", "PATCH httproutes metadata"),
     ],
