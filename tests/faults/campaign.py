@@ -114,7 +114,7 @@ def all_plans(reference: Reference) -> list[Plan]:
 
 def sample_plans(reference: Reference) -> list[Plan]:
     """Those of sample.py."""
-    return [sampled.plan(reference.writes) for sampled in SAMPLE if sampled.workload == reference.workload]
+    return [sampled.plan() for sampled in SAMPLE if sampled.workload == reference.workload]
 
 
 def carry_out(

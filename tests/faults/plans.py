@@ -46,10 +46,12 @@ class Plan:
     """HTTP status of ERRORS."""
     kind: str = ""
     """`pods DELETED`: what EVENTS_DROPPED drops."""
+    at: str = ""
+    """In place of a write: the first one of this kind (signatures.kind_of) that is the workload's own."""
 
     def __str__(self) -> str:
         detail = " ".join(str(part) for part in (self.code or "", self.kind) if part)
-        where = f" @ {self.write}" if self.write else ""
+        where = f" @ {self.write or self.at}" if self.write or self.at else ""
         return f"{self.workload}: {self.fault or 'undisturbed'}{f' {detail}' if detail else ''}{where}"
 
 

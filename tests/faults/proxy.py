@@ -22,7 +22,7 @@ from rewriter_contract.agent import Route
 from tests.faults.clock import Clock
 from tests.faults.cluster_client import ClusterClient, lines
 from tests.faults.plans import Fault, Plan
-from tests.faults.signatures import Write, signature_of, target_of
+from tests.faults.signatures import Write, kind_of, signature_of, target_of
 
 BOOKMARK_SECONDS = 55.0
 ORDER_SECONDS = 60.0
@@ -74,10 +74,15 @@ class Injector:
         with self._lock:
             self.counter[signature] += 1
             write = Write(signature, self.counter[signature])
-            hit = self.struck_at is None and write == self.plan.write
+            hit = self.struck_at is None and self._is_hit(write)
             if hit:
                 self.struck_at = self.clock.time()
             return write, self.plan.fault if hit else None
+
+    def _is_hit(self, write: Write) -> bool:
+        if self.plan.at:
+            return self.begun is not None and kind_of(write) == self.plan.at
+        return write == self.plan.write
 
     def at_orders(self, pod: str, route: Route) -> Route:
         """A pod's call; when it is an order, it is a write with the same crash points as those to the API server."""
@@ -108,7 +113,8 @@ class Injector:
         """Whether a fault that goes on for a while is on now."""
         if self.plan.fault is not fault:
             return False
-        if self.plan.write is None and self.struck_at is None and self.begun is not None:
+        at_once = self.plan.write is None and not self.plan.at
+        if at_once and self.struck_at is None and self.begun is not None:
             self.struck_at = self.clock.time()
         seconds = STALE_SECONDS if fault is Fault.LISTS_STALE else FAULT_SECONDS
         return self.struck_at is not None and self.clock.time() - self.struck_at < seconds
