@@ -11,7 +11,7 @@ _MASKED = frozenset(
     {
         "baseline", "boot_id", "createdAt", "findings", "finishedAt", "lastTransitionTime", "lookedAt", "message",
         "metrics", "observedShare", "progress", "requests", "seconds", "shareAt", "startedAt", "stepAt", "summary",
-        "countingSince", "lastRunToken", "operatorEpoch", "order",
+        "busy", "countingSince", "lastRunToken", "operatorEpoch", "order",
     }
 )  # fmt: skip
 
