@@ -323,12 +323,13 @@ def test_an_operator_whose_crd_is_deleted_lives_on_and_works_when_it_is_installe
         started(space)
         preparing(space)
         own_plane.kubectl("delete", "crd", "rewriterreleases.rewriter.dev", f"--timeout={PATIENCE:.0f}s")
-        eventually(lambda: not {name for name in space.names(KINDS) if "/shop-" in name}, PATIENCE, "children go too")
-        time.sleep(5)
-        assert operator.process and operator.process.poll() is None and operator.is_healthy()
+        time.sleep(5)  # the garbage collector cannot ask for owners of a kind that is not there: children stay for now
+        assert operator.process and operator.process.poll() is None
         own_plane.kubectl("apply", "--server-side", "-k", str(ROOT / "crds"))
         own_plane.kubectl("wait", "--for=condition=Established", "--timeout=60s", "crd", "--all")
         space.create(release())
+        new = space.get("rr", "shop")["metadata"]["uid"]
+        eventually(lambda: owners(space) == {new}, PATIENCE, "what the old release left behind is collected")
         preparing(space)
         assert operator.process.poll() is None
     finally:
