@@ -6,7 +6,7 @@ Short deadlines, no redirects, bounded answers: a pod that hangs must not hold u
 import time
 from dataclasses import dataclass, replace
 from email.utils import parsedate_to_datetime
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeVar, cast
 
 import aiohttp
 
@@ -54,7 +54,7 @@ class Agents:
             found = wire.loads(kind, answer.body, path)
         except wire.WireError:
             return None
-        return _in_our_time(found, answer) if isinstance(found, WorkReport) else found
+        return cast("T", _in_our_time(found, answer)) if isinstance(found, WorkReport) else found
 
     async def put(self, ip: str, token: str, path: str, body: Any, seconds: float) -> Answer | None:
         """Give an order; the caller reads what became of it with the next GET."""
