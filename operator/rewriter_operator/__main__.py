@@ -10,7 +10,7 @@ import sys
 import kopf
 from prometheus_client import start_http_server
 
-from rewriter_operator import handlers
+from rewriter_operator import handlers, tls_buffers
 from rewriter_operator.first_process import continue_as_child
 from rewriter_operator.leading import Leading
 from rewriter_operator.log import configure_logging
@@ -71,6 +71,7 @@ def main() -> None:
     configure_logging(settings.log_format)
     if os.getpid() == 1:
         continue_as_child()
+    tls_buffers.shrink()
     start_http_server(settings.metrics_port)
     asyncio.run(run(settings))
 
