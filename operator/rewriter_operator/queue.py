@@ -31,7 +31,7 @@ class WorkQueue:
     """Keys that want a reconcile."""
 
     reconcile: Reconcile
-    workers: int = 8
+    workers: int = 16
     _ready: "asyncio.Queue[str]" = field(default_factory=asyncio.Queue)
     _dirty: dict[str, float] = field(default_factory=dict)
     """Key -> when it was woken; keys that wait, or that were woken while being worked on."""

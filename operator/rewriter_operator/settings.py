@@ -20,7 +20,8 @@ class Settings:
     namespace: str
     """The one namespace that it watches."""
     installation: Installation
-    workers: int = 8
+    workers: int = 16
+    """Passes at once. A pass mostly waits for the API server, so there are many more than it has cores."""
     metrics_port: int = 9090
     probe_port: int = 8081
     log_format: str = "json"
@@ -46,7 +47,7 @@ def from_environment(environment: Mapping[str, str] = os.environ) -> Settings:
     return Settings(
         namespace=_required(environment, "WATCH_NAMESPACE"),
         installation=installation,
-        workers=_integer(environment, "WORKERS", 8, 1, 64),
+        workers=_integer(environment, "WORKERS", 16, 1, 64),
         metrics_port=_integer(environment, "METRICS_PORT", 9090, 1, 65535),
         probe_port=_integer(environment, "PROBE_PORT", 8081, 1, 65535),
         log_format=environment.get("LOG_FORMAT", "json"),

@@ -9,7 +9,7 @@ WHOLE = {"WATCH_NAMESPACE": "search", "TRAINER_IMAGE": "trainer:1", "SAMPLER_IMA
 
 def test_the_least_that_is_needed_is_enough() -> None:
     settings = from_environment(WHOLE)
-    assert (settings.namespace, settings.workers, settings.installation.pull_policy) == ("search", 8, "IfNotPresent")
+    assert (settings.namespace, settings.workers, settings.installation.pull_policy) == ("search", 16, "IfNotPresent")
 
 
 @pytest.mark.parametrize("name", WHOLE)
