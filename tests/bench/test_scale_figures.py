@@ -190,6 +190,7 @@ def _measured(idle: Calls) -> Measured:
         herd=Latencies([1.0], missed=1),
         cold=Latencies([4.0, 5.0]),
         cycle=Calls(writes=41, events=9),
+        load=2.5,
     )
 
 

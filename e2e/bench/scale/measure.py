@@ -1,6 +1,7 @@
 """The measurements, in the order in which they are made; each is the same for the operator and for its peer."""
 
 import asyncio
+import os
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -50,6 +51,8 @@ class Measured:
     herd: Latencies
     cold: Latencies
     cycle: Calls
+    load: float
+    """Of the machine at the end of what is timed, all that is played and measured included."""
 
     def calls_per_release_hour(self) -> float:
         """While nothing happens, leases apart."""
@@ -60,6 +63,7 @@ class Measured:
         """For the JSON."""
         return {
             "size": asdict(self.size),
+            "load_when_timed": round(self.load, 1),
             "create_seconds": round(self.created_seconds, 1),
             "idle_calls": asdict(self.idle),
             "calls_of_one_cycle": asdict(self.cycle),
@@ -95,13 +99,14 @@ async def measure(side: Side, client: ClusterClient, size: Size, turn: Turn, tel
     await side.hold(held[size.active :])
     tell(f"{len(held)} held")
     single, herd = await _aborted(side, held, size, tell)
+    load = os.getloadavg()[0]
     turn.give_back()
     await side.rest(held)
     cycle = await _one_cycle(side, client)
     tell(f"one cycle: {cycle}")
     idle, cpu, memory = await _idle(side, client, size.idle_seconds)
     tell(f"idle for {size.idle_seconds:.0f} s: {idle.writes + idle.events} writes, {memory}")
-    return Measured(size, created, idle, cpu, memory, reconcile, single, herd, cold, cycle)
+    return Measured(size, created, idle, cpu, memory, reconcile, single, herd, cold, cycle, load)
 
 
 async def _aborted(side: Side, held: Sequence[str], size: Size, tell: Tell) -> tuple[Latencies, Latencies]:
