@@ -15,6 +15,7 @@ from rewriter_operator.first_process import continue_as_child
 from rewriter_operator.leading import Leading
 from rewriter_operator.log import configure_logging
 from rewriter_operator.settings import Settings, SettingsInvalid, from_environment
+from rewriter_operator.watch_tasks import NotOfWatches
 
 log = logging.getLogger(__name__)
 
@@ -23,10 +24,11 @@ async def run(settings: Settings) -> None:
     """Watch, and lead while the lease is ours, until told to stop."""
     stop = asyncio.Event()
     hear_signals(stop)
+    ours = NotOfWatches()
     leading = Leading(settings)
     works = asyncio.create_task(leading.run(), name="leading")
     works.add_done_callback(lambda _: stop.set())  # whatever ended it: without it there is nothing to watch for
-    watching = asyncio.create_task(watch(settings, leading, stop), name="watching")
+    watching = asyncio.create_task(watch(settings, leading, stop, ours), name="watching")
     await stop.wait()
     works.cancel()  # gives the lease back at once, while the watches are still being closed
     await asyncio.wait([works, watching])
@@ -40,12 +42,12 @@ def hear_signals(stop: asyncio.Event) -> None:
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
 
 
-async def watch(settings: Settings, leading: Leading, stop: asyncio.Event) -> None:
+async def watch(settings: Settings, leading: Leading, stop: asyncio.Event, ours: NotOfWatches) -> None:
     """Watch until told to stop. A watch error that kopf takes for fatal restarts the watching, not the pod."""
+    ours.watch()
     while not stop.is_set():
         registry = kopf.OperatorRegistry()
         handlers.register(registry, leading)
-        others = asyncio.all_tasks()
         try:
             tasks = await kopf.spawn_tasks(
                 registry=registry,
@@ -55,7 +57,7 @@ async def watch(settings: Settings, leading: Leading, stop: asyncio.Event) -> No
                 liveness_endpoint=f"http://0.0.0.0:{settings.probe_port}/healthz",
             )
             hear_signals(stop)
-            await kopf.run_tasks(tasks, ignored=others)
+            await kopf.run_tasks(tasks, ignored=ours)
             stop.set()  # it only returns when it was told to stop, if by a signal that came before ours were heard
         except Exception:  # the boundary of the process: watching starts again, state is all in the cluster
             log.exception("watching ended; it starts again")

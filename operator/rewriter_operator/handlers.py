@@ -73,4 +73,5 @@ def configure(settings: kopf.OperatorSettings) -> None:
     settings.watching.inactivity_timeout = 70
     settings.networking.connect_timeout = 10
     settings.networking.request_timeout = 30
-    settings.process.ultimate_exiting_timeout = 20
+    # kopf would kill the process so many seconds after any failure of its watches, also when they run again by then.
+    settings.process.ultimate_exiting_timeout = None

@@ -133,15 +133,22 @@ class Leading:
             await asyncio.wait([held, *works], return_when=asyncio.FIRST_COMPLETED)
         finally:
             self.queue = None
-            broken = [work.exception() for work in works if work.done()]
+            broken = [_ended(work) for work in works if work.done()]
             await _cancelled(works)
             reconcile.reconciler.forget_all()
             term.end("this process stopped working")
             held.cancel()
             await thread.run(lease.release(term))
         for error in broken:
-            raise error or RuntimeError("a worker ended")
+            raise error
         held.result()  # a bug in renewing ends the process, like one in working
+
+
+def _ended(work: "asyncio.Task[None]") -> BaseException:
+    """Why a worker, which should never end, did."""
+    if work.cancelled():
+        return RuntimeError(f"somebody cancelled {work.get_name()}")
+    return work.exception() or RuntimeError(f"{work.get_name()} ended")
 
 
 async def _beat(lease: Lease) -> None:
