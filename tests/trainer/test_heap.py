@@ -10,7 +10,7 @@ if {keep}:
     assert keep_freed_memory()
 def faults():
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-    block = bytearray(b"x") * (256 << 20)
+    block = bytearray(b"x") * (64 << 20)
     del block
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
 faults()
