@@ -27,7 +27,7 @@ ROOT = Path(__file__).parents[2]
 HTTP_ROUTES = "config/crd/standard/gateway.networking.k8s.io_httproutes.yaml"
 PATIENCE = 300.0
 """Seconds for what should take a few: these tests share their CPUs with others, and say nothing about speed."""
-LONGEST_FIRST = ("test_lease", "test_operator_process", "test_bad_input_conditions")
+LONGEST_FIRST = ("test_site_faults", "test_lease", "test_operator_process", "test_bad_input_conditions")
 """Modules that mostly wait: begun first, so that the workers that wait have company to the end."""
 
 Collection = tuple[str, str]
