@@ -55,6 +55,8 @@ class ControlPlanePorts:
     controller_manager: int = 10257
     bind: str = "0.0.0.0"
     advertise: str = NODE_IP
+    node_grace_seconds: int = 50
+    """Silence after which a node, and every pod on it, counts as not ready; the default is Kubernetes' own."""
 
 
 def etcd(programs: Programs, paths: ClusterPaths, ports: ControlPlanePorts) -> Program:
@@ -109,6 +111,7 @@ def kube_controller_manager(programs: Programs, paths: ClusterPaths, pki: Pki, p
         f"--cluster-signing-key-file={pki.key('ca')}",
         "--use-service-account-credentials=true",
         "--leader-elect=false",
+        f"--node-monitor-grace-period={ports.node_grace_seconds}s",
         f"--secure-port={ports.controller_manager}",
         # Made even when nothing uses it; its default is a directory of the host.
         f"--flex-volume-plugin-dir={paths.config}/volume-plugins",

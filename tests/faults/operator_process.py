@@ -34,7 +34,7 @@ def _live(environment: dict[str, str], log: str, clock: Clock) -> None:
     descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(descriptor, 1)
     os.dup2(descriptor, 2)
-    faulthandler.register(signal.SIGUSR1)  # to standard error, which is the log
+    faulthandler.register(signal.SIGUSR1, os.open(f"{log}.threads", os.O_WRONLY | os.O_CREAT))
     clock.install()
     from kubernetes.aio.config import kube_config
 

@@ -118,7 +118,7 @@ class _Stage:
             await self._quiet(played)
         except TooLate as error:
             played.violations.append(f"I6: {error}")
-            self.operator.kill(signal.SIGUSR1)  # its log shows where each of its threads is
+            self.operator.kill(signal.SIGUSR1)  # it writes beside its log where each of its threads is
             leases = await self.client.call("GET", self.client.path("Lease", self.view.namespace))
             (self.operator.log.parent / "leases.json").write_text(json.dumps(leases["items"], indent=1))
             await asyncio.sleep(1.0)
