@@ -262,6 +262,14 @@ def test_a_candidate_without_a_ready_pod_is_taken_back_at_once() -> None:
     rolled_back(story, "CandidateNotServing")
 
 
+def test_a_deployment_that_its_controller_has_yet_to_look_at_is_no_reason_to_take_the_candidate_back() -> None:
+    story = with_share()
+    key = ("Deployment", "shop-r0002")
+    story.children[key] = replace(story.children[key], ready=0, observed=False)  # a new leader has just marked it
+    story.reconcile()
+    assert story.status.state is State.ROLLING_OUT
+
+
 def test_a_candidates_deployment_that_somebody_deletes_is_not_waited_for() -> None:
     story = with_share()
     story.behaviour.serving_ready = False

@@ -155,7 +155,7 @@ def degraded(world: World) -> Step | None:
     deployment = world.deployment(Role.SERVING, cycle.candidate.revision)
     has_traffic = any(stage.share for stage in world.status.stages)
     withdrawn = route is not None and route.withdrawn == cycle.candidate.revision
-    if has_traffic and not withdrawn and (deployment is None or deployment.ready == 0):
+    if has_traffic and not withdrawn and (deployment is None or (deployment.observed and deployment.ready == 0)):
         return _stop(world, Event.DEGRADED, "CandidateNotServing", "no pod of the candidate is ready")
     for stage in world.status.stages:
         if stage.share and stage.counting_since:

@@ -82,6 +82,8 @@ class Deployment(Child):
     """Available replicas of the current template."""
     message: str = ""
     """Why pods cannot be made; empty while they can."""
+    observed: bool = True
+    """Its controller has seen its newest generation; until then `ready` is 0 because nobody knows."""
 
 
 @dataclass(frozen=True)
