@@ -151,8 +151,10 @@ class Reconciler:
 
     async def _urgent_route(self, world: World, manifests: list[Manifest]) -> Forbidden | Invalid | Foreign | None:
         """Write it; where it is not taken, why. What is decided is written all the same, and tried again."""
+        route = next(item for item in manifests if item.kind == "HTTPRoute")
         try:
-            await self.hands.apply(next(item for item in manifests if item.kind == "HTTPRoute"))
+            await self.hands.apply(route)
+            self.contests.wanted_otherwise(world.release.name, route)
         except (Forbidden, Invalid, Foreign) as error:
             self.refusals[world.release.name] = str(error)
             log.error("%s: a candidate's share cannot be taken back: %s", world.release.name, error)

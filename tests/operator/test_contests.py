@@ -99,3 +99,20 @@ def test_a_release_that_is_gone_is_forgotten() -> None:
     contests, _ = fought(REPAIRS + 1)
     contests.forget("shop")
     assert contests.told("shop") == "" and not contests.rests("shop", manifest())
+
+
+def test_what_the_operator_itself_wrote_ahead_of_a_lost_status_is_nobodys_doing() -> None:
+    contests, before = Contests(Clock()), manifest()
+    after = manifest(WantedRoute((("finerank", 2),)))
+    assert before.digest != after.digest
+    for _ in range(3 * REPAIRS):
+        contests.wanted_otherwise("shop", after)
+        contests.repaired("shop", before, None)
+    assert contests.told("shop") == ""
+
+
+def test_what_is_wanted_as_before_is_still_contested() -> None:
+    contests, _ = fought(REPAIRS + 1)
+    contests.wanted_otherwise("shop", manifest())
+    contests.wanted_otherwise("another", manifest(WantedRoute((("finerank", 2),))))
+    assert "again and again" in contests.told("shop")

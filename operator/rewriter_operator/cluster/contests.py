@@ -48,6 +48,16 @@ class Contests:
         if len(times) > REPAIRS and self.clock() - times[0] <= WINDOW_SECONDS:
             self._told.setdefault(release, {}).setdefault(_key(manifest), _sentence(manifest, before))
 
+    def wanted_otherwise(self, release: str, manifest: Manifest) -> None:
+        """The operator itself wrote this, ahead of the status: to put back what was there before is no repair.
+
+        Such a status may be lost again and again while the API server is in trouble; the route then goes to and fro.
+        """
+        kind, name, digest = _key(manifest)
+        for entries in (self._repairs.get(release, {}), self._told.get(release, {})):
+            for other in [key for key in entries if key[:2] == (kind, name) and key[2] != digest]:
+                del entries[other]
+
     def rests(self, release: str, manifest: Manifest) -> bool:
         """Whether it is contested and was put right a moment ago."""
         if _key(manifest) not in self._told.get(release, {}):
