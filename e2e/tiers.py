@@ -6,6 +6,7 @@ fails does not keep the next from running; the exit code tells.
 """
 
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -13,6 +14,8 @@ import xml.etree.ElementTree as ElementTree
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from e2e.cluster.debian_packages import install
+from e2e.cluster.errors import ClusterError
 from e2e.cluster.paths import REPOSITORY
 
 RESULTS = REPOSITORY / "build" / "tests"
@@ -91,6 +94,7 @@ def main(tiers: Sequence[str]) -> int:
     RESULTS.mkdir(parents=True, exist_ok=True)
     if len(tiers) > 1:
         os.environ[THOROUGH] = "1"
+        _install_fuse()
         _build_meanwhile("parts", "e2e.cluster")
         _build_meanwhile("images", "e2e.cluster.images")
     results = [run(tier) for tier in tiers]
@@ -101,6 +105,15 @@ def main(tiers: Sequence[str]) -> int:
         print(f"{result.tier:12s} {counts} {result.seconds:7.1f} s  {state}")
     print(f"{sum(result.passed for result in results)} passed, {sum(result.failed for result in results)} failed")
     return 0 if all(result.is_good for result in results) else 1
+
+
+def _install_fuse() -> None:
+    """What tests/faulty_volume mounts with. Where it cannot be installed these tests are skipped, and say so."""
+    if os.geteuid() == 0 and shutil.which("apt-get") and not shutil.which("fusermount3"):
+        try:
+            install(["fuse3"], "the tests of broken volumes are skipped without it")
+        except ClusterError as error:
+            print(error, flush=True)
 
 
 def _build_meanwhile(what: str, module: str) -> None:
