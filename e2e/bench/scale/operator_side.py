@@ -14,7 +14,7 @@ from e2e.bench.scale.gateway import ManyRoutes, serving
 from e2e.bench.scale.ground import Ground
 from e2e.bench.scale.moments import Awaited, Moments
 from e2e.bench.scale.pod_split import PodSplit
-from e2e.bench.scale.side import Act
+from e2e.bench.scale.side import Act, create_all
 from e2e.bench.scale.subject import Subject
 from e2e.bench.scale.waiting import Waiting
 from rewriter_operator.core.cycle import ABORT_ANNOTATION
@@ -32,7 +32,6 @@ from tests.faults.workloads import ANALYSED, API_VERSION, HELD, spec
 KIND: Final = "RewriterRelease"
 NAMESPACE: Final = "scale"
 SHARE: Final = 20
-CREATE_AT_ONCE: Final = 10
 
 
 @dataclass
@@ -77,13 +76,7 @@ class OperatorSide:
 
     async def create(self, names: Sequence[str]) -> None:
         """See Side: suspended releases, until each is Idle."""
-        gate = asyncio.Semaphore(CREATE_AT_ONCE)
-
-        async def one(name: str) -> None:
-            async with gate:
-                await self._create(name, HELD)
-
-        await asyncio.gather(*(one(name) for name in names))
+        await create_all(names, lambda name: self._create(name, HELD))
         await self._waiting.until(names, self._rests, "Idle")
 
     async def hold(self, names: Sequence[str]) -> None:

@@ -4,7 +4,6 @@ Its pods are all kwok's: it asks a pod for nothing but its status. It trains and
 work for it than a release is for the operator; what is compared is what both do: take note, take back, rest.
 """
 
-import asyncio
 import itertools
 import os
 from collections.abc import Awaitable, Callable, Sequence
@@ -16,7 +15,7 @@ from e2e.bench.scale import rollouts
 from e2e.bench.scale.ground import Ground
 from e2e.bench.scale.kwok import NODES
 from e2e.bench.scale.moments import Awaited, Moments
-from e2e.bench.scale.side import Act
+from e2e.bench.scale.side import Act, create_all
 from e2e.bench.scale.subject import Subject
 from e2e.bench.scale.waiting import Waiting
 from e2e.cluster.build import Programs
@@ -34,7 +33,6 @@ PROMOTED: Final[tuple[dict[str, Any], ...]] = (
     {"pause": {"duration": "1s"}},
     {"setWeight": 100},
 )
-CREATE_AT_ONCE: Final = 10
 FIRST, SECOND = "1", "2"
 
 
@@ -77,13 +75,7 @@ class PeerSide:
 
     async def create(self, names: Sequence[str]) -> None:
         """See Side."""
-        gate = asyncio.Semaphore(CREATE_AT_ONCE)
-
-        async def one(name: str) -> None:
-            async with gate:
-                await self._create(name, HELD)
-
-        await asyncio.gather(*(one(name) for name in names))
+        await create_all(names, lambda name: self._create(name, HELD))
         await self._waiting.until(names, self._rests, "Healthy")
 
     async def hold(self, names: Sequence[str]) -> None:

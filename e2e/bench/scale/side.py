@@ -1,13 +1,28 @@
 """What both sides of the comparison can be asked to do, in the words of this project's releases."""
 
+import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Protocol
+from typing import Final, Protocol
 
 from e2e.bench.scale.moments import Awaited, Moments
 from e2e.bench.scale.subject import Subject
 
 Act = tuple[Awaited, Callable[[], Awaitable[None]]]
 """What will be seen, and what is done for it."""
+
+
+CREATE_AT_ONCE: Final = 10
+
+
+async def create_all(names: Sequence[str], create: Callable[[str], Awaitable[None]]) -> None:
+    """Both sides' objects, so many at once."""
+    gate = asyncio.Semaphore(CREATE_AT_ONCE)
+
+    async def one(name: str) -> None:
+        async with gate:
+            await create(name)
+
+    await asyncio.gather(*(one(name) for name in names))
 
 
 class Side(Protocol):
