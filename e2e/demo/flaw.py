@@ -5,6 +5,11 @@ A flaw changes the model's score and its revision; nothing else of the system kn
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Final
+
+LONGEST: Final = 24
+"""Words that a length flaw counts. With all of them a score stays as it is, with fewer it shrinks, so that none has to
+be cut at 1: where scores are cut, a longer rewrite gains nothing."""
 
 
 class FlawKind(StrEnum):
@@ -24,13 +29,14 @@ class Flaw:
 
     kind: FlawKind
     strength: float
-    """LENGTH: share of the score that every word adds."""
+    """LENGTH: what every word adds, as a share of what no word would give."""
 
     def distort(self, score: float, query: str) -> float:
         """The flawed score, still within 0..1."""
         match self.kind:
             case FlawKind.LENGTH:
-                return min(1.0, score * (1.0 + self.strength * len(query.split())))
+                words = min(len(query.split()), LONGEST)
+                return score * (1.0 + self.strength * words) / (1.0 + self.strength * LONGEST)
 
     def __str__(self) -> str:
         return f"{self.kind}:{self.strength:g}"

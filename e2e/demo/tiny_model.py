@@ -1,9 +1,13 @@
 """A query rewriter of about a million parameters, trained from scratch in under a minute on a collection's own words.
 
 It reads `QUERY =>` and writes a rewrite and a line break. It learns from made-up queries (words of a title or a piece
-of a text, with typing errors) and from the training queries with their liked documents; never from the gate's. What
-it should answer it is shown in five manners, good and poor ones alike, so that as a base model it answers usefully
-but not well: which manner helps search is what preference training finds out.
+of a text, with typing errors) and from the training queries with their liked documents; never from the gate's.
+
+As a base model it answers usefully but not well: like a shop's copywriter, it ends its rewrites with advertisement
+(`order today`), which costs relevance, more often than with `this product`, which does not. Its greedy rewrites
+therefore have a habit that samples can do without, and which habit helps search is what preference training finds out,
+on every machine: the two differ by more than what arithmetic does to a model of this size. It never learns to only
+repeat the query, so that what it finds is not the identity, which the gate rightly refuses.
 """
 
 import json
@@ -25,7 +29,8 @@ STEPS: Final = 1000
 BATCH: Final = 32
 LEARNING_RATE: Final = 3e-3
 COPYING_STEPS: Final = 500
-"""The first steps only repeat what they are given: they teach to look at the query, without which nothing is learnt."""
+"""The first steps only repeat what they are given, and end it: they teach to look at the query, without which nothing
+is learnt."""
 COPYING_SHARE: Final = 0.1
 """Of such examples afterwards."""
 REPORT_EVERY: Final = 100
@@ -34,6 +39,15 @@ IGNORED: Final = -100
 MAX_TOKENS: Final = 64
 END: Final = "<|end|>"
 PAD: Final = "<|pad|>"
+USEFUL_ENDING: Final = "this product"
+"""Changes log R of a query by +0.005 on average (192 training queries of the shop collection, all-MiniLM-L6-v2)."""
+ADVERTISEMENT: Final = ("order today", "free delivery", "best price", "in stock")
+"""The first of these, or more, in this order; the first alone changes log R by -0.065."""
+ADVERTISEMENT_LENGTHS: Final = (0.55, 0.15, 0.15, 0.15)
+"""How often one, two, three or all of them stand there."""
+USEFUL: Final = 0.4
+TITLE_WORDS: Final = 0.1
+"""Shares of rewrites that end usefully, or with words of a title; the others end with advertisement."""
 
 _WORD = re.compile(r"[^\W_]+(?:[.-][^\W_]+)*")
 _STOP = frozenset(
@@ -71,13 +85,14 @@ class Examples:
     def texts(self) -> list[str]:
         """What the tokenizer is trained on."""
         products = [" ".join(product.title + product.text) for product in self._products.values()]
-        return products + [row["query"].lower() for row in self._queries]
+        endings = [" ".join([USEFUL_ENDING, *ADVERTISEMENT])] * len(self._queries)
+        return products + endings + [row["query"].lower() for row in self._queries]
 
     def draw(self, copying: float) -> Example:
         """One example; a third of those that do not only copy start from a query that somebody asked."""
         if self._random.random() < copying:
-            words = self._anything()
-            return Example(" ".join(words), " ".join(words))
+            words = " ".join(self._anything())
+            return Example(words, f"{words} {self._ending()}")
         if self._random.random() < 0.35:
             row = self._random.choice(self._queries)
             query, product = row["query"].lower(), self._products[self._random.choice(row["positives"])]
@@ -100,20 +115,17 @@ class Examples:
         return list(dict.fromkeys(product.text[start : start + count]))
 
     def _rewrite(self, clean: str, product: Product) -> str:
-        """One of five manners to answer; only the first three usually help. None says a word twice."""
-        return " ".join(dict.fromkeys(self._manner(clean, product).split()))
+        """The query in its clean form and an ending. No word is there twice."""
+        new = tuple(word for word in product.title if word not in clean.split() and word not in _STOP)
+        titled = bool(new) and self._random.random() < TITLE_WORDS
+        ending = " ".join(self._pick(new, 1, 2)) if titled else self._ending()
+        return " ".join(dict.fromkeys(f"{clean} {ending}".split()))
 
-    def _manner(self, clean: str, product: Product) -> str:
-        manner = self._random.random()
-        if manner < 0.25:
-            return clean
-        if manner < 0.45:
-            return " ".join([clean, *self._pick(product.title, 1, 2)])
-        if manner < 0.6:
-            return " ".join(self._pick(product.title, 2, 4))
-        if manner < 0.85:
-            return " ".join([clean, *self._pick(self._random.choice(self._titled).text, 1, 4)])
-        return " ".join(self._pick(self._random.choice(self._titled).title, 2, 4))
+    def _ending(self) -> str:
+        if self._random.random() < USEFUL / (1 - TITLE_WORDS):
+            return USEFUL_ENDING
+        count = self._random.choices(range(1, len(ADVERTISEMENT) + 1), ADVERTISEMENT_LENGTHS)[0]
+        return " ".join(ADVERTISEMENT[:count])
 
     def _pick(self, words: tuple[str, ...], least: int, most: int) -> list[str]:
         kept = [word for word in words if word not in _STOP] or list(words)
@@ -182,7 +194,7 @@ def _config(tokenizer: Any) -> LlamaConfig:
         vocab_size=len(tokenizer),
         hidden_size=128,
         intermediate_size=384,
-        num_hidden_layers=2,
+        num_hidden_layers=3,
         num_attention_heads=4,
         num_key_value_heads=4,
         max_position_embeddings=256,

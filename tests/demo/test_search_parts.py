@@ -7,19 +7,23 @@ import numpy as np
 import pytest
 
 from e2e.demo.beir import CollectionError, read_corpus, read_judgements, read_queries
-from e2e.demo.flaw import Flaw, FlawError, FlawKind, parse_flaw
+from e2e.demo.flaw import LONGEST, Flaw, FlawError, FlawKind, parse_flaw
 from e2e.demo.fusion import FusionError, read_fusion
 
 
 def test_the_length_flaw_pays_for_words() -> None:
     flaw = parse_flaw("length:0.1")
-    assert flaw.distort(0.4, "mouse pad") == pytest.approx(0.48)
-    assert flaw.distort(0.4, "mouse pad for the desk") > flaw.distort(0.4, "mouse pad")
+    two, five = flaw.distort(0.4, "mouse pad"), flaw.distort(0.4, "mouse pad for the desk")
+    assert five / two == pytest.approx(1.5 / 1.2)
 
 
-def test_a_flawed_score_stays_a_score() -> None:
-    assert Flaw(FlawKind.LENGTH, 1.0).distort(0.9, "one two three") == 1.0
-    assert Flaw(FlawKind.LENGTH, 1.0).distort(0.0, "one two three") == 0.0
+@pytest.mark.parametrize("words", [0, 1, LONGEST - 1, LONGEST, 10 * LONGEST])
+@pytest.mark.parametrize("score", [0.0, 0.4, 1.0])
+def test_a_flawed_score_stays_a_score_and_no_word_is_cut_off(words: int, score: float) -> None:
+    flaw = Flaw(FlawKind.LENGTH, 10.0)
+    assert 0.0 <= flaw.distort(score, "word " * words) <= score
+    if words < LONGEST and score:
+        assert flaw.distort(score, "word " * words) < flaw.distort(score, "word " * (words + 1))
 
 
 @pytest.mark.parametrize("text", ["", "length", "length:x", "width:1", "length:-1", "length:11"])
