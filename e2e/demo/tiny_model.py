@@ -91,8 +91,8 @@ class Examples:
     def draw(self, copying: float) -> Example:
         """One example; a third of those that do not only copy start from a query that somebody asked."""
         if self._random.random() < copying:
-            words = " ".join(self._anything())
-            return Example(words, f"{words} {self._ending()}")
+            copied = " ".join(self._anything())
+            return Example(copied, f"{copied} {self._ending()}")
         if self._random.random() < 0.35:
             row = self._random.choice(self._queries)
             query, product = row["query"].lower(), self._products[self._random.choice(row["positives"])]
