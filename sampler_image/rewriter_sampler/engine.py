@@ -146,16 +146,14 @@ def prepare_environment(config: EngineConfig) -> None:
     os.environ.setdefault("VLLM_LOGGING_LEVEL", "WARNING")
 
 
-def _build(config: EngineConfig, directory: Path, sequences: int) -> Any:
+def engine_options(config: EngineConfig, directory: Path, sequences: int) -> dict[str, Any]:
+    """vLLM's engine arguments for this machine's platform; prepares the platform, so call it before the engine."""
     from vllm.platforms import current_platform
 
     on_cpu = current_platform.is_cpu()
     if on_cpu:
         _start_faster_on_cpu(directory)
-    from vllm import EngineArgs
-    from vllm.v1.engine.llm_engine import LLMEngine
-
-    options: dict[str, Any] = {
+    return {
         "model": str(directory),
         "tokenizer": str(directory),
         "load_format": "safetensors",
@@ -172,6 +170,13 @@ def _build(config: EngineConfig, directory: Path, sequences: int) -> Any:
         "max_num_batched_tokens": max(PREFILL_TOKENS, config.max_length),
         "disable_log_stats": True,
     }
+
+
+def _build(config: EngineConfig, directory: Path, sequences: int) -> Any:
+    options = engine_options(config, directory, sequences)
+    from vllm import EngineArgs
+    from vllm.v1.engine.llm_engine import LLMEngine
+
     return LLMEngine.from_engine_args(EngineArgs(**options))
 
 

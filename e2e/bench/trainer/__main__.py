@@ -12,36 +12,21 @@ import tempfile
 from pathlib import Path
 from typing import Final
 
+from e2e.bench.base_model import base_model
 from e2e.bench.trainer.figures import report
 from e2e.bench.trainer.runs import Run
 from e2e.bench.trainer.workload import Setting
 from e2e.checkout_in_image import packages_beside, run_checkout
-from e2e.cluster.paths import REPOSITORY, cache_root
+from e2e.cluster.paths import REPOSITORY
 from rewriter_contract import wire
 
 RESULT: Final = REPOSITORY / "build" / "bench" / "trainer.json"
 PEER: Final = Path(__file__).with_name("requirements.txt")
-MODEL: Final = "smollm2"
 
 
 def peer_pins() -> list[str]:
     """TRL and what it needs beside the image's packages."""
     return [line for line in PEER.read_text().splitlines() if not line.startswith("#")]
-
-
-def base_model() -> Path:
-    """The directory of SmolLM2-135M-Instruct, unpacked by the demo image once."""
-    directory = cache_root() / "bench" / MODEL
-    if not (directory / "model.safetensors").exists():
-        directory.mkdir(parents=True, exist_ok=True)
-        directory.chmod(0o777)
-        write = ["python3", "-m", "e2e.demo.prepare_model", MODEL, "/tmp/model/new"]
-        if code := run_checkout("demo", write, [f"{directory}:/tmp/model"]):
-            raise SystemExit(f"the base model could not be written: exit code {code}")
-        for file in (directory / "new").iterdir():
-            file.rename(directory / file.name)
-        (directory / "new").rmdir()
-    return directory
 
 
 def main() -> None:

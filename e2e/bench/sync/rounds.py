@@ -1,0 +1,36 @@
+"""Paired rounds of the product's piece of work and the plain one: which comes first changes from round to round."""
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Final
+
+SIDES: Final = ("product", "plain")
+
+
+@dataclass(frozen=True)
+class Rounds:
+    """Seconds of both sides, one value per round, in the order of the rounds."""
+
+    product_s: tuple[float, ...]
+    plain_s: tuple[float, ...]
+
+
+def turns(rounds: int) -> Iterator[tuple[int, str]]:
+    """(round, side), both sides of a round one after the other; the side that starts alternates."""
+    for number in range(rounds):
+        for side in SIDES if number % 2 == 0 else reversed(SIDES):
+            yield number, side
+
+
+def paired(rounds: int, work: dict[str, Callable[[int], None]], tidy: Callable[[int, str], None]) -> Rounds:
+    """Time `work[side](round)` in turns. `tidy` runs after each, untimed; dirty pages are written back before each."""
+    seconds: dict[str, list[float]] = {side: [] for side in SIDES}
+    for number, side in turns(rounds):
+        os.sync()
+        since = time.monotonic()
+        work[side](number)
+        seconds[side].append(time.monotonic() - since)
+        tidy(number, side)
+    return Rounds(tuple(seconds["product"]), tuple(seconds["plain"]))
