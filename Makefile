@@ -1,7 +1,7 @@
 # `make` lists the targets. Everything that is needed is installed below .venv and the cache (REWRITER_CACHE).
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help venv check format unit bench-gate bench-decay bench-operator bench-rollout bench-trainer test ml integration e2e faults demo crds docs cluster-up cluster-down images clean
+.PHONY: help venv check format unit bench-gate bench-decay bench-operator bench-rollout bench-sampler bench-sync bench-trainer test ml integration e2e faults demo crds docs cluster-up cluster-down images clean
 
 VENV := .venv
 PY := $(VENV)/bin/python
@@ -46,6 +46,12 @@ bench-decay: venv ## the alarm of slow decay, stationary years and decays: build
 
 bench-trainer: venv ## the trainer beside TRL's on SmolLM2-135M: build/bench/trainer.json, a quarter of an hour
 	@$(PY) -m e2e.bench.trainer
+
+bench-sync: venv ## publishing and reloading a weight set beside plain copies (TINY=1): build/bench/sync.json, minutes
+	@$(PY) -m e2e.bench.sync $(if $(TINY),--tiny)
+
+bench-sampler: venv ## the sampler's drawing beside vLLM's own (TINY=1): build/bench/sampler.json, minutes
+	@$(PY) -m e2e.bench.sampler $(if $(TINY),--tiny)
 
 bench-rollout: venv ## how often a rollout takes an equal candidate back, beside other rules: build/bench/rollout.json
 	@$(PY) -m e2e.bench.rollout

@@ -74,7 +74,8 @@ def publish(
 ) -> str:
     """Publish a weight set as `root/weights/<version>` and return the digest of its manifest.
 
-    `write_files` fills an empty directory; `describe` makes its manifest (see `file_entries`, `tensors_digest`).
+    `write_files` fills an empty directory; `describe` makes its manifest (see `file_entries`, `tensors_digest`) while
+    the files are written back. The manifest itself is written when they all are on the disk.
     A version that is already published is left alone and its digest returned: a repeated phase is harmless.
     A failure leaves nothing behind.
     """
@@ -86,9 +87,10 @@ def publish(
     temporary.mkdir(parents=True)
     try:
         write_files(temporary)
-        for file in temporary.iterdir():
-            _sync_file(file)
-        manifest = describe(temporary)
+        with ThreadPoolExecutor(max_workers=1) as pool:  # the disk writes while `describe` hashes
+            synced = pool.submit(_sync_files, tuple(temporary.iterdir()))
+            manifest = describe(temporary)
+        synced.result()
         (temporary / MANIFEST).write_text(wire.dumps(manifest))
         _sync_file(temporary / MANIFEST)
         sync_directory(temporary)
@@ -128,22 +130,30 @@ def verify(directory: Path, digest: str) -> Manifest:
     return manifest
 
 
-def file_entries(directory: Path) -> tuple[FileEntry, ...]:
-    """Entries of every file in `directory` but the manifest, sorted by name.
+def check_kinds(directory: Path) -> tuple[Path, ...]:
+    """Every file in `directory` but the manifest, sorted by name.
 
     Raises:
         WeightsRefused: for a symlink, a directory, or a kind of file that could carry code.
     """
-    entries = []
-    for path in sorted(directory.iterdir()):
-        if path.name == MANIFEST:
-            continue
+    paths = tuple(path for path in sorted(directory.iterdir()) if path.name != MANIFEST)
+    for path in paths:
         if path.is_symlink() or not path.is_file() or path.suffix not in ALLOWED_SUFFIXES:
             raise WeightsRefused(
                 f"{path.name}: only plain files ending in {', '.join(sorted(ALLOWED_SUFFIXES))} belong in a weight set"
             )
-        entries.append(FileEntry(name=path.name, size=path.stat().st_size, sha256=file_sha256(path)))
-    return tuple(entries)
+    return paths
+
+
+def file_entries(directory: Path) -> tuple[FileEntry, ...]:
+    """Entries of every file in `directory` but the manifest, sorted by name.
+
+    Raises:
+        WeightsRefused: see `check_kinds`.
+    """
+    return tuple(
+        FileEntry(name=path.name, size=path.stat().st_size, sha256=file_sha256(path)) for path in check_kinds(directory)
+    )
 
 
 def tensors_digest(directory: Path) -> str:
@@ -236,6 +246,11 @@ def _safetensors_header(path: Path) -> dict[str, dict[str, object]]:
         except ValueError as error:
             raise WeightsRefused(f"{path.name}: broken safetensors header") from error
     return header
+
+
+def _sync_files(paths: Iterable[Path]) -> None:
+    for path in paths:
+        _sync_file(path)
 
 
 def _sync_file(path: Path) -> None:

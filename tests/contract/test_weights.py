@@ -1,7 +1,9 @@
 """A weight set is published whole or not at all, and everything that could be wrong with it is refused by name."""
 
 import json
+import os
 import struct
+import threading
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -84,6 +86,29 @@ def test_a_failure_while_publishing_leaves_nothing(tmp_path: Path) -> None:
 
     with pytest.raises(OSError, match="no space"):
         publish(tmp_path, breaks)
+    assert list((tmp_path / "weights").iterdir()) == []
+
+
+def test_files_are_described_while_they_are_written_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    described = threading.Event()
+    monkeypatch.setattr(os, "fsync", lambda _: described.wait(timeout=10) or pytest.fail("describing waited for fsync"))
+
+    def describe_and_tell(directory: Path) -> Manifest:
+        manifest = describe(directory)
+        described.set()
+        return manifest
+
+    digest = weights.publish(tmp_path, "r0001-p01", "uid", fill, describe_and_tell)
+    assert weights.verify(tmp_path / "weights" / "r0001-p01", digest)
+
+
+def test_a_file_that_does_not_reach_the_disk_is_not_published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def breaks(descriptor: int) -> None:
+        raise OSError("input/output error")
+
+    monkeypatch.setattr(os, "fsync", breaks)
+    with pytest.raises(OSError, match="input/output error"):
+        publish(tmp_path)
     assert list((tmp_path / "weights").iterdir()) == []
 
 

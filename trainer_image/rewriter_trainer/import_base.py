@@ -6,9 +6,8 @@ from pathlib import Path
 
 from rewriter_contract import volume, weights
 from rewriter_contract.messages import WeightsRef
-from rewriter_trainer import canary
 from rewriter_trainer.check_model import ModelReport
-from rewriter_trainer.publish import program
+from rewriter_trainer.publish import look_at, program
 
 
 def content_digest(model: ModelReport, dtype: str) -> str:
@@ -29,15 +28,16 @@ def import_base(root: Path, model: ModelReport, dtype: str, seed: int, writer: s
             shutil.copyfile(path, directory / name)
 
     def describe(directory: Path) -> weights.Manifest:
+        found = look_at(directory, dtype)
         return weights.Manifest(
             version=version,
             parent="",
             dtype=dtype,
-            files=weights.file_entries(directory),
+            files=found.files,
             tensors_sha256=weights.tensors_digest(directory),
             reward_revision="",
             seed=seed,
-            canary=canary.measure(directory, dtype),
+            canary=found.canary,
             created_by=program(),
         )
 

@@ -6,6 +6,8 @@ library version to the next.
 
 import importlib.metadata
 import shutil
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -28,20 +30,42 @@ def publish_policy(root: Path, order: PhaseOrder, policy: Any, writer: str) -> W
                 shutil.copyfile(file, directory / file.name)
 
     def describe(directory: Path) -> weights.Manifest:
+        found = look_at(directory, order.dtype)
         return weights.Manifest(
             version=order.out_version,
             parent=order.base.version,
             dtype=order.dtype,
-            files=weights.file_entries(directory),
+            files=found.files,
             tensors_sha256=weights.tensors_digest(directory),
             reward_revision=order.reward_revision,
             seed=order.seed,
-            canary=canary.measure(directory, order.dtype),
+            canary=found.canary,
             created_by=program(),
         )
 
     digest = weights.publish(root, order.out_version, writer, write_files, describe)
     return WeightsRef(version=order.out_version, digest=digest)
+
+
+@dataclass(frozen=True)
+class Look:
+    """What the manifest says of the files' bytes, and of the model that they make."""
+
+    files: tuple[weights.FileEntry, ...]
+    canary: weights.Canary
+
+
+def look_at(directory: Path, dtype: str) -> Look:
+    """Hash the files on a thread of its own while the canary is measured: sha256 lets go of the interpreter.
+
+    Raises:
+        WeightsRefused, WorkFailed: the files must not be published.
+    """
+    weights.check_kinds(directory)  # before the canary loads them
+    with ThreadPoolExecutor(max_workers=1) as pool:
+        files = pool.submit(weights.file_entries, directory)
+        measured = canary.measure(directory, dtype)
+    return Look(files.result(), measured)
 
 
 def program() -> str:

@@ -69,7 +69,8 @@ def main() -> None:
     measured = Measured(
         rounds_of(published["rounds"]),
         published["set_bytes"],
-        rounds_of(reloaded["rounds"]),
+        rounds_of(reloaded["warm"]),
+        rounds_of(reloaded["cold"]),
         tuple(reloaded["paused_s"]),
         reloaded["canary_difference"],
     )

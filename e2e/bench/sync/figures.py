@@ -48,8 +48,11 @@ class Measured:
     set_bytes: int
     """Of all files of a published set."""
     reload: Rounds
+    """The files are in the page cache."""
+    reload_cold: Rounds
+    """They are not."""
     paused_s: tuple[float, ...]
-    """Of the product's reloads, how long generation stood still."""
+    """Of the product's warm reloads, how long generation stood still."""
     canary_difference: float
     """Largest of all reloads, in nats."""
 
@@ -68,6 +71,7 @@ def report(title: str, dtype: str, cores: int, measured: Measured, phases: dict[
         "publish_ratio": round(paired_ratio(measured.publish.product_s, measured.publish.plain_s), 3),
         "reload_ratio": round(paired_ratio(measured.reload.product_s, measured.reload.plain_s), 3),
         "reload_paused_ratio": round(paired_ratio(measured.paused_s, measured.reload.plain_s), 3),
+        "reload_cold_ratio": round(paired_ratio(measured.reload_cold.product_s, measured.reload_cold.plain_s), 3),
         "synced_bytes_ratio": sent["default"]["per_step"] / sent["default"]["per_phase"],
         "reward_difference": None,
         "reward_difference_note": "not measured: training with a sync per step, on three seeds, was not run",
@@ -75,6 +79,7 @@ def report(title: str, dtype: str, cores: int, measured: Measured, phases: dict[
         "publish": _sides(measured.publish, "copy of the files, fsync of each and of the directory"),
         "reload": _sides(measured.reload, "safetensors.torch.load_model into a transformers model, warm page cache")
         | {"product_paused_s": _rounded(measured.paused_s)},
+        "reload_cold": _sides(measured.reload_cold, "the same, files dropped from the page cache before each"),
         "synced_bytes": {
             name: {
                 "queries": phase.queries,

@@ -1,8 +1,8 @@
 """Publishes a trained policy again and again beside a plain copy with fsync: inside the trainer image, on one volume.
 
-The product's side is `publish_policy` whole: serialise the model, fsync, sha256 of every file, canary, manifest, rename.
-The plain side copies the files of the set that was published before, fsyncs each and the directory. Leaves two sets
-with different weights, for the bench of the reload.
+The product's side is `publish_policy` whole: serialise the model, fsync, sha256 of every file, canary, manifest,
+rename. The plain side copies the files of the set that was published before, fsyncs each and the directory. Leaves two
+sets with different weights, for the bench of the reload.
 """
 
 import argparse
@@ -116,7 +116,7 @@ def measure(root: Path, base: WeightsRef, model: BenchModel, rounds: int) -> Pub
         shutil.rmtree(root / volume.weights_dir(version) if side == "product" else copied)
 
     work = {"product": product, "plain": lambda _: copy_and_sync(source, copied)}
-    return Published(paired(rounds, work, tidy), bytes_of(source), sets)
+    return Published(paired(rounds, work, tidy=tidy), bytes_of(source), sets)
 
 
 def main() -> None:

@@ -2,8 +2,8 @@
 
 The product's side is the sampler pod's own order, from PUT to Ready: verify, pause, reload, drop the prefix cache,
 canary. The plain side is `safetensors.torch.load_model` of the same file into a transformers model of the same
-configuration: vLLM's own holds packed copies of its weights, which no plain read could fill. Both read from a warm
-page cache.
+configuration: vLLM's own holds packed copies of its weights, which no plain read could fill. Both sides once with the
+files in the page cache, and once without, as where another node wrote them.
 """
 
 import argparse
@@ -30,9 +30,12 @@ POLL_SECONDS: Final = 0.001
 class Reloaded:
     """What the reloading side measured."""
 
-    rounds: Rounds
+    warm: Rounds
+    """The files are in the page cache."""
+    cold: Rounds
+    """They are not: each round begins with dropping them from it."""
     paused_s: tuple[float, ...]
-    """Of these seconds, how long generation stood still."""
+    """Of the product's seconds in the warm rounds, how long generation stood still."""
     canary_difference: float
     """Largest of all reloads, in nats."""
 
@@ -76,19 +79,35 @@ def sampler_weights(root: Path, model: BenchModel) -> SamplerWeights:
     return SamplerWeights(root, build, end)
 
 
+def forget(directory: Path) -> None:
+    """Drop a directory's files from the page cache; they must not be dirty."""
+    for file in directory.iterdir():
+        descriptor = os.open(file, os.O_RDONLY)
+        try:
+            os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
+        finally:
+            os.close(descriptor)
+
+
+def plain_model(directory: Path, model: BenchModel) -> Any:
+    """A transformers model of the set's configuration whose memory is its own, not the file's mapped pages."""
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    models: Any = AutoModelForCausalLM
+    config = AutoConfig.from_pretrained(directory, local_files_only=True)
+    return models.from_config(config).to(getattr(torch, model.dtype))
+
+
 def measure(root: Path, sets: tuple[WeightsRef, WeightsRef], model: BenchModel, rounds: int) -> Reloaded:
-    """`rounds` paired rounds, after the engine was built from the first set and each set reloaded once."""
+    """`rounds` paired rounds, warm and cold, after the engine was built from the first set and each reloaded once."""
     weights = sampler_weights(root, model)
     for ref in (*sets, sets[0]):
         load(weights, ref)
-    import torch
     from safetensors.torch import load_model
-    from transformers import AutoModelForCausalLM
 
     directories = [root / volume.weights_dir(ref.version) for ref in sets]
-    plain: Any = AutoModelForCausalLM.from_pretrained(
-        directories[0], dtype=getattr(torch, model.dtype), local_files_only=True
-    )
+    plain = plain_model(directories[0], model)
     states: list[SamplerState] = []
 
     def product(number: int) -> None:
@@ -97,9 +116,20 @@ def measure(root: Path, sets: tuple[WeightsRef, WeightsRef], model: BenchModel, 
     def read(number: int) -> None:
         load_model(plain, directories[(number + 1) % 2] / "model.safetensors", strict=False)
 
-    done = paired(rounds, {"product": product, "plain": read}, lambda *_: None)
+    def forget_all() -> None:
+        for directory in directories:
+            forget(directory)
+
+    work = {"product": product, "plain": read}
+    for side in work.values():
+        side(1)  # the plain side's first read takes its memory from the kernel; both begin with the first set loaded
+    states.clear()
+    warm = paired(rounds, work)
+    paused = tuple(state.paused_seconds for state in states)
+    load(weights, sets[0])
+    cold = paired(rounds, work, prepare=forget_all)
     differences = [state.canary_difference for state in states if state.canary_difference is not None]
-    return Reloaded(done, tuple(state.paused_seconds for state in states), max(differences))
+    return Reloaded(warm, cold, paused, max(differences))
 
 
 def main() -> None:

@@ -24,11 +24,20 @@ def turns(rounds: int) -> Iterator[tuple[int, str]]:
             yield number, side
 
 
-def paired(rounds: int, work: dict[str, Callable[[int], None]], tidy: Callable[[int, str], None]) -> Rounds:
-    """Time `work[side](round)` in turns. `tidy` runs after each, untimed; dirty pages are written back before each."""
+def paired(
+    rounds: int,
+    work: dict[str, Callable[[int], None]],
+    prepare: Callable[[], None] = lambda: None,
+    tidy: Callable[[int, str], None] = lambda *_: None,
+) -> Rounds:
+    """Time `work[side](round)` in turns; `prepare` and `tidy` run before and after each, untimed.
+
+    Dirty pages are written back before each, so that no side waits for the other's.
+    """
     seconds: dict[str, list[float]] = {side: [] for side in SIDES}
     for number, side in turns(rounds):
         os.sync()
+        prepare()
         since = time.monotonic()
         work[side](number)
         seconds[side].append(time.monotonic() - since)
