@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -26,7 +26,7 @@ def turns(rounds: int) -> Iterator[tuple[int, str]]:
 
 def paired(
     rounds: int,
-    work: dict[str, Callable[[int], None]],
+    work: Mapping[str, Callable[[int], None]],
     prepare: Callable[[], None] = lambda: None,
     tidy: Callable[[int, str], None] = lambda *_: None,
 ) -> Rounds:
