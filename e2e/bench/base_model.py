@@ -85,13 +85,12 @@ def import_model(root: Path, source: Path, model: BenchModel, writer: str) -> We
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Import the bench's model into a volume; print its version.")
+    parser = argparse.ArgumentParser(description="Import the bench's model into a volume.")
     parser.add_argument("--root", type=Path, required=True)
     parser.add_argument("--model", type=Path, required=True)
     parser.add_argument("--tiny", action="store_true")
     arguments = parser.parse_args()
-    made = import_model(arguments.root, arguments.model, BenchModel(arguments.tiny), "bench")
-    print(made.version, flush=True)
+    import_model(arguments.root, arguments.model, BenchModel(arguments.tiny), "bench")
 
 
 if __name__ == "__main__":

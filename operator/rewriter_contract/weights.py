@@ -89,8 +89,10 @@ def publish(
         write_files(temporary)
         with ThreadPoolExecutor(max_workers=1) as pool:  # the disk writes while `describe` hashes
             synced = pool.submit(_sync_files, tuple(temporary.iterdir()))
-            manifest = describe(temporary)
-        synced.result()
+            try:
+                manifest = describe(temporary)
+            finally:
+                synced.result()  # what the disk says comes first: it may be why the files cannot be described
         (temporary / MANIFEST).write_text(wire.dumps(manifest))
         _sync_file(temporary / MANIFEST)
         sync_directory(temporary)

@@ -102,13 +102,21 @@ def test_files_are_described_while_they_are_written_back(tmp_path: Path, monkeyp
     assert weights.verify(tmp_path / "weights" / "r0001-p01", digest)
 
 
-def test_a_file_that_does_not_reach_the_disk_is_not_published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("describable", [True, False])
+def test_a_file_that_does_not_reach_the_disk_is_not_published(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, describable: bool
+) -> None:
     def breaks(descriptor: int) -> None:
-        raise OSError("input/output error")
+        raise OSError("no space left on device")
+
+    def describe_or_not(directory: Path) -> Manifest:
+        if not describable:
+            raise WeightsRefused("truncated safetensors file")
+        return describe(directory)
 
     monkeypatch.setattr(os, "fsync", breaks)
-    with pytest.raises(OSError, match="input/output error"):
-        publish(tmp_path)
+    with pytest.raises(OSError, match="no space left"):
+        weights.publish(tmp_path, "r0001-p01", "uid", fill, describe_or_not)
     assert list((tmp_path / "weights").iterdir()) == []
 
 
