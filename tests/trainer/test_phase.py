@@ -30,6 +30,7 @@ from rewriter_contract.messages import (  # noqa: E402
     WorkState,
 )
 from rewriter_contract.weights import parameters, verify  # noqa: E402
+from rewriter_trainer import canary  # noqa: E402
 from rewriter_trainer.free_space import CHECKPOINT_BYTES  # noqa: E402
 from tests.ports import free_port  # noqa: E402
 
@@ -148,6 +149,7 @@ def test_a_phase_learns_from_its_pairs_and_publishes_a_weight_set_that_verifies(
     manifest = verify(pod.root / volume.weights_dir("r0001-p01"), report.weights.digest)
     assert (manifest.version, manifest.parent, manifest.dtype) == ("r0001-p01", "base-tiny", "float32")
     assert (manifest.reward_revision, manifest.seed) == (builders.REWARD, 7)
+    assert manifest.canary.token_ids == canary.token_ids_of(pod.root / volume.weights_dir("r0001-p01"))
 
     steps = [json.loads(line) for line in (pod.root / volume.metrics_file(1, 1)).read_text().splitlines()]
     assert [step["step"] for step in steps] == list(range(1, 10))

@@ -66,7 +66,7 @@ def publish_base(root: Path, source: Path, version: str = "base-tiny") -> Weight
             tensors_sha256=weights.tensors_digest(directory),
             reward_revision="",
             seed=0,
-            canary=canary.measure(directory, "float32"),
+            canary=canary.measure(directory, "float32", canary.token_ids_of(directory)),
             created_by="test",
         )
 

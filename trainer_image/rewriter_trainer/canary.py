@@ -23,16 +23,25 @@ TOLERANCES: Final = {"float32": 0.01, "bfloat16": 0.1}
 """Measured: another engine's float32 differs by under 1e-6; bfloat16 kernels differ by up to about 0.05."""
 
 
-def measure(directory: Path, dtype: str) -> Canary:
-    """The canary of the weight set in `directory`, computed on the CPU in `dtype`.
+def token_ids_of(directory: Path) -> tuple[int, ...]:
+    """The fixed text in the tokens of the set in `directory`.
 
     Raises:
-        WorkFailed: when a log-probability is not finite: such weights must not be published.
+        WorkFailed: when the tokenizer makes too few of it.
     """
     tokenizer = AutoTokenizer.from_pretrained(directory, local_files_only=True)
     token_ids = tuple(tokenizer(TEXT, add_special_tokens=False)["input_ids"][:MAX_TOKENS])
     if len(token_ids) < 2:
         raise WorkFailed(f"the tokenizer makes {len(token_ids)} tokens of the canary text; it does not fit the model")
+    return token_ids
+
+
+def measure(directory: Path, dtype: str, token_ids: tuple[int, ...]) -> Canary:
+    """The canary of the weight set in `directory`, computed on the CPU in `dtype`.
+
+    Raises:
+        WorkFailed: when a log-probability is not finite: such weights must not be published.
+    """
     model = AutoModelForCausalLM.from_pretrained(directory, dtype=getattr(torch, dtype), local_files_only=True).eval()
     with torch.inference_mode():
         logits = model(torch.tensor([token_ids])).logits[0, :-1].float()

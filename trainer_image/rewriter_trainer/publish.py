@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from rewriter_contract import volume, weights
+from rewriter_contract import volume, weights, wire
 from rewriter_contract.messages import PhaseOrder, WeightsRef
 from rewriter_trainer import canary
 
@@ -30,7 +30,7 @@ def publish_policy(root: Path, order: PhaseOrder, policy: Any, writer: str) -> W
                 shutil.copyfile(file, directory / file.name)
 
     def describe(directory: Path) -> weights.Manifest:
-        found = look_at(directory, order.dtype)
+        found = look_at(directory, order.dtype, _canary_tokens(parent))
         return weights.Manifest(
             version=order.out_version,
             parent=order.base.version,
@@ -55,8 +55,10 @@ class Look:
     canary: weights.Canary
 
 
-def look_at(directory: Path, dtype: str) -> Look:
+def look_at(directory: Path, dtype: str, token_ids: tuple[int, ...] = ()) -> Look:
     """Hash the files on a thread of its own while the canary is measured: sha256 lets go of the interpreter.
+
+    `token_ids` are the canary's; without them its text is tokenised.
 
     Raises:
         WeightsRefused, WorkFailed: the files must not be published.
@@ -64,8 +66,13 @@ def look_at(directory: Path, dtype: str) -> Look:
     weights.check_kinds(directory)  # before the canary loads them
     with ThreadPoolExecutor(max_workers=1) as pool:
         files = pool.submit(weights.file_entries, directory)
-        measured = canary.measure(directory, dtype)
+        measured = canary.measure(directory, dtype, token_ids or canary.token_ids_of(directory))
     return Look(files.result(), measured)
+
+
+def _canary_tokens(parent: Path) -> tuple[int, ...]:
+    """Those of the parent, whose tokenizer the set has: loading it takes longer than the canary's forward pass."""
+    return wire.loads(weights.Manifest, (parent / volume.MANIFEST).read_bytes(), volume.MANIFEST).canary.token_ids
 
 
 def program() -> str:
