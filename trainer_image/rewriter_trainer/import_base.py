@@ -34,7 +34,7 @@ def import_base(root: Path, model: ModelReport, dtype: str, seed: int, writer: s
             parent="",
             dtype=dtype,
             files=found.files,
-            tensors_sha256=weights.tensors_digest(directory),
+            tensors_sha256=found.tensors_sha256,
             reward_revision="",
             seed=seed,
             canary=found.canary,

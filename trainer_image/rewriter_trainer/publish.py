@@ -36,7 +36,7 @@ def publish_policy(root: Path, order: PhaseOrder, policy: Any, writer: str) -> W
             parent=order.base.version,
             dtype=order.dtype,
             files=found.files,
-            tensors_sha256=weights.tensors_digest(directory),
+            tensors_sha256=found.tensors_sha256,
             reward_revision=order.reward_revision,
             seed=order.seed,
             canary=found.canary,
@@ -52,6 +52,7 @@ class Look:
     """What the manifest says of the files' bytes, and of the model that they make."""
 
     files: tuple[weights.FileEntry, ...]
+    tensors_sha256: str
     canary: weights.Canary
 
 
@@ -63,11 +64,12 @@ def look_at(directory: Path, dtype: str, token_ids: tuple[int, ...] = ()) -> Loo
     Raises:
         WeightsRefused, WorkFailed: the files must not be published.
     """
-    weights.check_kinds(directory)  # before the canary loads them
+    weights.check_kinds(directory)  # both BEFORE the canary loads the files, because they say plainly what is wrong
+    tensors_sha256 = weights.tensors_digest(directory)
     with ThreadPoolExecutor(max_workers=1) as pool:
         files = pool.submit(weights.file_entries, directory)
         measured = canary.measure(directory, dtype, token_ids or canary.token_ids_of(directory))
-    return Look(files.result(), measured)
+    return Look(files.result(), tensors_sha256, measured)
 
 
 def _canary_tokens(parent: Path) -> tuple[int, ...]:
