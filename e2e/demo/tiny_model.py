@@ -6,8 +6,7 @@ of a text, with typing errors) and from the training queries with their liked do
 As a base model it answers usefully but not well: like a shop's copywriter, it ends its rewrites with advertisement
 (`order today`), which costs relevance, more often than with `this product`, which does not. Its greedy rewrites
 therefore have a habit that samples can do without, and which habit helps search is what preference training finds out,
-on every machine: the two differ by more than what arithmetic does to a model of this size. It never learns to only
-repeat the query, so that what it finds is not the identity, which the gate rightly refuses.
+on every machine: the two differ by more than what arithmetic does to a model of this size.
 """
 
 import json
@@ -45,9 +44,11 @@ ADVERTISEMENT: Final = ("order today", "free delivery", "best price", "in stock"
 """The first of these, or more, in this order; the first alone changes log R by -0.065."""
 ADVERTISEMENT_LENGTHS: Final = (0.55, 0.15, 0.15, 0.15)
 """How often one, two, three or all of them stand there."""
-USEFUL: Final = 0.4
-TITLE_WORDS: Final = 0.1
-"""Shares of rewrites that end usefully, or with words of a title; the others end with advertisement."""
+USEFUL: Final = 0.45
+"""Share of rewrites that end usefully; the others end with advertisement."""
+TITLED: Final = 0.1
+"""Share of rewrites that add words of a liked document's title, before their ending. None ends without one of the two:
+what never ends after the query's own words does not learn to only repeat them."""
 
 _WORD = re.compile(r"[^\W_]+(?:[.-][^\W_]+)*")
 _STOP = frozenset(
@@ -115,14 +116,15 @@ class Examples:
         return list(dict.fromkeys(product.text[start : start + count]))
 
     def _rewrite(self, clean: str, product: Product) -> str:
-        """The query in its clean form and an ending. No word is there twice."""
-        new = tuple(word for word in product.title if word not in clean.split() and word not in _STOP)
-        titled = bool(new) and self._random.random() < TITLE_WORDS
-        ending = " ".join(self._pick(new, 1, 2)) if titled else self._ending()
-        return " ".join(dict.fromkeys(f"{clean} {ending}".split()))
+        """The query in its clean form, perhaps words of the title, and an ending. No word is there twice."""
+        words = clean.split()
+        new = tuple(word for word in product.title if word not in words and word not in _STOP)
+        if new and self._random.random() < TITLED:
+            words += self._pick(new, 1, 2)
+        return " ".join(dict.fromkeys([*words, *self._ending().split()]))
 
     def _ending(self) -> str:
-        if self._random.random() < USEFUL / (1 - TITLE_WORDS):
+        if self._random.random() < USEFUL:
             return USEFUL_ENDING
         count = self._random.choices(range(1, len(ADVERTISEMENT) + 1), ADVERTISEMENT_LENGTHS)[0]
         return " ".join(ADVERTISEMENT[:count])
