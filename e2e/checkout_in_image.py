@@ -11,6 +11,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from e2e.cluster.file_lock import exclusive
 from e2e.cluster.image_build.sandbox import run
 from e2e.cluster.paths import REPOSITORY, cache_root
 
@@ -47,14 +48,18 @@ def run_checkout(
 
 
 def packages_beside(name: str, pins: Sequence[str], dependencies: bool = True) -> Path:
-    """A directory with the pinned packages, and what they depend on if wanted; filled once per set of pins."""
+    """A directory with the pinned packages, and what they depend on if wanted; filled once per set of pins.
+
+    Two runs at once fill it once.
+    """
     digest = hashlib.sha256("\n".join(pins).encode()).hexdigest()
     directory = cache_root() / "packages" / f"{name}-{digest[:12]}"
-    if not (directory / ".complete").exists():
-        shutil.rmtree(directory, ignore_errors=True)
-        pip = [sys.executable, "-m", "pip", "install", "--quiet", "--target", str(directory)]
-        subprocess.run([*pip, *([] if dependencies else ["--no-deps"]), *pins], check=True)
-        (directory / ".complete").touch()
+    with exclusive(directory.with_suffix(".lock")):
+        if not (directory / ".complete").exists():
+            shutil.rmtree(directory, ignore_errors=True)
+            pip = [sys.executable, "-m", "pip", "install", "--quiet", "--target", str(directory)]
+            subprocess.run([*pip, *([] if dependencies else ["--no-deps"]), *pins], check=True)
+            (directory / ".complete").touch()
     return directory
 
 
