@@ -113,6 +113,15 @@ class GoldChange(ApiModel):
     """The loss that the gate accepted at that time."""
 
 
+class RewardSpread(ApiModel):
+    """How much the gate's queries differ in what a candidate did to their reward."""
+
+    deviation: Annotated[float, Field(gt=0)]
+    """Standard deviation of the paired differences of log R."""
+    queries: Annotated[int, Field(ge=1)]
+    """That it was measured on."""
+
+
 class GateResult(ApiModel):
     """The verdict and where to read more."""
 
@@ -124,6 +133,8 @@ class GateResult(ApiModel):
     """One line per check, numbers included."""
     gold: Annotated[list[GoldChange], Field(max_length=4)] = []
     """What became of gold, for the series over releases; a check without numbers is absent."""
+    reward: RewardSpread | None = None
+    """For the plans of later cycles."""
     report_sha256: Annotated[str, Field(max_length=64)] = ""
     approvable: bool = False
     """Inconclusive, on whole evidence and by a gate that passed its self-test: all that a person may approve."""
@@ -318,6 +329,108 @@ class StageStatus(ApiModel):
     message: ShortText = ""
 
 
+class Measured(ApiModel):
+    """What ended cycles measured, for the plan of the next one."""
+
+    work: Annotated[str, Field(max_length=64)] = ""
+    """Digest of what a phase's time depends on."""
+    phase_seconds: Annotated[float, Field(ge=0)] | None = None
+    """Mean time of the phases of the newest cycle that trained."""
+    asked: Annotated[str, Field(max_length=64)] = ""
+    """Digest of what the spread depends on: reward and data."""
+    reward: RewardSpread | None = None
+
+
+class TrainingPlan(ApiModel):
+    """What will be trained."""
+
+    phases: Annotated[int, Field(ge=1, le=1000)]
+    """At most: validation may end training earlier."""
+    queries: Annotated[int, Field(ge=1)]
+    """Of each phase."""
+    samples: Annotated[int, Field(ge=1)]
+    """Of each phase: queries times samples per query."""
+    phase_deadline: Annotated[str, Field(max_length=6)]
+    phase_seconds: Annotated[float, Field(ge=0)] | None = None
+    """What a phase of the same work took on average in an earlier cycle; absent where none was measured."""
+    work: Annotated[str, Field(max_length=64)]
+    """Digest of what a phase's time depends on."""
+
+
+class GatePlan(ApiModel):
+    """What the gate will ask and can tell."""
+
+    queries: Annotated[int, Field(ge=1)] | None = None
+    """Of the first look; absent until the prepare pod has counted the rows of spec.data.gate."""
+    most_queries: Annotated[int, Field(ge=1)] | None = None
+    """With every extension; absent without extensions."""
+    minimum_queries: Annotated[int, Field(ge=1)]
+    looks: Annotated[int, Field(ge=1, le=4)]
+    """At most."""
+    alpha: Annotated[float, Field(gt=0, le=1)]
+    """Of each look."""
+    reward_gain: float | None = None
+    """Smallest true gain of the reward that the first look finds in 80 of 100 cycles; absent until one was judged."""
+    reward_deviation: Annotated[float, Field(gt=0)] | None = None
+    """Measured standard deviation between queries that rewardGain follows from."""
+    asked: Annotated[str, Field(max_length=64)]
+    """Digest of what the deviation depends on: reward and data."""
+
+
+class StepPlan(ApiModel):
+    """One step of a stage. What the requests tell, they tell in 80 of 100 rollouts."""
+
+    does: Annotated[str, Field(max_length=16)]
+    """SetShare, Pause, Approval or Analysis."""
+    share: Percent
+    """Percent that the candidate has in it."""
+    requests: Annotated[int, Field(ge=1)] | None = None
+    """SetShare: of both sides, that verify the share. Analysis: of the candidate."""
+    stage_requests: Annotated[int, Field(ge=1)] | None = None
+    """Analysis: about so many of the whole stage give the candidate that many."""
+    share_below: Annotated[float, Field(ge=0, le=100)] | None = None
+    """Highest real share below the set one that the requests tell from it; absent: not even 0 is told."""
+    share_above: Annotated[float, Field(ge=0, le=100)] | None = None
+    """Lowest real share above the set one that the requests tell from it; absent: none is."""
+    error_rate: Annotated[float, Field(ge=0, le=1)] | None = None
+    """Smallest error rate that crosses limits.maxErrorRate on so many requests; absent: none does."""
+    error_rate_increase: Annotated[float, Field(ge=0, le=1)] | None = None
+    """Smallest error rate that is worse than that of incumbents without errors, by the comparison; absent: none is, or
+    nothing is compared."""
+    seconds: Annotated[int, Field(ge=0)] | None = None
+    """Of a timed pause."""
+    deadline: Annotated[str, Field(max_length=6)] | None = None
+    waits_for_window: bool = False
+    """It may begin only inside the plan's windows and outside its freezes."""
+
+
+class StagePlan(ApiModel):
+    """The steps of one consumer of rewrites."""
+
+    name: Name
+    depends_on: Annotated[list[Annotated[str, Field(max_length=16)]], Field(max_length=2)] = []
+    steps: Annotated[list[StepPlan], Field(max_length=32)]
+
+
+class CyclePlan(ApiModel):
+    """What the cycle that runs will do at most, and what each step can tell. It decides nothing."""
+
+    cycle: Annotated[int, Field(ge=0)]
+    training: TrainingPlan
+    gate: GatePlan
+    stages: Annotated[
+        list[StagePlan],
+        Field(
+            max_length=3, json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]}
+        ),
+    ]
+    bake: Annotated[str, Field(max_length=6)]
+    windows: Annotated[list[Annotated[str, Field(max_length=128)]], Field(max_length=16)] = []
+    """That shares may rise and a candidate may be promoted in; always, without any."""
+    freezes: Annotated[list[Annotated[str, Field(max_length=64)]], Field(max_length=32)] = []
+    """That nothing rises or is promoted in, over or not."""
+
+
 class Condition(ApiModel):
     """As metav1.Condition."""
 
@@ -344,6 +457,9 @@ class RewriterReleaseStatus(ApiModel):
         ),
     ] = []
     cycle: Cycle | None = None
+    plan: CyclePlan | None = None
+    """Of the cycle that runs."""
+    measured: Measured | None = None
     stages: Annotated[
         list[StageStatus],
         Field(

@@ -9,8 +9,10 @@ from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any, Final
 
+from rewriter_operator.api.release import RewriterReleaseSpec
 from rewriter_operator.api.revision import RewriterRevisionSpec
-from rewriter_operator.cli import lint, revisions, screen
+from rewriter_operator.api.status import CyclePlan, RewriterReleaseStatus
+from rewriter_operator.cli import lint, planning, revisions, screen
 from rewriter_operator.cli.asking import ASKED_ANNOTATION, Ask, Refusal, Wish, ask, asked
 from rewriter_operator.cli.cluster import Changed, Cluster, connect
 from rewriter_operator.cli.reading import revision_of, world_of
@@ -83,6 +85,10 @@ def _parser() -> argparse.ArgumentParser:
     report = verb("report", _report, "the gate's report on a revision, the newest by default", common, output)
     report.add_argument("name")
     report.add_argument("revision", nargs="?", help="e.g. r0007")
+    foretold = verb("plan", _plan, "what a cycle will do, and what each step can tell", common, output)
+    which = foretold.add_mutually_exclusive_group(required=True)
+    which.add_argument("name", nargs="?", help="a release: its running cycle, else the next one")
+    which.add_argument("-f", "--filename", metavar="FILE", help="of a file, without a cluster; `-` is standard input")
     linted = verb("lint", _lint, "what admission would refuse of a file; no cluster is needed", output)
     linted.add_argument("files", nargs="+", metavar="FILE", help="`-` is standard input")
     return parser
@@ -223,6 +229,28 @@ def _done(options: Any, made: Ask, said: str) -> None:
         screen.show_json({"annotation": made.annotation, "value": made.value, "asked": said, "then": made.then})
     else:
         print(f"{options.name}: {made.annotation}={made.value}: {made.then}")
+
+
+def _plan(options: Any) -> None:
+    if options.filename:
+        text = lint.read(options.filename, sys.stdin.read() if options.filename == "-" else "")
+        found = [_planned_file(place, body) for place, body in lint.releases(options.filename, text)]
+    else:
+        world = world_of(_cluster(options).release(options.name), [])
+        found = [(options.name, planning.plan_of(world.spec, world.status))]
+    if options.output == "json":
+        return screen.show_json([plan.to_api() for _, plan in found] if options.filename else found[0][1].to_api())
+    for name, plan in found:
+        screen.show_tree(planning.plan_branch(name, plan))
+    return None
+
+
+def _planned_file(place: str, body: Mapping[str, Any]) -> tuple[str, CyclePlan]:
+    wrong = lint.refusals(body)
+    if wrong:
+        raise Refusal(f"{place}: {wrong[0]}" + (f" (and {len(wrong) - 1} more: lint)" if wrong[1:] else ""))
+    spec = RewriterReleaseSpec.model_validate(body["spec"])
+    return str(body["metadata"]["name"]), planning.plan_of(spec, RewriterReleaseStatus())
 
 
 def _lint(options: Any) -> int:

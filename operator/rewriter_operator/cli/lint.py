@@ -34,7 +34,16 @@ class Linted:
 
 
 def lint(source: str, text: str) -> list[Linted]:
-    """Every RewriterRelease of a file; other kinds are left to others.
+    """Every RewriterRelease of a file, judged.
+
+    Raises:
+        Refusal: when the text is no YAML, or holds no release.
+    """
+    return [Linted(place, _name(body), tuple(refusals(body))) for place, body in releases(source, text)]
+
+
+def releases(source: str, text: str) -> list[tuple[str, dict[str, Any]]]:
+    """Every RewriterRelease of a file, and where it is; other kinds are left to others.
 
     Raises:
         Refusal: when the text is no YAML, or holds no release.
@@ -44,7 +53,7 @@ def lint(source: str, text: str) -> list[Linted]:
     except yaml.YAMLError as error:
         raise Refusal(f"{source}: is no YAML: {' '.join(str(error).split())}") from error
     found = [
-        Linted(source if len(documents) == 1 else f"{source}#{number}", _name(body), tuple(refusals(body)))
+        (source if len(documents) == 1 else f"{source}#{number}", body)
         for number, body in enumerate(documents, start=1)
         if isinstance(body, dict) and body.get("kind") == KIND
     ]

@@ -11,7 +11,7 @@ from rewriter_operator.api.model import evolve
 from rewriter_operator.api.release import RewriterReleaseSpec
 from rewriter_operator.api.states import State
 from rewriter_operator.api.status import Cycle, CycleRecord, Outcome, RewriterReleaseStatus, Serving, StageStatus
-from rewriter_operator.core import drift
+from rewriter_operator.core import cycle_plan, drift
 from rewriter_operator.core.states import OUTCOMES, Event, advance
 
 RUN_ANNOTATION = "rewriter.dev/run"
@@ -99,7 +99,9 @@ def close(status: RewriterReleaseStatus, now: float) -> RewriterReleaseStatus:
         finished_at=rfc3339(now),
     )
     series = drift.continued(status.baseline, cycle)
-    return evolve(status, cycle=None, stages=stages, baseline=series, history=[record, *status.history][:HISTORY])
+    measured = cycle_plan.measured_by(status.measured, cycle, status.plan)
+    status = evolve(status, cycle=None, plan=None, measured=measured)
+    return evolve(status, stages=stages, baseline=series, history=[record, *status.history][:HISTORY])
 
 
 def _served(status: RewriterReleaseStatus, newest: Serving | None) -> list[Serving]:

@@ -14,6 +14,7 @@ from rewriter_operator.api.model import evolve, seconds
 from rewriter_operator.api.status import GateResult, Recipe, Weights
 from rewriter_operator.core import cycle as cycles
 from rewriter_operator.core import drift, holding, reported, stalls
+from rewriter_operator.core.cycle_plan import reward_spread
 from rewriter_operator.core.decision import Note, OrderToPod, Step
 from rewriter_operator.core.evidence_orders import Measured, measuring
 from rewriter_operator.core.gate import judge, may_be_approved, merge, more_queries_would_tell
@@ -125,6 +126,7 @@ def _judge(world: World) -> Step:
         report=volume.report_file(cycle.number, "json"),
         findings=[f"{finding.verdict} {finding.name}: {finding.message}"[:1024] for finding in report.findings][:32],
         gold=drift.gold_changes(report),
+        reward=reward_spread(report),
         report_sha256=digest,
         approvable=may_be_approved(report),
     )

@@ -25,6 +25,7 @@ from rewriter_operator.core import (
     training,
 )
 from rewriter_operator.core.children import revision_outcomes, route, servings, wanted
+from rewriter_operator.core.cycle_plan import planned
 from rewriter_operator.core.decision import Decision, Note, Removal, Step
 from rewriter_operator.core.samplers import failed_pod
 from rewriter_operator.core.states import Event, allows
@@ -41,6 +42,7 @@ def plan(world: World) -> Decision:
     world = stalls.noted(_with_stages(world))
     step = _interrupted(world) or STATES[world.status.state](world)
     status = _drained(world, summarised(world, recording.ordered(world, step.status)))
+    status = _foretold(world, status)
     status = evolve(status, notice=intents.notice(_with_status(world, status)))
     after = _with_status(world, status)
     return Decision(
@@ -164,6 +166,14 @@ def _with_stages(world: World) -> World:
         return world
     stages = [rows.get(name) or StageStatus(name=name) for name in names]
     return _with_status(world, evolve(world.status, stages=stages))
+
+
+def _foretold(world: World, status: RewriterReleaseStatus) -> RewriterReleaseStatus:
+    """The plan of the cycle that runs, from the spec that is: limits and windows may change while it does."""
+    if status.cycle is None or status.cycle.number == 0:
+        return status
+    found = planned(world.spec, status.cycle, status.measured)
+    return status if found == status.plan else evolve(status, plan=found)
 
 
 def _with_status(world: World, status: RewriterReleaseStatus) -> World:

@@ -58,8 +58,13 @@ def share_is_real(seen: Look, share: int, min_requests: int, alpha: float) -> bo
         return None
     expected = share / 100
     deviation = abs(seen.observed_share / 100 - expected)
-    spread = math.sqrt(expected * (1 - expected) / seen.requests)
-    return deviation <= _z(alpha) * spread + SLACK
+    return deviation <= share_interval(share, seen.requests, alpha)
+
+
+def share_interval(share: int, requests: int, alpha: float) -> float:
+    """How far, as a part of 1, the observed share may be from the set one (in percent) and still be taken for it."""
+    expected = share / 100
+    return _z(alpha) * math.sqrt(expected * (1 - expected) / requests) + SLACK
 
 
 def percentile_ms(counters: Counters, quantile: float) -> float | None:

@@ -1,0 +1,195 @@
+"""The plan of a cycle says what is true of its steps, and nothing that nobody measured."""
+
+import random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rewriter_contract.reports import GateSettings
+from rewriter_operator.api.model import evolve
+from rewriter_operator.api.status import CyclePlan, GateResult, Measured, PhaseResult, RewardSpread
+from rewriter_operator.core import limits
+from rewriter_operator.core.anytime import exceeds
+from rewriter_operator.core.cycle_plan import (
+    POWER,
+    measured_by,
+    planned,
+    reward_spread,
+    told_gain,
+    told_increase,
+    told_rate,
+    told_shares,
+)
+from rewriter_operator.core.gate import judge
+from rewriter_operator.core.statistics import binomial_at_least
+from rewriter_operator.core.traffic import share_interval
+from tests.builders import evidence, make_cycle, make_spec, stage, weights
+from tests.core.simulator import Simulator
+from tests.examples import examples
+
+SPEC = make_spec()
+
+
+def plan_of(measured: Measured | None = None, rows: int = 0, **changes: object) -> CyclePlan:
+    spec = make_spec(**changes)
+    return planned(spec, make_cycle(spec, gate_queries=rows), measured)
+
+
+def measured(plan: CyclePlan, deviation: float = 0.4) -> Measured:
+    """What a cycle with this plan measured."""
+    return Measured(
+        work=plan.training.work,
+        phase_seconds=90,
+        asked=plan.gate.asked,
+        reward=RewardSpread(deviation=deviation, queries=100),
+    )
+
+
+def test_what_nobody_measured_is_absent() -> None:
+    plan = plan_of()
+    assert plan.training.phase_seconds is None
+    assert plan.gate.queries is None
+    assert plan.gate.reward_gain is None
+
+
+def test_what_an_equal_cycle_measured_is_expected() -> None:
+    plan = plan_of(measured(plan_of()), rows=400)
+    assert plan.training.phase_seconds == 90
+    assert plan.gate.reward_gain == pytest.approx(told_gain(0.4, 400, 0.05), abs=1e-6)
+    assert plan.gate.reward_gain == pytest.approx(0.0497, abs=1e-4)  # (1.645 + 0.842) * 0.4 / 20
+
+
+@pytest.mark.parametrize(
+    ("changes", "time_is_known", "gain_is_known"),
+    [
+        ({"training.phases": 9}, True, True),
+        ({"rollout.bake": "2h"}, True, True),
+        ({"training.sampling": {"queriesPerPhase": 99}}, False, True),
+        ({"training.samplers": {"replicas": 3}}, False, True),
+        ({"data.gate": "data/other.jsonl"}, False, False),
+        ({"reward.lambda": 1.0}, False, False),
+        ({"gate.minimumQueries": 500}, True, False),
+    ],
+)
+def test_what_another_kind_of_cycle_measured_is_not(
+    changes: dict[str, object], time_is_known: bool, gain_is_known: bool
+) -> None:
+    plan = plan_of(measured(plan_of()), rows=400, **changes)
+    assert (plan.training.phase_seconds is not None) == time_is_known
+    assert (plan.gate.reward_gain is not None) == gain_is_known
+
+
+def test_extensions_share_alpha_and_add_queries() -> None:
+    gate = {
+        "search": {"serviceName": "search", "path": "/v1/search"},
+        "onInconclusive": "Extend",
+        "extension": {"queries": 100, "maxExtensions": 2},
+    }
+    plan = plan_of(rows=1000, gate=gate).gate
+    assert (plan.queries, plan.most_queries, plan.looks) == (100, 300, 3)
+    assert plan.alpha == pytest.approx(0.05 / 3)
+
+
+def test_steps_carry_share_requests_and_deadlines() -> None:
+    steps = (
+        {"setShare": 10},
+        {"analysis": {"minRequests": 40, "deadline": "2h"}},
+        {"pause": {"duration": "5m"}},
+        {"pause": {}},
+        {"setShare": 100},
+        {"analysis": {"minRequests": 5}},
+    )
+    window = {"from": "09:00", "to": "16:00", "days": ["Fri", "Mon"]}
+    plan = plan_of(**{"rollout.stages": [stage("finerank", *steps)], "rollout.windows": [window]})
+    found = plan.stages[0].steps
+    assert [item.does for item in found] == ["SetShare", "Analysis", "Pause", "Approval", "SetShare", "Analysis"]
+    assert [item.share for item in found] == [10, 10, 10, 10, 100, 100]
+    assert [item.waits_for_window for item in found] == [True, False, False, False, True, False]
+    assert (found[1].requests, found[1].stage_requests, found[1].deadline) == (40, 400, "2h")
+    assert found[2].seconds == 300
+    assert found[5].requests == 20, "no limit is judged on fewer"
+    assert found[5].error_rate_increase is None, "at full share there is nobody to compare with"
+    assert plan.windows == ["Mon,Fri 09:00-16:00 UTC"]
+
+
+def test_few_requests_do_not_tell_a_small_share_from_none() -> None:
+    assert told_shares(5, 50, 0.001)[0] is None
+    below, above = told_shares(5, 5000, 0.001)
+    assert below is not None
+    assert above is not None
+    assert 0 < below < 5 < above < 10
+
+
+@examples(40)
+@given(st.integers(1, 99), st.integers(20, 100_000))
+def test_more_requests_tell_nearer_shares(share: int, requests: int) -> None:
+    few, many = told_shares(share, requests, 0.001), told_shares(share, 4 * requests, 0.001)
+    width = 100 * share_interval(share, requests, 0.001)
+    for index, way in ((0, -1), (1, 1)):
+        near, far = many[index], few[index]
+        if far is not None:
+            assert near is not None
+            assert way * (far - share) >= way * (near - share)
+            assert way * (far - share) >= width - 0.11
+
+
+@examples(40)
+@given(st.integers(20, 3000), st.sampled_from([0.0, 0.005, 0.01, 0.1, 0.5]))
+def test_a_rate_that_is_told_is_found_as_often_as_is_said(requests: int, limit: float) -> None:
+    rate = told_rate(requests, limit)
+    if rate is None:
+        assert not exceeds(requests, requests, limit, limits.ALPHA)
+        return
+    fewest = next(
+        bad for bad in range(1, requests + 1) if bad > limit * requests and exceeds(bad, requests, limit, limits.ALPHA)
+    )
+    assert binomial_at_least(fewest, requests, rate) >= POWER - 0.01
+    assert binomial_at_least(fewest, requests, rate - 0.0002) < POWER + 0.01
+    assert rate > limit
+
+
+def test_a_share_that_is_told_is_found_as_often_as_is_said() -> None:
+    draw, runs, requests = random.Random(3), 400, 500
+    _, above = told_shares(20, requests, 0.01)
+    assert above is not None
+    found = 0
+    for _ in range(runs):
+        hits = sum(draw.random() < above / 100 for _ in range(requests))
+        found += abs(hits / requests - 0.2) > share_interval(20, requests, 0.01)
+    assert found / runs == pytest.approx(POWER, abs=0.06)
+
+
+def test_beside_incumbents_more_requests_tell_less() -> None:
+    assert told_increase(100, 0, 0.01) is None
+    few, many = told_increase(100, 900, 0.01), told_increase(2000, 18000, 0.01)
+    assert few is not None
+    assert many is not None
+    assert 0.01 < many < few
+
+
+def test_the_spread_is_what_the_gate_measured() -> None:
+    both = evidence(gain=0.2, queries=64)
+    report = judge(both["candidate"][0], both["incumbent"][0], GateSettings(alpha=0.05, minimum_queries=30, seed=1))
+    found = reward_spread(report)
+    if found is not None:
+        assert found.queries == 64
+        assert found.deviation < 0.1
+
+
+def test_a_cycle_leaves_what_it_measured_and_keeps_what_it_did_not() -> None:
+    plan = plan_of()
+    before = measured(plan)
+    cycle = make_cycle(SPEC, phases=[PhaseResult(number=1, weights=weights(), seconds=30)])
+    after = measured_by(before, cycle, plan)
+    assert after == evolve(before, phase_seconds=30)
+    assert measured_by(before, cycle, None) == before
+    gate = GateResult(verdict="Fail", summary="", report="", reward=RewardSpread(deviation=0.7, queries=50))
+    judged = measured_by(None, evolve(cycle, phases=[], gate=gate), plan)
+    assert judged == Measured(asked=plan.gate.asked, reward=gate.reward)
+
+
+def test_the_greatest_plan_is_small() -> None:
+    steps = [{"setShare": 3 * n} if n < 31 else {"setShare": 100} for n in range(1, 33)]
+    stages = [stage(name, *steps[:30], {"setShare": 100}) for name in ("finerank", "rawrank", "recall")]
+    assert len(plan_of(**{"rollout.stages": stages}).model_dump_json(by_alias=True)) < 32_000
