@@ -169,8 +169,11 @@ def _with_stages(world: World) -> World:
 
 
 def _foretold(world: World, status: RewriterReleaseStatus) -> RewriterReleaseStatus:
-    """The plan of the cycle that runs, from the spec that is: limits and windows may change while it does."""
-    if status.cycle is None or status.cycle.number == 0:
+    """The plan of the cycle that runs, from the spec that is: limits and windows may change while it does.
+
+    Not from a spec that superseded the cycle: what the cycle measured would count as measured by another kind of work.
+    """
+    if status.cycle is None or status.cycle.number == 0 or status.cycle.spec_digest != cycles.spec_digest(world.spec):
         return status
     found = planned(world.spec, status.cycle, status.measured)
     return status if found == status.plan else evolve(status, plan=found)
