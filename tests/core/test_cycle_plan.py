@@ -1,6 +1,7 @@
 """The plan of a cycle says what is true of its steps, and nothing that nobody measured."""
 
 import random
+from dataclasses import replace
 from statistics import stdev
 
 import pytest
@@ -173,17 +174,23 @@ def test_beside_incumbents_more_requests_tell_less() -> None:
 
 
 def test_the_spread_is_what_the_gate_measured() -> None:
-    both = evidence(gain=0.2, queries=64)
-    report = judge(both["candidate"][0], both["incumbent"][0], GateSettings(alpha=0.05, minimum_queries=30, seed=1))
-    found = reward_spread(report)
-    rewards = [[row.reward or 0.0 for row in both[side][0].rows] for side in ("candidate", "incumbent")]
-    expected = stdev(mine - other for mine, other in zip(*rewards, strict=True))
-    if expected < 1e-9:
-        assert found is None, "a spread of zero would promise that any gain is found"
-        return
+    both, draw = evidence(queries=128), random.Random(5)
+    moved = [draw.gauss(0.1, 0.4) for _ in range(128)]
+    rows = tuple(
+        replace(row, reward=(other.reward or 0.0) + by)
+        for row, other, by in zip(both["candidate"][0].rows, both["incumbent"][0].rows, moved, strict=True)
+    )
+    settings = GateSettings(alpha=0.05, minimum_queries=30, seed=1)
+    found = reward_spread(judge(replace(both["candidate"][0], rows=rows), both["incumbent"][0], settings))
     assert found is not None
-    assert found.queries == 64
-    assert found.deviation == pytest.approx(expected, rel=0.25)
+    assert found.queries == 128
+    assert found.deviation == pytest.approx(stdev(moved), rel=0.1)
+
+
+def test_queries_that_do_not_differ_promise_nothing() -> None:
+    both = evidence(queries=64)
+    report = judge(both["candidate"][0], both["incumbent"][0], GateSettings(alpha=0.05, minimum_queries=30, seed=1))
+    assert reward_spread(report) is None
 
 
 def test_a_cycle_leaves_what_it_measured_and_keeps_what_it_did_not() -> None:
