@@ -9,6 +9,8 @@ from e2e.cluster import api_only, ensure, local, smoke
 from e2e.cluster.build import ensure_parts
 from e2e.cluster.cluster import Cluster
 from e2e.cluster.errors import ClusterError
+from e2e.cluster.image_build.store_mounts import release_store
+from e2e.cluster.image_build.tools import image_store
 from e2e.cluster.parts import PARTS
 from e2e.cluster.paths import ClusterPaths, existing_clusters
 from e2e.cluster.report import print_line
@@ -37,6 +39,8 @@ def _down(arguments: argparse.Namespace) -> int:
         else:
             local.down(name)
         print_line(name, "is down", 0.0)
+    if arguments.all:
+        release_store(image_store())
     return 0
 
 

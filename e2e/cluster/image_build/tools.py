@@ -199,9 +199,14 @@ def choose_tool() -> Tool:
     if wanted == "" and not shutil.which("buildah") and _docker_answers():
         return Docker()
     _require_buildah()
-    store = cache_root() / "containers"
+    store = image_store()
     store.mkdir(parents=True, exist_ok=True)
     return Buildah(store)
+
+
+def image_store() -> Path:
+    """Where buildah keeps layers and images."""
+    return cache_root() / "containers"
 
 
 def _docker_answers() -> bool:
