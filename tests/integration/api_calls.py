@@ -7,7 +7,7 @@ import tempfile
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from http.client import HTTPSConnection, RemoteDisconnected
+from http.client import HTTPSConnection
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode, urlsplit
@@ -57,7 +57,9 @@ class ApiCalls:
         target = f"{path}?{urlencode(query)}" if query else path
         try:
             return self._ask(self._connection(), method, target, text)
-        except RemoteDisconnected:  # the server ends connections that were idle, before it reads the next request
+        except (ConnectionError, ssl.SSLEOFError):
+            # The server ends connections that were idle, before it reads the next request: seen while one is sent
+            # (SSLEOFError, BrokenPipeError) or when its answer is waited for (RemoteDisconnected).
             return self._ask(self._connection(anew=True), method, target, text)
 
     def _connection(self, anew: bool = False) -> HTTPSConnection:
