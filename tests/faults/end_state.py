@@ -10,8 +10,8 @@ from tests.faults.cluster_view import ClusterView
 _MASKED = frozenset(
     {
         "baseline", "boot_id", "createdAt", "findings", "finishedAt", "lastTransitionTime", "lookedAt", "message",
-        "metrics", "observedShare", "progress", "requests", "seconds", "shareAt", "startedAt", "stepAt", "summary",
-        "busy", "countingSince", "lastRunToken", "operatorEpoch", "order",
+        "metrics", "observedShare", "phaseSeconds", "progress", "requests", "seconds", "shareAt", "startedAt", "stepAt",
+        "summary", "busy", "countingSince", "lastRunToken", "operatorEpoch", "order",
     }
 )  # fmt: skip
 
