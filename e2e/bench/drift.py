@@ -14,6 +14,7 @@ from statistics import fmean, median, stdev
 from typing import Any, Final
 
 from e2e.bench.population import GOLD_SPREAD, Effect, draw_case
+from e2e.bench.results import write_result
 from e2e.cluster.paths import REPOSITORY
 from rewriter_contract.reports import CheckName, GateSettings, Verdict
 from rewriter_operator.api.status import BaselineStep, GoldChange
@@ -147,8 +148,7 @@ def main() -> None:
         },
         "settings": {"queries": QUERIES, "margin": MARGIN, "resamples": SETTINGS.resamples, **vars(arguments)},
     }
-    RESULT.parent.mkdir(parents=True, exist_ok=True)
-    RESULT.write_text(json.dumps(result, indent=2) + "\n")
+    write_result(RESULT, result)
     print(json.dumps(result, indent=2))
 
 

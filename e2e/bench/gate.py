@@ -16,6 +16,7 @@ from typing import Any, Final
 
 from e2e.bench.extending import extended_gates
 from e2e.bench.population import Case, Effect, draw_case
+from e2e.bench.results import write_result
 from e2e.bench.rules import kayenta_promotes, threshold_promotes
 from e2e.bench.trials import TRIALS, Trial, read_trials
 from e2e.cluster.paths import REPOSITORY
@@ -219,8 +220,7 @@ def main() -> None:
     parser.add_argument("--trials", type=Path, default=TRIALS, help="evidence of models that were really trained")
     arguments = parser.parse_args()
     result = measure(arguments.gates, read_trials(arguments.trials))
-    RESULT.parent.mkdir(parents=True, exist_ok=True)
-    RESULT.write_text(json.dumps(result, indent=2) + "\n")
+    write_result(RESULT, result)
     print(json.dumps({key: result[key] for key in list(result)[:7]}, indent=2), f"all in {os.path.relpath(RESULT)}")
 
 

@@ -1,4 +1,4 @@
-"""A query rewriter of about a million parameters, trained from scratch in under a minute on a collection's own words.
+"""A query rewriter of about a million parameters, trained from scratch in two minutes on a collection's own words.
 
 It reads `QUERY =>` and writes a rewrite and a line break. It learns from made-up queries (words of a title or a piece
 of a text, with typing errors) and from the training queries with their liked documents; never from the gate's.

@@ -96,7 +96,16 @@ def replace_file(path: Path, data: bytes, writer: str) -> None:
 
 def sync_directory(path: Path) -> None:
     """fsync a directory, so that a rename in it survives a crash of the machine."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    _sync(path, os.O_RDONLY | os.O_DIRECTORY)
+
+
+def sync_file(path: Path) -> None:
+    """fsync a file that somebody else wrote."""
+    _sync(path, os.O_RDONLY)
+
+
+def _sync(path: Path, flags: int) -> None:
+    descriptor = os.open(path, flags)
     try:
         os.fsync(descriptor)
     finally:

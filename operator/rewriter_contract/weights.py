@@ -8,7 +8,6 @@ to come from here. Nothing in this module reads tensors with a library; the safe
 import hashlib
 import json
 import math
-import os
 import shutil
 import struct
 from collections.abc import Callable, Iterable
@@ -18,7 +17,7 @@ from pathlib import Path
 from typing import Final, cast
 
 from rewriter_contract import wire
-from rewriter_contract.shards import sync_directory
+from rewriter_contract.shards import sync_directory, sync_file
 from rewriter_contract.volume import MANIFEST
 
 ALLOWED_SUFFIXES: Final = frozenset({".safetensors", ".json", ".txt", ".model", ".jinja"})
@@ -94,7 +93,7 @@ def publish(
             finally:
                 synced.result()  # what the disk says comes first: it may be why the files cannot be described
         (temporary / MANIFEST).write_text(wire.dumps(manifest))
-        _sync_file(temporary / MANIFEST)
+        sync_file(temporary / MANIFEST)
         sync_directory(temporary)
         temporary.rename(final)
         sync_directory(final.parent)
@@ -252,12 +251,4 @@ def _safetensors_header(path: Path) -> dict[str, dict[str, object]]:
 
 def _sync_files(paths: Iterable[Path]) -> None:
     for path in paths:
-        _sync_file(path)
-
-
-def _sync_file(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        sync_file(path)

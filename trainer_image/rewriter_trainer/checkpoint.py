@@ -6,7 +6,6 @@ never resumed. Checkpoints are scratch of one phase on the release's own volume;
 published through rewriter_contract.weights and are safetensors.
 """
 
-import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +13,7 @@ from typing import Any, Final
 
 from rewriter_contract import wire
 from rewriter_contract.agent import WorkFailed
-from rewriter_contract.shards import replace_file, sync_directory
+from rewriter_contract.shards import replace_file, sync_directory, sync_file
 from rewriter_trainer.loss import RunningMean
 
 MARK: Final = "latest.json"
@@ -48,7 +47,7 @@ def save(engine: Any, directory: Path, mark: Mark, writer: str) -> None:
     if engine.global_rank != 0:
         return
     for path in (directory / mark.tag).iterdir():
-        _sync_file(path)
+        sync_file(path)
     sync_directory(directory / mark.tag)
     replace_file(directory / MARK, wire.dumps(mark).encode(), writer)
     for old in directory.glob("step-*"):
@@ -85,11 +84,3 @@ def discard(directory: Path) -> None:
     """Remove all checkpoints of a phase: after its weights are published, or when they can no longer be used."""
     (directory / MARK).unlink(missing_ok=True)
     shutil.rmtree(directory, ignore_errors=True)
-
-
-def _sync_file(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from statistics import median
 from typing import Any, Final
 
+from e2e.bench.results import write_result
 from e2e.bench.rollout.rules import RULES, fixed_horizon
 from e2e.bench.rollout.traffic import BASE_RATE, Setting, windows
 from e2e.cluster.paths import REPOSITORY
@@ -66,8 +67,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--runs", type=int, default=2000, help="equal rollouts of each kind; a quarter for each drop")
     result = measure(parser.parse_args().runs)
-    RESULT.parent.mkdir(parents=True, exist_ok=True)
-    RESULT.write_text(json.dumps(result, indent=2) + "\n")
+    write_result(RESULT, result)
     print(json.dumps({key: result[key] for key in list(result)[:8]}, indent=2), f"all in {os.path.relpath(RESULT)}")
 
 

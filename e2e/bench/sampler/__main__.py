@@ -7,13 +7,12 @@ narrow model, for which vLLM's own overhead is nearly all there is.
 import argparse
 import json
 import os
-import subprocess
-import sys
 import tempfile
 from pathlib import Path
 from typing import Final
 
 from e2e.bench.base_model import BenchModel, base_model
+from e2e.bench.results import end_plainly, show_result
 from e2e.bench.sampler.drawing import Setting
 from e2e.bench.sampler.figures import Round, report
 from e2e.checkout_in_image import run_checkout
@@ -60,16 +59,8 @@ def main() -> None:
         "sequences": SEQUENCES,
     }
     result = report(shown, len(os.sched_getaffinity(0)), product, plain)
-    RESULT.parent.mkdir(parents=True, exist_ok=True)
-    RESULT.write_text(json.dumps(result, indent=2) + "\n")
-    for name in result:
-        if name.endswith("_ratio"):
-            print(f"{name} {result[name]:.5g}")
-    print(f"written to {RESULT}")
+    show_result(RESULT, result)
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except subprocess.CalledProcessError as error:
-        sys.exit(f"{error.cmd[0]} ended with {error.returncode}")
+    end_plainly(main)

@@ -7,14 +7,13 @@ the plain thing, in turn. `--tiny` takes a narrow model: a look at the machinery
 import argparse
 import json
 import os
-import subprocess
-import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
 from e2e.bench.base_model import BenchModel, base_model
+from e2e.bench.results import end_plainly, show_result
 from e2e.bench.sync.figures import Measured, PhaseShape, report
 from e2e.bench.sync.rounds import Rounds
 from e2e.checkout_in_image import run_checkout
@@ -75,16 +74,8 @@ def main() -> None:
         reloaded["canary_difference"],
     )
     made = report(model.title, model.dtype, len(os.sched_getaffinity(0)), measured, phases())
-    RESULT.parent.mkdir(parents=True, exist_ok=True)
-    RESULT.write_text(json.dumps(made, indent=2) + "\n")
-    for name in made:
-        if name.endswith("_ratio"):
-            print(f"{name} {made[name]:.5g}")
-    print(f"written to {RESULT}")
+    show_result(RESULT, made)
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except subprocess.CalledProcessError as error:
-        sys.exit(f"{error.cmd[0]} ended with {error.returncode}")
+    end_plainly(main)

@@ -7,7 +7,6 @@ sets with different weights, for the bench of the reload.
 
 import argparse
 import json
-import os
 import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -23,6 +22,7 @@ from rewriter_contract.messages import (
     PhaseOrder,
     WeightsRef,
 )
+from rewriter_contract.shards import sync_directory, sync_file
 
 CYCLE: Final = 1
 WRITER: Final = "bench"
@@ -62,16 +62,8 @@ def copy_and_sync(source: Path, target: Path) -> None:
     target.mkdir()
     for file in sorted(source.iterdir()):
         shutil.copyfile(file, target / file.name)
-        _sync(target / file.name)
-    _sync(target)
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        sync_file(target / file.name)
+    sync_directory(target)
 
 
 def bytes_of(directory: Path) -> int:

@@ -6,13 +6,13 @@ Both sides run in the trainer image, one after the other, on the same volume con
 import argparse
 import json
 import os
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
 from typing import Final
 
 from e2e.bench.base_model import base_model
+from e2e.bench.results import end_plainly, show_result
 from e2e.bench.trainer.figures import report
 from e2e.bench.trainer.runs import Run
 from e2e.bench.trainer.workload import Setting
@@ -52,16 +52,8 @@ def main() -> None:
         series.setdefault(row["side"], []).append(Run(**row))
     equal = {side: made[0] for side, made in by_series["equal"].items()}
     made = report(setting, equal, by_series["speed"], len(os.sched_getaffinity(0)))
-    RESULT.parent.mkdir(parents=True, exist_ok=True)
-    RESULT.write_text(json.dumps(made, indent=2) + "\n")
-    for name in made:
-        if name.endswith(("_ratio", "_difference")):
-            print(f"{name} {made[name]:.5g}")
-    print(f"written to {RESULT}")
+    show_result(RESULT, made, ("_ratio", "_difference"))
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except subprocess.CalledProcessError as error:
-        sys.exit(f"{error.cmd[0]} ended with {error.returncode}")
+    end_plainly(main)

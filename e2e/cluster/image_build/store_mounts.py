@@ -13,7 +13,12 @@ MOUNTS: Final = Path("/proc/self/mountinfo")
 
 
 def release_store(store: Path) -> list[str]:
-    """Unmount what is mounted below `store`; what a build still uses stays. Returns what was unmounted."""
+    """Unmount what is mounted below `store`; what a build still uses stays. Returns what was unmounted.
+
+    A machine without Linux's list of mounts has no buildah either.
+    """
+    if not MOUNTS.exists():
+        return []
     below = mounts_below(store, MOUNTS.read_text().splitlines())
     return [place for place in below if subprocess.run(["umount", place], capture_output=True).returncode == 0]
 
