@@ -1,4 +1,4 @@
-"""What the benches that run in an image end with: the JSON, the figures with a target on the screen, a plain exit."""
+"""What benches end with: the JSON, the figures that have a target on the screen, a plain exit."""
 
 import json
 import subprocess

@@ -15,6 +15,7 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Final
 
+from e2e.bench.results import write_result
 from e2e.bench.scale import kwok, rollouts
 from e2e.bench.scale.api_calls import count_calls_of
 from e2e.bench.scale.ground import Ground, prepared
@@ -75,16 +76,15 @@ def run_part(part: str, size: Size, arguments: argparse.Namespace) -> None:
         machine = Machine.now()
         _tell(f"{part}: {size}")
         found = of_part(machine, asyncio.run(measured(side, size, with_kwok, turn)))
-    _file_of(arguments.out, part).parent.mkdir(parents=True, exist_ok=True)
-    _file_of(arguments.out, part).write_text(json.dumps(found, indent=2) + "\n")
-    write_result(arguments.out)
+    write_result(_file_of(arguments.out, part), found)
+    write_report(arguments.out)
 
 
-def write_result(out: Path) -> None:
+def write_report(out: Path) -> None:
     """Of all parts that have a file."""
     files = {part: _file_of(out, part) for part in PARTS}
     parts = {part: json.loads(file.read_text()) for part, file in files.items() if file.is_file()}
-    out.write_text(json.dumps(report(parts), indent=2) + "\n")
+    write_result(out, report(parts))
 
 
 def _file_of(out: Path, part: str) -> Path:
