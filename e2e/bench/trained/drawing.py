@@ -26,12 +26,12 @@ class Drawn:
 
 
 class Drawer:
-    """One weight set."""
+    """One weight set, or a model in memory beside the set whose tokenizer it has."""
 
-    def __init__(self, directory: Path, prompt: PromptConfig) -> None:
+    def __init__(self, directory: Path, prompt: PromptConfig, model: Any = None) -> None:
         self._prompt = prompt
         self._tokenizer: Any = AutoTokenizer.from_pretrained(directory, local_files_only=True, padding_side="left")
-        self._model: Any = AutoModelForCausalLM.from_pretrained(directory, local_files_only=True).eval()
+        self._model: Any = model or AutoModelForCausalLM.from_pretrained(directory, local_files_only=True).eval()
 
     def draw(self, rows: Sequence[DataRow], generation: GenerationConfig) -> list[list[Drawn]]:
         """`generation.n` completions of each row; the same seed draws the same ones."""

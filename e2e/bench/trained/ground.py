@@ -1,0 +1,150 @@
+"""What benches that train the tiny model stand on: a collection, its base model, its search, a relevance model.
+
+Runs inside the trainer image, with the demo's packages beside it.
+"""
+
+import hashlib
+import json
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, Final
+
+import yaml
+
+from e2e.bench.trained.drawing import Drawer, Drawn
+from e2e.demo.collection import convert, embed
+from e2e.demo.encoder import Encoder, packaged_model
+from e2e.demo.flaw import parse_flaw
+from e2e.demo.fusion import read_fusion
+from e2e.demo.profiles import TINY
+from e2e.demo.relevance import RelevanceModel, routes
+from e2e.demo.search import FrontEnd, SearchEngine
+from e2e.demo.tiny_model import train_tiny
+from rewriter_contract import agent, volume
+from rewriter_contract.messages import (
+    DataRow,
+    EvidenceOrder,
+    EvidenceRows,
+    GenerationConfig,
+    PromptConfig,
+    RewardConfig,
+    Sample,
+    SampleRow,
+    Selection,
+    WeightsRef,
+)
+from rewriter_sampler import evidence
+from rewriter_sampler.reward import Scorer
+from rewriter_trainer.check_model import check_model
+from rewriter_trainer.import_base import import_base
+
+SHOP: Final = Path(__file__).parents[2] / "data" / "shop"
+SERVICES: Final = Path(__file__).parents[2] / "demo" / "manifests" / "services.yaml"
+WRITER: Final = "trained"
+DTYPE: Final = "float32"
+PROMPT: Final = PromptConfig(template=TINY.template)
+CORPUS: Final = "data/corpus.jsonl"
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What all trials share."""
+
+    work: Path
+    base: WeightsRef
+    encoder: Encoder
+    search_url: str
+    max_tokens: int = TINY.max_tokens
+    """Of a rewrite."""
+
+
+def prepare(work: Path, collection: Path = SHOP, max_tokens: int = TINY.max_tokens) -> Bench:
+    """Data, embeddings and base model of a collection, made once; its search is up."""
+    data = work / "data"
+    if not (data / "corpus.npz").exists():
+        convert(collection, data)
+        embed(collection, data, threads=2)
+    if not (work / "base" / "config.json").exists():
+        train_tiny(data, work / "base")
+    base = import_base(work, check_model(work, "base"), DTYPE, seed=0, writer=WRITER)
+    encoder = Encoder(packaged_model(), threads=2)
+    encoder.load(data / "corpus.npz")
+    corpus = [json.loads(line) for line in (work / CORPUS).read_text().splitlines()]
+    engine = SearchEngine(corpus, encoder, read_fusion(_fusion_file(work)))
+    server = agent.serve(0, "", FrontEnd(engine, None).routes(), "127.0.0.1")
+    return Bench(work, base, encoder, f"http://127.0.0.1:{server.server_address[1]}/v1/search", max_tokens)
+
+
+def _fusion_file(work: Path) -> Path:
+    """The demo's own constants."""
+    text = re.sub(r"\$\{(\w+)\}", r"\1", SERVICES.read_text())  # placeholders need no value here
+    maps = [item for item in yaml.safe_load_all(text) if item and item["kind"] == "ConfigMap"]
+    path = work / "fusion.json"
+    path.write_text(next(item for item in maps if item["metadata"]["name"] == "fusion")["data"]["fusion.json"])
+    return path
+
+
+@contextmanager
+def reward_with(bench: Bench, strength: float) -> Iterator[RewardConfig]:
+    """The demo's reward over a relevance model with this flaw."""
+    flaw = parse_flaw(f"length:{strength:g}") if strength else None
+    server = agent.serve(0, "", routes(RelevanceModel(bench.encoder, flaw)), "127.0.0.1")
+    try:
+        yield RewardConfig(
+            relevance_url=f"http://127.0.0.1:{server.server_address[1]}/v1/score",
+            fusion=tuple(read_fusion(bench.work / "fusion.json").terms.values()),
+            negatives_weight=0.5,
+            clip=1.386,
+            revision=f"trial-{flaw or 'honest'}",
+            timeout_seconds=60.0,
+        )
+    finally:
+        server.shutdown()
+
+
+def sampled_rows(rows: Sequence[DataRow], drawn: Sequence[Sequence[Drawn]], scorer: Scorer) -> list[SampleRow]:
+    """What a sampler's shard would hold."""
+    texts = [[completion.text for completion in row] for row in drawn]
+    scores = scorer.score(list(zip(rows, texts, strict=True)))
+    return [
+        SampleRow(
+            row.id,
+            row.query,
+            PROMPT.template.replace("{query}", " ".join(row.query.split())),
+            tuple(
+                Sample(one.text, score.value, score.missing, one.finished, one.token_ids)
+                for one, score in zip(completions, of_row, strict=True)
+            ),
+        )
+        for row, completions, of_row in zip(rows, drawn, scores, strict=True)
+    ]
+
+
+def evidence_of(
+    bench: Bench, reward: RewardConfig, seed: int, weights: WeightsRef, out: str, drawer: Drawer
+) -> EvidenceRows:
+    """A model's evidence on the gate's queries, greedy, by the product's own code; `weights` names it."""
+    order = EvidenceOrder(
+        weights=weights,
+        requests_file="data/gate.jsonl",
+        requests_sha256=digest_of(bench.work, "gate"),
+        corpus_file=CORPUS,
+        selection=Selection(seed),
+        generation=GenerationConfig(1, 0.0, max_tokens=bench.max_tokens, seed=seed),
+        reward=reward,
+        search_url=bench.search_url,
+        out=out,
+    )
+    volume.resolve(bench.work, order.out).parent.mkdir(parents=True, exist_ok=True)
+    silent: Any = SimpleNamespace(update=lambda **_: None)
+    evidence.run(order, bench.work, drawer.rewrites, silent, WRITER)
+    return evidence.read_rows(bench.work, order.out)
+
+
+def digest_of(root: Path, name: str) -> str:
+    """sha256 of a requests file."""
+    return hashlib.sha256((root / f"data/{name}.jsonl").read_bytes()).hexdigest()
