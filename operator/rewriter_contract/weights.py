@@ -10,10 +10,11 @@ import json
 import math
 import shutil
 import struct
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Final, cast
 
 from rewriter_contract import wire
@@ -146,14 +147,15 @@ def check_kinds(directory: Path) -> tuple[Path, ...]:
     return paths
 
 
-def file_entries(directory: Path) -> tuple[FileEntry, ...]:
-    """Entries of every file in `directory` but the manifest, sorted by name.
+def file_entries(directory: Path, known: Mapping[str, FileEntry] = MappingProxyType({})) -> tuple[FileEntry, ...]:
+    """Entries of every file in `directory` but the manifest, sorted by name; `known` ones, by name, are not read.
 
     Raises:
         WeightsRefused: see `check_kinds`.
     """
     return tuple(
-        FileEntry(name=path.name, size=path.stat().st_size, sha256=file_sha256(path)) for path in check_kinds(directory)
+        known.get(path.name) or FileEntry(name=path.name, size=path.stat().st_size, sha256=file_sha256(path))
+        for path in check_kinds(directory)
     )
 
 

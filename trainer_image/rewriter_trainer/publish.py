@@ -5,32 +5,43 @@ library version to the next.
 """
 
 import importlib.metadata
+import json
 import shutil
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Final
 
 from rewriter_contract import volume, weights, wire
 from rewriter_contract.messages import PhaseOrder, WeightsRef
 from rewriter_trainer import canary
+from rewriter_trainer.tensor_files import INDEX, tensors_as_in, write_tensors
 
-MADE_BY_TRAINING: Final = frozenset({"config.json", "model.safetensors.index.json", volume.MANIFEST})
-"""Files that `save_pretrained` writes anew, or that belong to the parent set alone."""
+CONFIG: Final = "config.json"
+MADE_BY_TRAINING: Final = frozenset({CONFIG, INDEX, volume.MANIFEST})
+"""Files that are written anew, or that belong to the parent set alone."""
 
 
 def publish_policy(root: Path, order: PhaseOrder, policy: Any, writer: str) -> WeightsRef:
     """Publish `policy` (a transformers model) as `order.out_version`, with a canary measured on the written files."""
     parent = root / volume.weights_dir(order.base.version)
+    hashed: dict[str, weights.FileEntry] = {}
 
     def write_files(directory: Path) -> None:
-        policy.save_pretrained(directory, max_shard_size="1000GB")
+        tensors = tensors_as_in(frozenset(weights.tensor_shapes(parent)), policy)
+        if tensors is None:
+            policy.save_pretrained(directory)
+        else:
+            hashed.update(write_tensors(directory, tensors))
+            _write_config(parent, directory, order.dtype)
         for file in parent.iterdir():
             if file.suffix != ".safetensors" and file.name not in MADE_BY_TRAINING:
                 shutil.copyfile(file, directory / file.name)
 
     def describe(directory: Path) -> weights.Manifest:
-        found = look_at(directory, order.dtype, _canary_tokens(parent))
+        found = look_at(directory, order.dtype, _canary_tokens(parent), hashed)
         return weights.Manifest(
             version=order.out_version,
             parent=order.base.version,
@@ -56,10 +67,15 @@ class Look:
     canary: weights.Canary
 
 
-def look_at(directory: Path, dtype: str, token_ids: tuple[int, ...] = ()) -> Look:
+def look_at(
+    directory: Path,
+    dtype: str,
+    token_ids: tuple[int, ...] = (),
+    hashed: Mapping[str, weights.FileEntry] = MappingProxyType({}),
+) -> Look:
     """Hash the files on a thread of its own while the canary is measured: sha256 lets go of the interpreter.
 
-    `token_ids` are the canary's; without them its text is tokenised.
+    `token_ids` are the canary's; without them its text is tokenised. `hashed` are files whose entries are known.
 
     Raises:
         WeightsRefused, WorkFailed: the files must not be published.
@@ -67,9 +83,16 @@ def look_at(directory: Path, dtype: str, token_ids: tuple[int, ...] = ()) -> Loo
     weights.check_kinds(directory)  # both BEFORE the canary loads the files, because they say plainly what is wrong
     tensors_sha256 = weights.tensors_digest(directory)
     with ThreadPoolExecutor(max_workers=1) as pool:
-        files = pool.submit(weights.file_entries, directory)
+        files = pool.submit(weights.file_entries, directory, hashed)
         measured = canary.measure(directory, dtype, token_ids or canary.token_ids_of(directory))
     return Look(files.result(), tensors_sha256, measured)
+
+
+def _write_config(parent: Path, directory: Path, dtype: str) -> None:
+    """The parent's, with the dtype that its descendant is in."""
+    config = json.loads((parent / CONFIG).read_text())
+    config.pop("torch_dtype", None)  # what `dtype` was called before
+    (directory / CONFIG).write_text(json.dumps(config | {"dtype": dtype}, indent=2, sort_keys=True))
 
 
 def _canary_tokens(parent: Path) -> tuple[int, ...]:
