@@ -123,6 +123,7 @@ def trained_detection(trials: Sequence[Trial]) -> list[dict[str, Any]]:
             {
                 "flaw": trial.flaw,
                 "seed": trial.seed,
+                "gamma": trial.gamma,
                 "reward": _rounded(evidence.reward.difference.estimate if evidence.reward else None),
                 "ndcg10": _rounded(evidence.ndcg.difference.estimate if evidence.ndcg else None),
                 "verdict": report.verdict.value,
@@ -131,6 +132,12 @@ def trained_detection(trials: Sequence[Trial]) -> list[dict[str, Any]]:
             }
         )
     return found
+
+
+def false_alarms(trained: Sequence[dict[str, Any]]) -> float | None:
+    """Share of the trials of an honest reward that were not promoted although gold did not fall; None without any."""
+    honest = [trial for trial in trained if not trial["flaw"] and (trial["ndcg10"] or 0.0) >= 0.0]
+    return _rounded(sum(not trial["promoted"]["gate"] for trial in honest) / len(honest)) if honest else None
 
 
 def verdict_seconds() -> dict[str, float]:
@@ -169,6 +176,7 @@ def measure(gates: int, trials: Sequence[Trial]) -> dict[str, Any]:
         "planted_detection": min(hack["gate"] for hack in planted.values()),
         "trained_hack_detection": shares["gate"],
         "trained_hack_missing": missing,
+        "trained_false_alarms": false_alarms(trained),
         "aa_false_rejection": equal.refused,
         "power": found[f"{MINIMAL_GAIN:.2f}"]["gate"],
         "verdict_s": seconds["2000"],

@@ -29,6 +29,20 @@ class Trial:
     seed: int
     candidate: EvidenceRows
     incumbent: EvidenceRows
+    gamma: float | None = None
+    """Exponents of the fusion, in search and reward; None: the collection's own."""
+
+    @property
+    def file_name(self) -> str:
+        """`flaw-length-0.15-gamma-2-seed-3.json`, `honest-seed-0.json`"""
+        return file_name(self.flaw, self.seed, self.gamma)
+
+
+def file_name(flaw: str, seed: int, gamma: float | None) -> str:
+    """Of a trial."""
+    kind = f"flaw-{flaw.replace(':', '-')}" if flaw else "honest"
+    trust = f"-gamma-{gamma:g}" if gamma is not None else ""
+    return f"{kind}{trust}-seed-{seed}.json"
 
 
 def read_trials(directory: Path) -> list[Trial]:
@@ -41,10 +55,9 @@ def read_trials(directory: Path) -> list[Trial]:
 
 
 def write_trial(directory: Path, trial: Trial) -> Path:
-    """`flaw-length-0.15-seed-3.json`"""
+    """Under the trial's own name; the file's path."""
     directory.mkdir(parents=True, exist_ok=True)
-    kind = f"flaw-{trial.flaw.replace(':', '-')}" if trial.flaw else "honest"
-    path = directory / f"{kind}-seed-{trial.seed}.json"
+    path = directory / trial.file_name
     path.write_text(wire.dumps(trial))
     return path
 

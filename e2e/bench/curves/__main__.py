@@ -75,7 +75,8 @@ def main() -> None:
     curves: list[Curve] = []
     with tempfile.TemporaryDirectory(prefix="rewriter-curves-") as temporary:
         work = arguments.work or Path(temporary)
-        os.chmod(work, 0o755)
+        work.mkdir(parents=True, exist_ok=True)
+        os.chmod(work, 0o755)  # the image's user is another one
         for collection, tokens in ((SHOP, TINY.max_tokens), *((data, LONG) for data in arguments.data)):
             curves += run_collection(work / collection.name, collection, tokens, arguments.seeds)
     setting = (

@@ -27,6 +27,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--strengths", type=float, nargs="+", default=STRENGTHS, help="0: an honest relevance model")
     parser.add_argument("--seeds", type=int, nargs="+", default=SEEDS)
+    parser.add_argument("--gamma", type=float, help="how much search and reward trust rewrites; the demo's: 0.5")
     parser.add_argument("--work", type=Path, help="kept between runs: base model, data, embeddings")
     arguments = parser.parse_args()
     beside = packages_beside("bench-trained", PACKAGES, dependencies=False)
@@ -37,6 +38,8 @@ def main() -> None:
             os.chmod(directory, 0o777)
         inside = ["python3", "-m", "e2e.bench.trained.inside", "--work=/tmp/work"]
         inside += ["--strengths", *map(str, arguments.strengths), "--seeds", *map(str, arguments.seeds)]
+        if arguments.gamma is not None:
+            inside.append(f"--gamma={arguments.gamma}")
         code = run_checkout("trainer", inside, [f"{work}:/tmp/work"], packages=beside)
         TRIALS.mkdir(parents=True, exist_ok=True)
         for made in sorted((work / "trials").glob("*.json")):

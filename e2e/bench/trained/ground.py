@@ -8,7 +8,7 @@ import json
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, Final
@@ -19,7 +19,7 @@ from e2e.bench.trained.drawing import Drawer, Drawn
 from e2e.demo.collection import convert, embed
 from e2e.demo.encoder import Encoder, packaged_model
 from e2e.demo.flaw import parse_flaw
-from e2e.demo.fusion import read_fusion
+from e2e.demo.fusion import Fusion, read_fusion
 from e2e.demo.profiles import TINY
 from e2e.demo.relevance import RelevanceModel, routes
 from e2e.demo.search import FrontEnd, SearchEngine
@@ -58,12 +58,19 @@ class Bench:
     base: WeightsRef
     encoder: Encoder
     search_url: str
-    max_tokens: int = TINY.max_tokens
+    fusion: Fusion
+    """Of search and reward."""
+    max_tokens: int
     """Of a rewrite."""
 
 
-def prepare(work: Path, collection: Path = SHOP, max_tokens: int = TINY.max_tokens) -> Bench:
-    """Data, embeddings and base model of a collection, made once; its search is up."""
+def prepare(
+    work: Path, collection: Path = SHOP, max_tokens: int = TINY.max_tokens, gamma: float | None = None
+) -> Bench:
+    """Data, embeddings and base model of a collection, made once; its search is up.
+
+    `gamma` replaces the exponents of the demo's fusion: how much search trusts rewrites.
+    """
     data = work / "data"
     if not (data / "corpus.npz").exists():
         convert(collection, data)
@@ -74,9 +81,12 @@ def prepare(work: Path, collection: Path = SHOP, max_tokens: int = TINY.max_toke
     encoder = Encoder(packaged_model(), threads=2)
     encoder.load(data / "corpus.npz")
     corpus = [json.loads(line) for line in (work / CORPUS).read_text().splitlines()]
-    engine = SearchEngine(corpus, encoder, read_fusion(_fusion_file(work)))
+    fusion = read_fusion(_fusion_file(work))
+    if gamma is not None:
+        fusion = Fusion({stage: replace(term, gamma=gamma) for stage, term in fusion.terms.items()})
+    engine = SearchEngine(corpus, encoder, fusion)
     server = agent.serve(0, "", FrontEnd(engine, None).routes(), "127.0.0.1")
-    return Bench(work, base, encoder, f"http://127.0.0.1:{server.server_address[1]}/v1/search", max_tokens)
+    return Bench(work, base, encoder, f"http://127.0.0.1:{server.server_address[1]}/v1/search", fusion, max_tokens)
 
 
 def _fusion_file(work: Path) -> Path:
@@ -96,7 +106,7 @@ def reward_with(bench: Bench, strength: float) -> Iterator[RewardConfig]:
     try:
         yield RewardConfig(
             relevance_url=f"http://127.0.0.1:{server.server_address[1]}/v1/score",
-            fusion=tuple(read_fusion(bench.work / "fusion.json").terms.values()),
+            fusion=tuple(bench.fusion.terms.values()),
             negatives_weight=0.5,
             clip=1.386,
             revision=f"trial-{flaw or 'honest'}",

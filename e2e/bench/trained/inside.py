@@ -23,7 +23,7 @@ from e2e.bench.trained.ground import (
     reward_with,
     sampled_rows,
 )
-from e2e.bench.trials import Trial, write_trial
+from e2e.bench.trials import Trial, file_name, write_trial
 from e2e.demo.profiles import EXPLOIT, TINY
 from rewriter_contract import volume
 from rewriter_contract.messages import (
@@ -109,21 +109,29 @@ def order_of(training: Training, phase: int, weights: WeightsRef, samples: Shard
     )
 
 
-def play(bench: Bench, strength: float, seed: int) -> Trial:
+def play(bench: Bench, strength: float, seed: int, gamma: float | None) -> Trial:
     """One trial."""
     cycle = 1 + int(1000 * strength) * 100 + seed
+    if gamma is not None:
+        cycle += round(10 * gamma) * 100_000
     with reward_with(bench, strength) as reward:
         training = Training(bench, cycle, seed, reward)
         trained = train(training)
-        sides = [
+        candidate, incumbent = (
             evidence_of(bench, reward, seed, ref, volume.evidence_file(cycle, side, 0), _drawer(bench.work, ref))
             for side, ref in (("candidate", trained), ("incumbent", bench.base))
-        ]
+        )
+    trust = "" if gamma is None else f", gamma {gamma:g} in search and reward"
     source = (
-        f"the tiny model on the shop collection, {EXPLOIT.phases} phases of {TINY.queries} queries x {TINY.samples}, "
-        f"learning rate {EXPLOIT.learning_rate:g}, drawn with transformers; against the untrained model"
+        f"the tiny model on the shop collection{trust}, {EXPLOIT.phases} phases of {TINY.queries} queries x "
+        f"{TINY.samples}, learning rate {EXPLOIT.learning_rate:g}, drawn with transformers; against the untrained model"
     )
-    return Trial(source, f"length:{strength:g}" if strength else "", seed, *sides)
+    return Trial(source, flaw_of(strength), seed, candidate, incumbent, gamma)
+
+
+def flaw_of(strength: float) -> str:
+    """As the relevance model is told; empty for an honest one."""
+    return f"length:{strength:g}" if strength else ""
 
 
 def _drawer(root: Path, weights: WeightsRef) -> Drawer:
@@ -140,16 +148,17 @@ def main() -> None:
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--strengths", type=float, nargs="+", required=True)
     parser.add_argument("--seeds", type=int, nargs="+", required=True)
+    parser.add_argument("--gamma", type=float)
     arguments = parser.parse_args()
     os.environ.setdefault("DS_ACCELERATOR", "cpu")
-    bench = prepare(arguments.work)
+    bench = prepare(arguments.work, gamma=arguments.gamma)
     for seed in arguments.seeds:
         for strength in arguments.strengths:
-            name = f"flaw-length-{strength:g}-seed-{seed}.json" if strength else f"honest-seed-{seed}.json"
-            if (arguments.work / "trials" / name).exists():
+            directory = arguments.work / "trials"
+            if (directory / file_name(flaw_of(strength), seed, arguments.gamma)).exists():
                 continue
             started = time.monotonic()
-            path = write_trial(arguments.work / "trials", play(bench, strength, seed))
+            path = write_trial(directory, play(bench, strength, seed, arguments.gamma))
             print(f"{path.name}: {time.monotonic() - started:.0f} s", flush=True)
 
 
