@@ -6,9 +6,11 @@ as they lie on the volume, never from the model that was trained in memory: what
 
 import math
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import torch
+from safetensors.torch import load_file
+from torch.func import functional_call
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from rewriter_contract.agent import WorkFailed
@@ -44,8 +46,31 @@ def measure(directory: Path, dtype: str, token_ids: tuple[int, ...]) -> Canary:
     """
     model = AutoModelForCausalLM.from_pretrained(directory, dtype=getattr(torch, dtype), local_files_only=True).eval()
     with torch.inference_mode():
-        logits = model(torch.tensor([token_ids])).logits[0, :-1].float()
-        chosen = logits.log_softmax(dim=-1).gather(1, torch.tensor(token_ids[1:]).unsqueeze(1)).squeeze(1)
+        return _canary(model(torch.tensor([token_ids])).logits, dtype, token_ids)
+
+
+def measure_in(policy: Any, directory: Path, dtype: str, token_ids: tuple[int, ...]) -> Canary:
+    """The same, with the files' tensors in the place of `policy`'s own: no second model is built.
+
+    `policy` must be of the set's architecture, in eval mode and on the CPU, and every tensor of its own must be in the
+    files (or be tied to one that is); it is left as it was.
+
+    Raises:
+        WorkFailed: as `measure`.
+    """
+    tensors = {
+        name: tensor for file in sorted(directory.glob("*.safetensors")) for name, tensor in load_file(file).items()
+    }
+    if missing := {name for name, _ in policy.named_parameters()} - tensors.keys():
+        raise WorkFailed(f"{min(missing)} is not in the files that were written; the weights are not published")
+    with torch.inference_mode():
+        logits = functional_call(policy, tensors, (torch.tensor([token_ids]),), {"use_cache": False}).logits
+        return _canary(logits, dtype, token_ids)
+
+
+def _canary(logits: torch.Tensor, dtype: str, token_ids: tuple[int, ...]) -> Canary:
+    """`logits` is [1, tokens, vocabulary]."""
+    chosen = logits[0, :-1].float().log_softmax(dim=-1).gather(1, torch.tensor(token_ids[1:]).unsqueeze(1)).squeeze(1)
     logprobs = tuple(float(value) for value in chosen)
     if not all(math.isfinite(value) for value in logprobs):
         raise WorkFailed("the canary's log-probabilities are not finite; the weights are not published")

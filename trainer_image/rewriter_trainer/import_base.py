@@ -6,6 +6,7 @@ from pathlib import Path
 
 from rewriter_contract import volume, weights
 from rewriter_contract.messages import WeightsRef
+from rewriter_trainer import canary
 from rewriter_trainer.check_model import ModelReport
 from rewriter_trainer.publish import look_at, program
 
@@ -28,7 +29,7 @@ def import_base(root: Path, model: ModelReport, dtype: str, seed: int, writer: s
             shutil.copyfile(path, directory / name)
 
     def describe(directory: Path) -> weights.Manifest:
-        found = look_at(directory, dtype)
+        found = look_at(directory, lambda: canary.measure(directory, dtype, canary.token_ids_of(directory)))
         return weights.Manifest(
             version=version,
             parent="",

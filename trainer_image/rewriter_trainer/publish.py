@@ -7,7 +7,7 @@ library version to the next.
 import importlib.metadata
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,10 +27,10 @@ MADE_BY_TRAINING: Final = frozenset({CONFIG, INDEX, volume.MANIFEST})
 def publish_policy(root: Path, order: PhaseOrder, policy: Any, writer: str) -> WeightsRef:
     """Publish `policy` (a transformers model) as `order.out_version`, with a canary measured on the written files."""
     parent = root / volume.weights_dir(order.base.version)
+    tensors = tensors_as_in(frozenset(weights.tensor_shapes(parent)), policy)
     hashed: dict[str, weights.FileEntry] = {}
 
     def write_files(directory: Path) -> None:
-        tensors = tensors_as_in(frozenset(weights.tensor_shapes(parent)), policy)
         if tensors is None:
             policy.save_pretrained(directory)
         else:
@@ -41,7 +41,11 @@ def publish_policy(root: Path, order: PhaseOrder, policy: Any, writer: str) -> W
                 shutil.copyfile(file, directory / file.name)
 
     def describe(directory: Path) -> weights.Manifest:
-        found = look_at(directory, order.dtype, _canary_tokens(parent), hashed)
+        token_ids = _canary_tokens(parent)
+        if tensors is None or not on_this_machine(policy):
+            found = look_at(directory, lambda: canary.measure(directory, order.dtype, token_ids), hashed)
+        else:
+            found = look_at(directory, lambda: canary.measure_in(policy, directory, order.dtype, token_ids), hashed)
         return weights.Manifest(
             version=order.out_version,
             parent=order.base.version,
@@ -69,13 +73,12 @@ class Look:
 
 def look_at(
     directory: Path,
-    dtype: str,
-    token_ids: tuple[int, ...] = (),
+    measure: Callable[[], weights.Canary],
     hashed: Mapping[str, weights.FileEntry] = MappingProxyType({}),
 ) -> Look:
     """Hash the files on a thread of its own while the canary is measured: sha256 lets go of the interpreter.
 
-    `token_ids` are the canary's; without them its text is tokenised. `hashed` are files whose entries are known.
+    `hashed` are files whose entries are known.
 
     Raises:
         WeightsRefused, WorkFailed: the files must not be published.
@@ -84,8 +87,14 @@ def look_at(
     tensors_sha256 = weights.tensors_digest(directory)
     with ThreadPoolExecutor(max_workers=1) as pool:
         files = pool.submit(weights.file_entries, directory, hashed)
-        measured = canary.measure(directory, dtype, token_ids or canary.token_ids_of(directory))
+        measured = measure()
     return Look(files.result(), tensors_sha256, measured)
+
+
+def on_this_machine(policy: Any) -> bool:
+    """All of the model lies in this process's memory on the CPU, none of it sharded (ZeRO 3 marks what it shards)."""
+    tensors = [*policy.parameters(), *policy.buffers()]
+    return all(tensor.device.type == "cpu" and not hasattr(tensor, "ds_id") for tensor in tensors)
 
 
 def _write_config(parent: Path, directory: Path, dtype: str) -> None:

@@ -12,6 +12,7 @@ import os
 import struct
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from itertools import chain
 from pathlib import Path
 from typing import Any, Final
 
@@ -87,7 +88,8 @@ def _parts(tensors: Mapping[str, torch.Tensor]) -> Iterator[dict[str, torch.Tens
 def _write_file(path: Path, tensors: Mapping[str, torch.Tensor]) -> FileEntry:
     digest = hashlib.sha256()
     with path.open("wb") as file:
-        for piece in (_header(tensors), *map(_content, tensors.values())):
+        pieces: Iterator[bytes | memoryview] = chain([_header(tensors)], map(_content, tensors.values()))
+        for piece in pieces:
             digest.update(piece)  # lets go of the interpreter, as the write does
             file.write(piece)
         size = file.tell()

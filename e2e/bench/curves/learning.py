@@ -86,8 +86,6 @@ class Learner:
         self._delta = RunningMean()
         self._layout = PackedLayout()
         self._requests = read_requests(run.bench.work / "data/train.jsonl", digest_of(run.bench.work, "train"))
-        self.mean_score = 0.0
-        """Log R of the last samples."""
 
     def sync(self) -> None:
         """The policy's weights become the ones that are sampled."""
@@ -96,17 +94,20 @@ class Learner:
             self._reference.policy.load_state_dict(self._sampled.state_dict())
             self._delta = RunningMean()
 
-    def samples(self, step: int) -> list[TokenPair]:
-        """The pairs of one step. Every way is asked the same queries, with the same seeds."""
+    def samples(self, first: int, steps: int) -> list[list[TokenPair]]:
+        """The pairs of each of the next steps. Every way is asked the same queries, step for step."""
         run = self._run
-        rows = select(self._requests, Selection(run.seed, step * QUERIES, QUERIES))
+        of_steps = [
+            select(self._requests, Selection(run.seed, step * QUERIES, QUERIES)) for step in range(first, first + steps)
+        ]
+        rows = [row for of_step in of_steps for row in of_step]
         generation = GenerationConfig(
-            TINY.samples, TINY.temperature, max_tokens=run.bench.max_tokens, seed=1000 * run.seed + step
+            TINY.samples, TINY.temperature, max_tokens=run.bench.max_tokens, seed=1000 * run.seed + first
         )
         scorer = Scorer(run.reward, read_documents(run.bench.work / CORPUS, rows))
-        pairs = build_pairs(sampled_rows(rows, self._drawer.draw(rows, generation), scorer), run.order.pairs)
-        self.mean_score = pairs.mean_score
-        return [token_pair(self._tokenizer, pair, STOP) for pair in pairs.pairs]
+        sampled = sampled_rows(rows, self._drawer.draw(rows, generation), scorer)
+        pairs = [build_pairs(sampled[at : at + QUERIES], run.order.pairs).pairs for at in range(0, len(rows), QUERIES)]
+        return [[token_pair(self._tokenizer, pair, STOP) for pair in of_step] for of_step in pairs]
 
     def learn(self, step: int, pairs: list[TokenPair]) -> None:
         """One optimizer step; none where no pair was found."""
@@ -148,7 +149,7 @@ def play(run: Run) -> Iterator[Point]:
             if step:
                 learner.sync()
                 syncs += 1
-            pairs = [learner.samples(ahead) for ahead in range(step, step + run.way.steps_per_sync)]
+            pairs = learner.samples(step, run.way.steps_per_sync)
         learner.learn(step, pairs[step % run.way.steps_per_sync])
         if (step + 1) % EVERY == 0:
             yield Point.of(step + 1, learner.evidence(step + 1), syncs)

@@ -1,9 +1,9 @@
 """Reloads two weight sets in turn into a real vLLM engine, beside a plain read: inside the sampler image, one process.
 
 The product's side is the sampler pod's own order, from PUT to Ready: verify, pause, reload, drop the prefix cache,
-canary. The plain side is `safetensors.torch.load_model` of the same file into a transformers model of the same
-configuration: vLLM's own holds packed copies of its weights, which no plain read could fill. Both sides once with the
-files in the page cache, and once without, as where another node wrote them.
+canary. The plain side is `safetensors.torch.load_model` of the same files, one after the other, into a transformers
+model of the same configuration: vLLM's own holds packed copies of its weights, which no plain read could fill. Both
+sides once with the files in the page cache, and once without, as where another node wrote them.
 """
 
 import argparse
@@ -114,7 +114,8 @@ def measure(root: Path, sets: tuple[WeightsRef, WeightsRef], model: BenchModel, 
         states.append(load(weights, sets[(number + 1) % 2]))
 
     def read(number: int) -> None:
-        load_model(plain, directories[(number + 1) % 2] / "model.safetensors", strict=False)
+        for file in sorted(directories[(number + 1) % 2].glob("*.safetensors")):
+            load_model(plain, file, strict=False)
 
     def forget_all() -> None:
         for directory in directories:
