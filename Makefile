@@ -1,7 +1,7 @@
 # `make` lists the targets. Everything that is needed is installed below .venv and the cache (REWRITER_CACHE).
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help venv check format unit bench-gate bench-decay bench-operator bench-rollout bench-sampler bench-sync bench-trainer test ml integration e2e faults demo crds docs cluster-up cluster-down images clean
+.PHONY: help venv check format unit bench-gate bench-curves bench-decay bench-operator bench-rollout bench-sampler bench-sync bench-trainer test ml integration e2e faults demo crds docs cluster-up cluster-down images clean
 
 VENV := .venv
 PY := $(VENV)/bin/python
@@ -17,7 +17,7 @@ $(STAMP): pyproject.toml
 	@$(VENV)/bin/pip install --quiet --editable '.[dev]'
 	@rm -f $(VENV)/.installed-* && touch $@
 
-demo: venv ## the whole job on a real cluster: three acts (MODEL=tiny, DATA=a BEIR directory, ACTS=1,2,3)
+demo: venv ## the whole job on a real cluster: three acts (MODEL=tiny, DATA=a BEIR directory, ACTS=1,2,3,4)
 	$(PY) -m e2e.demo --model $(or $(MODEL),smollm2) $(if $(DATA),--data $(DATA)) $(if $(ACTS),--acts $(ACTS))
 
 test: venv ## every test that needs no GPU: unit, ml, integration, the sample of faults, e2e
@@ -34,6 +34,9 @@ integration: venv ## tests against a real API server
 
 e2e: venv ## the demo's acts with the tiny model, asserted
 	$(PY) -m e2e.tiers e2e
+
+bench-curves: venv ## samples once, once per phase, before every step (DATA=a BEIR directory): build/bench/curves.json
+	@$(PY) -m e2e.bench.curves $(if $(DATA),--data $(DATA))
 
 faults: venv ## every crash point and fault between operator and API server, as a table (WORKLOAD=promote)
 	$(PY) -m tests.faults $(if $(WORKLOAD),--workload $(WORKLOAD))

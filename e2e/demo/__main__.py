@@ -18,7 +18,7 @@ from e2e.cluster import Cluster, ClusterError, ensure
 from e2e.cluster.disk import require_disk_space
 from e2e.cluster.images import build, publish
 from e2e.cluster.paths import REPOSITORY, ClusterPaths
-from e2e.demo.acts import ACTS, ClaimFailed, NotEarned, Played, Stage, host_of, new_act
+from e2e.demo.acts import ACTS, USUAL, ClaimFailed, NotEarned, Played, Stage, host_of, new_act
 from e2e.demo.display import Display
 from e2e.demo.install import IMAGES, InstallError, Site, begin_base, install, prepare_base, remove_release, uninstall
 from e2e.demo.profiles import PROFILES, REHEARSAL, SMOLLM2, TINY, Profile
@@ -156,7 +156,7 @@ def _arguments(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m e2e.demo", description=__doc__)
     parser.add_argument("--model", choices=[*sorted(PROFILES), REHEARSAL.model], default="smollm2")
     parser.add_argument("--data", type=Path, default=DEFAULT_DATA, help="a collection in BEIR layout")
-    parser.add_argument("--acts", type=_acts, default=list(ACTS), help="which acts, e.g. 1,3")
+    parser.add_argument("--acts", type=_acts, default=list(USUAL), help="which acts, e.g. 1,3")
     parser.add_argument("--out", type=Path, default=REPOSITORY / "build" / "demo")
     parser.add_argument("--keep", action="store_true", help="leave the last act's release running")
     return parser.parse_args(argv)

@@ -1,4 +1,4 @@
-"""The three acts. Each plays one story on the cluster and claims what must be true of it.
+"""The acts. Each plays one story on the cluster and claims what must be true of it.
 
 A claim that is false ends the act with a sentence and the demo with exit code 1. The acts order nothing that a person
 could not order by YAML, and read nothing but the API, the client's log and the gate's report.
@@ -22,6 +22,10 @@ from rewriter_contract.messages import STAGES
 OUTCOME_PROMOTED: Final = "Promoted"
 OUTCOME_REJECTED: Final = "Rejected"
 OUTCOME_ROLLED_BACK: Final = "RolledBack"
+HONEST: Final = "relevance"
+"""Name of the Service in front of the relevance model."""
+FLAWED: Final = "relevance-flawed"
+"""Of the one in front of the same model with a planted flaw."""
 ROLLOUT_STATES: Final = ("RollingOut", "Baking", "Promoting")
 AFTERWARDS_SECONDS: Final = 25
 """How long the client goes on after a cycle ended, so that what serves then is seen too."""
@@ -119,8 +123,7 @@ class Act:
     def __exit__(self, *_: object) -> None:
         self.traffic.stop()
         self.recorder.close()
-        self._played.seen = self.recorder.seen
-        self._played.requests = read_requests(self.log)
+        self.so_far()
         self._played.finished_at = time.time()
 
     def finish_cycle(self, number: int) -> None:
@@ -129,6 +132,17 @@ class Act:
         seen = self._wait(lambda seen: seen.record(number) is not None, 60 * minutes, f"the end of cycle {number}")
         self.note(number, seen)
         time.sleep(AFTERWARDS_SECONDS)
+
+    def so_far(self) -> None:
+        """Note what was seen until now, for claims of an act that goes on."""
+        self._played.seen = list(self.recorder.seen)
+        self._played.requests = read_requests(self.log)
+
+    def repair(self) -> None:
+        """Ask another relevance model, as whoever repaired the flawed one would by YAML. A new cycle follows."""
+        change = {"spec": {"reward": {"relevance": {"serviceName": HONEST}}}}
+        name = self._played.release
+        self._stage.site.kubectl("patch", "rewriterrelease", name, "--type=merge", f"--patch={json.dumps(change)}")
 
     def note(self, number: int, seen: Seen) -> None:
         """Copy record, phases and gate report of a cycle."""
@@ -171,7 +185,7 @@ class Act:
 
 def play_promotion(stage: Stage, played: Played) -> None:
     """Act one: a cycle is trained, passes the gate on its merits, and is promoted stage by stage under traffic."""
-    with Act(stage, played, "relevance") as act:
+    with Act(stage, played, HONEST) as act:
         act.finish_cycle(1)
     claim_promoted(played)
 
@@ -206,10 +220,25 @@ def observed_share(seen: Sequence[Seen], stage: str, share: int) -> float | None
 
 def play_rejection(stage: Stage, played: Played) -> None:
     """Act two: the reward has a flaw; the model learns to exploit it, and the gate lets no request reach it."""
-    profile = replace(stage.profile, phases=EXPLOIT.phases, learning_rate=EXPLOIT.learning_rate)
-    with Act(replace(stage, profile=profile), played, "relevance-flawed") as act:
+    with Act(_exploiting(stage), played, FLAWED) as act:
         act.finish_cycle(1)
     claim_rejected(played)
+
+
+def play_repair(stage: Stage, played: Played) -> None:
+    """Act four, played when asked for: act two, then the flaw is repaired, and the next cycle is promoted."""
+    with Act(_exploiting(stage), played, FLAWED) as act:
+        act.finish_cycle(1)
+        act.so_far()
+        claim_rejected(played)
+        act.repair()
+        act.finish_cycle(2)
+    claim_promoted(played)
+
+
+def _exploiting(stage: Stage) -> Stage:
+    profile = replace(stage.profile, phases=EXPLOIT.phases, learning_rate=EXPLOIT.learning_rate)
+    return replace(stage, profile=profile)
 
 
 def claim_rejected(played: Played) -> None:
@@ -233,7 +262,7 @@ def claim_rejected(played: Played) -> None:
 
 def play_rollback(stage: Stage, played: Played) -> None:
     """Act three: a candidate that passed the gate turns slow in finerank, and is taken back by the operator itself."""
-    with Act(stage, played, "relevance") as act:
+    with Act(stage, played, HONEST) as act:
         minutes = stage.profile.minutes
         what = "finerank gives the candidate a share"
         started = act.recorder.wait(
@@ -267,7 +296,9 @@ def claim_rolled_back(played: Played) -> None:
     played.claim(bool(after) and not wrong, text, f"{len(wrong)} it did not")
 
 
-ACTS: Final = {1: play_promotion, 2: play_rejection, 3: play_rollback}
+ACTS: Final = {1: play_promotion, 2: play_rejection, 3: play_rollback, 4: play_repair}
+USUAL: Final = (1, 2, 3)
+"""What is played unless something else is asked for."""
 
 
 def new_act(number: int, model: str) -> Played:
@@ -276,5 +307,6 @@ def new_act(number: int, model: str) -> Played:
         1: ("trained, judged, promoted under traffic", "shop"),
         2: ("a flawed reward is exploited, and refused", "shop-flawed"),
         3: ("slow in finerank, rolled back", "shop-slow"),
+        4: ("a flawed reward is repaired, and the next cycle promoted", "shop-repaired"),
     }[number]
     return Played(number, title, release, model, time.time())
