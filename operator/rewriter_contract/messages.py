@@ -250,6 +250,15 @@ class FusionTerm:
 
 
 @dataclass(frozen=True)
+class Penalty:
+    """What a rewrite pays that breaks a term."""
+
+    term: str
+    """One of terms.TRUTHS."""
+    nats: float
+
+
+@dataclass(frozen=True)
 class RewardConfig:
     """The ratio reward (DESIGN, section 8), with everything that its revision digest covers."""
 
@@ -265,6 +274,9 @@ class RewardConfig:
     timeout_seconds: float = 10.0
     max_missing: float = 0.02
     """Share of samples without a score above which a shard fails."""
+    penalties: tuple[Penalty, ...] = ()
+    expression: str = ""
+    """Gives the reward from the terms (expression.py); empty: the log ratio less the penalties."""
 
 
 @dataclass(frozen=True)
@@ -323,6 +335,8 @@ class DataRow:
     """Document id -> grade; gold for the gate, never seen by training."""
     slice: str = ""
     """Kind of query, for the gate's slices."""
+    target: str = ""
+    """What a navigational query is after, e.g. a name; the words that a rewrite must keep side by side."""
 
 
 @dataclass(frozen=True)

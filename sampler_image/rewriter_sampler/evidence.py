@@ -5,8 +5,6 @@ a query that went badly, and never write a number for something that could not b
 """
 
 import math
-import re
-import unicodedata
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +26,7 @@ from rewriter_contract.messages import (
 from rewriter_contract.selection import read_requests, select
 from rewriter_contract.shards import ShardDone, ShardError, read_done, read_shard, replace_file, write_shard
 from rewriter_contract.text import is_copy, repetition, words
+from rewriter_contract.text_checks import is_clean
 from rewriter_contract.volume import resolve
 from rewriter_sampler.corpus import read_documents
 from rewriter_sampler.gold import Gold, SearchClient
@@ -38,14 +37,6 @@ Generate = Callable[[list[DataRow], GenerationConfig], list[list[str]]]
 
 QUERIES_PER_BATCH: Final = 64
 """Large enough to keep the engine busy, small enough that a cancelled order ends soon."""
-INVISIBLE: Final = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
-"""Unicode categories of control, zero-width, private, unassigned characters and line separators."""
-TEMPLATE_MARK: Final = re.compile(
-    r"<\|[^|<>]*\|>|\[/?INST\]|</?s>|```|\{query\}"
-    r"|^\s*(?:query|rewrite|rewritten query|question|answer|user|assistant|system)\s*:",
-    re.IGNORECASE,
-)
-"""Pieces of prompts and chat templates that a user's query would not have."""
 
 
 @dataclass(frozen=True)
@@ -177,16 +168,6 @@ def length_ratio(query: str, rewrites: list[str]) -> float | None:
     if not rewrites or not of_query:
         return None
     return sum(len(words(text)) for text in rewrites) / len(rewrites) / of_query
-
-
-def is_clean(query: str, rewrite: str) -> bool:
-    """One line, not empty, no piece of a template, no invisible character that the query itself does not have.
-
-    The query's own are allowed because some scripts need them: a zero-width joiner is spelling in Persian and Hindi.
-    """
-    if not words(rewrite) or TEMPLATE_MARK.search(rewrite):
-        return False
-    return not any(unicodedata.category(char) in INVISIBLE for char in {*rewrite} - {*query})
 
 
 def _refuse_missing(order: EvidenceOrder, evidence: list[EvidenceRow]) -> None:

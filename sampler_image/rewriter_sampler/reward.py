@@ -6,6 +6,9 @@ optimised. It mirrors the serving fusion F(d) = prod_g (b_g + a_g*rel(d))^gamma_
     rho_g(y; x, d) = (b_g + a_g*rel(y, d)) / (b_g + a_g*rel(x, d))
     log R(x, y)    = sum_g gamma_g * [ mean_{d in D+} clip(log rho_g) - lambda * mean_{d in D-} clip(log rho_g) ]
 
+Penalties of what the text breaks are taken off it, or an expression makes the reward of all terms (rewriter_contract/
+terms.py). A copy stays at exactly 0 whatever they say, and no reward leaves its bounds.
+
 It must never fill in a score that could not be had: then the sample has no reward, with the reason.
 """
 
@@ -15,11 +18,13 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Final
 
-from rewriter_contract.messages import DataRow, FusionTerm, RewardConfig
+from rewriter_contract.expression import Expression, ExpressionError, compile_expression
+from rewriter_contract.messages import STAGES, DataRow, FusionTerm, RewardConfig
+from rewriter_contract.terms import LOG_R, TERMS, TRUTHS, text_terms
 from rewriter_contract.text import is_copy, normalise
 from rewriter_sampler.relevance import RelevanceClient, RelevanceRequest, Score
 
-__all__ = ["Score", "Scorer", "log_reward", "lowest_reward"]
+__all__ = ["Score", "Scorer", "log_reward", "log_rewards", "lowest_reward"]
 
 CACHED_QUERIES: Final = 4096
 
@@ -37,22 +42,29 @@ def log_reward(config: RewardConfig, rewrite: Relevances, query: Relevances) -> 
 
     Finite for all relevances in [0, 1], because every b > 0. Equal relevances give exactly 0.0.
     """
-    total = 0.0
+    return sum(log_rewards(config, rewrite, query).values())
+
+
+def log_rewards(config: RewardConfig, rewrite: Relevances, query: Relevances) -> dict[str, float]:
+    """Each stage's part of log R."""
+    found: dict[str, float] = {}
     for term in config.fusion:
         gain = _mean_log_ratio(term, config.clip, rewrite.positives, query.positives)
         leak = _mean_log_ratio(term, config.clip, rewrite.negatives, query.negatives) if query.negatives else 0.0
-        total += term.gamma * (gain - config.negatives_weight * leak)
-    return total
+        found[term.stage] = found.get(term.stage, 0.0) + term.gamma * (gain - config.negatives_weight * leak)
+    return found
 
 
 def lowest_reward(config: RewardConfig) -> float:
-    """The formula's lower bound: every liked document loses the most that counts, every other gains it.
+    """The reward's lower bound: every liked document loses the most that counts, every other gains it, and every
+    penalty is paid.
 
     An empty rewrite gets it. In production an empty rewrite is harmless (log R = 0), but as a training signal 0 would
     put silence above every rewrite that is slightly worse than the query, and the model would learn to say nothing.
     At the bound it is never chosen over any text.
     """
-    return -sum(term.gamma for term in config.fusion) * config.clip * (1.0 + config.negatives_weight)
+    ratio = sum(term.gamma for term in config.fusion) * config.clip * (1.0 + config.negatives_weight)
+    return -ratio - sum(penalty.nats for penalty in config.penalties)
 
 
 def _mean_log_ratio(term: FusionTerm, clip: float, rewrite: Sequence[float], query: Sequence[float]) -> float:
@@ -73,6 +85,7 @@ class Scorer:
             ValueError: for a config that has no finite reward.
         """
         _check(config)
+        self._expression = _expression(config)
         self._config, self._corpus = config, corpus
         self._client = RelevanceClient(config.relevance_url, config.timeout_seconds)
         self._queries: dict[RelevanceRequest, list[Score]] = {}
@@ -138,7 +151,22 @@ class Scorer:
         self._remember(query_request, known[query_request])
         if isinstance(of_rewrite, Score):
             return of_rewrite
-        return Score(log_reward(self._config, of_rewrite, of_query))
+        return self._combined(row, rewrite, log_rewards(self._config, of_rewrite, of_query))
+
+    def _combined(self, row: DataRow, rewrite: str, stages: Mapping[str, float]) -> Score:
+        """The reward of a rewrite whose log ratios are known."""
+        config, log_r = self._config, sum(stages.values())
+        if not config.penalties and self._expression is None:
+            return Score(log_r)
+        terms = text_terms(row, rewrite)
+        log_r -= sum(penalty.nats for penalty in config.penalties if not terms[penalty.term])
+        if self._expression is None:
+            return Score(log_r)
+        value = self._expression.value({**dict.fromkeys(STAGES, 0.0), **stages, **terms, LOG_R: log_r})
+        if not math.isfinite(value):
+            return Score(None, "ExpressionNotFinite")
+        bound = -lowest_reward(config)
+        return Score(min(max(value, -bound), bound))
 
     def _remember(self, request: RelevanceRequest, scores: list[Score]) -> None:
         self._queries[request] = scores
@@ -163,6 +191,15 @@ def _relevances(row: DataRow, scores: list[Score]) -> Relevances | Score:
     return Relevances(tuple(values[:split]), tuple(values[split:]))
 
 
+def _expression(config: RewardConfig) -> Expression | None:
+    if not config.expression:
+        return None
+    try:
+        return compile_expression(config.expression, TERMS)
+    except ExpressionError as error:
+        raise ValueError(f"reward.expression: {error}") from error
+
+
 def _check(config: RewardConfig) -> None:
     if not config.fusion:
         raise ValueError("reward.fusion: is empty; name at least one stage's term")
@@ -174,3 +211,8 @@ def _check(config: RewardConfig) -> None:
         raise ValueError(f"reward.clip: is {config.clip}; want a finite number above 0")
     if not (math.isfinite(config.negatives_weight) and config.negatives_weight >= 0):
         raise ValueError(f"reward.lambda: is {config.negatives_weight}; want a finite number, 0 or more")
+    for penalty in config.penalties:
+        if penalty.term not in TRUTHS or not (math.isfinite(penalty.nats) and penalty.nats >= 0):
+            raise ValueError(
+                f"reward.penalties {penalty.term}: {penalty.nats}; want one of {', '.join(TRUTHS)}, 0 or more"
+            )

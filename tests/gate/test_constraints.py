@@ -6,8 +6,8 @@ import pytest
 
 from rewriter_contract.messages import EvidenceRow
 from rewriter_contract.reports import CheckName, CheckSettings, Finding, GateSettings, Role, Verdict
+from rewriter_contract.text_checks import is_negative, main_script, mixes_scripts
 from rewriter_operator.core.gate_checks import CHECKS
-from rewriter_operator.core.gate_constraints import is_negative, main_script, mixes_scripts
 from rewriter_operator.core.gate_evidence import gather
 from rewriter_operator.core.gate_variety import added_words, is_unrelated
 

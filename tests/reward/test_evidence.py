@@ -20,6 +20,7 @@ from rewriter_contract.messages import (
 )
 from rewriter_contract.reports import GateSettings
 from rewriter_contract.shards import ShardError
+from rewriter_contract.text_checks import is_clean
 from rewriter_contract.volume import evidence_file
 from rewriter_contract.wire import WireError
 from rewriter_operator.core.gate import judge
@@ -138,7 +139,7 @@ def test_evidence_without_rewards_fails_instead_of_being_judged(tmp_path: Path) 
     ],
 )
 def test_format_is_what_a_user_could_have_typed(query: str, text: str, clean: bool) -> None:
-    assert evidence.is_clean(query, text) is clean
+    assert is_clean(query, text) is clean
 
 
 def test_measures_of_several_rewrites() -> None:

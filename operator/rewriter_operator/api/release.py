@@ -11,6 +11,7 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import Field, StringConstraints
 
+from rewriter_contract.expression import MAX_CHARACTERS
 from rewriter_contract.reports import CheckName
 from rewriter_operator.api.cron import CRON_RULES
 from rewriter_operator.api.model import CallTimeout, Duration, Image, Name, SpecModel, VolumePath, rules
@@ -133,6 +134,29 @@ class FusionReference(SpecModel):
     """Key with JSON {"stages": {"finerank": {"a": 1.0, "b": 0.3, "gamma": 1.0}}}."""
 
 
+Nats = Annotated[float, Field(ge=0, le=10)]
+
+
+class Penalties(SpecModel):
+    """Nats that a rewrite loses when it breaks what its query insists on; 0 asks for nothing. Judged by the text alone,
+    as the gate's checks of the same names do."""
+
+    numbers_kept: Nats = 0.0
+    """Every number of the query."""
+    units_kept: Nats = 0.0
+    """The unit of every number that has one."""
+    negations_kept: Nats = 0.0
+    """`no`, `without`, `sugar-free`: in whichever word."""
+    names_kept: Nats = 0.0
+    """Model numbers and capitalised words."""
+    script_kept: Nats = 0.0
+    """The query's script, no look-alike letters."""
+    format_ok: Nats = 0.0
+    """One line without pieces of a template and invisible characters."""
+    target_kept: Nats = 0.0
+    """The words of the row's `target` (docs/data.md), side by side."""
+
+
 class Reward(SpecModel):
     """The multiplicative ratio reward: log R(x,y) = sum_g gamma_g * [mean over positives of clip(log rho_g) - lambda *
     mean over negatives of clip(log rho_g)], rho_g = (b_g + a_g*rel(y,d)) / (b_g + a_g*rel(x,d)). Copying scores 0."""
@@ -147,6 +171,10 @@ class Reward(SpecModel):
     """Each log ratio is clipped to plus or minus this (log 4)."""
     max_missing: Annotated[float, Field(ge=0), at_most(0.2)] = 0.02
     """Share of scores that may be missing before a phase fails. A missing score is never taken as zero."""
+    penalties: Penalties = Penalties()
+    expression: Annotated[str, Field(max_length=MAX_CHARACTERS)] = ""
+    """A CEL expression over the reward's terms (docs/reward.md) that gives the reward, e.g.
+    `logR - (lengthRatio > 3.0 ? 0.5 : 0.0)`. It sees no text. Empty: the log ratio less the penalties."""
 
 
 class Pods(SpecModel):

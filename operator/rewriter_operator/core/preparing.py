@@ -17,7 +17,7 @@ from rewriter_operator.core import cycle as cycles
 from rewriter_operator.core import intents, reported, retention, schedule, windows
 from rewriter_operator.core.decision import Note, Step
 from rewriter_operator.core.recipe import recipe_of
-from rewriter_operator.core.reward import health_base, reward_revision
+from rewriter_operator.core.reward import expression_problem, health_base, reward_revision
 from rewriter_operator.core.states import Event
 from rewriter_operator.core.world import Role, World
 
@@ -61,6 +61,8 @@ def refusal(world: World) -> Refusal | None:
         windows.check(world.spec.rollout, world.now)
     except schedule.ScheduleInvalid as error:
         return Refusal(Reason.INVALID_SCHEDULE, str(error))
+    if problem := expression_problem(world.spec.reward):
+        return Refusal(Reason.INVALID_SPEC, problem)
     if world.claim is None:
         message = f"spec.volume.claimName: PersistentVolumeClaim {volume.claim_name!r} does not exist; create it"
         return Refusal(Reason.CLAIM_MISSING, message)

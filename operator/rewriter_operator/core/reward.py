@@ -5,11 +5,17 @@ weights of the terms, or the relevance model change.
 """
 
 import hashlib
+from typing import Final
 
 from rewriter_contract import wire
-from rewriter_contract.messages import FusionTerm, RewardConfig
+from rewriter_contract.expression import ExpressionError, compile_expression
+from rewriter_contract.messages import FusionTerm, Penalty, RewardConfig
+from rewriter_contract.terms import TERMS
 from rewriter_operator.api.model import seconds
 from rewriter_operator.api.release import Reward, ServiceEndpoint
+
+TEXT_TERMS: Final = "text/1"
+"""Changes with what the terms of texts mean."""
 
 
 def endpoint_url(endpoint: ServiceEndpoint, namespace: str) -> str:
@@ -24,13 +30,15 @@ def health_base(endpoint: ServiceEndpoint, namespace: str) -> str:
 
 def reward_revision(reward: Reward, terms: tuple[FusionTerm, ...], relevance_model: str) -> str:
     """sha256 over everything that decides a score."""
-    parts = {
+    parts: dict[str, object] = {
         "terms": terms,
         "lambda": reward.lambda_,
         "clip": reward.clip,
         "relevanceModel": relevance_model,
         "form": "log-ratio/1",
     }
+    if penalties(reward) or reward.expression:
+        parts |= {"penalties": penalties(reward), "expression": reward.expression, "textTerms": TEXT_TERMS}
     return hashlib.sha256(wire.dumps(parts).encode()).hexdigest()
 
 
@@ -44,4 +52,21 @@ def reward_config(reward: Reward, terms: tuple[FusionTerm, ...], revision: str, 
         revision=revision,
         timeout_seconds=float(seconds(reward.relevance.timeout)),
         max_missing=reward.max_missing,
+        penalties=penalties(reward),
+        expression=reward.expression,
     )
+
+
+def penalties(reward: Reward) -> tuple[Penalty, ...]:
+    """Those that cost anything, by the names of their terms."""
+    return tuple(Penalty(term, nats) for term, nats in reward.penalties.to_api().items() if nats > 0)
+
+
+def expression_problem(reward: Reward) -> str:
+    """Why the expression cannot be used; empty when it can, or when there is none."""
+    try:
+        if reward.expression:
+            compile_expression(reward.expression, TERMS)
+    except ExpressionError as error:
+        return f"spec.reward.expression: {reward.expression[:200]!r}: {error}"
+    return ""
