@@ -53,6 +53,12 @@ def test_everything_wrong_is_told_at_once() -> None:
     ], "rules of the whole spec wait until its types are right, as at admission"
 
 
+def test_an_expression_is_compiled() -> None:
+    told = refusals(body(**{"reward.expression": "logR + size(query)"}))
+    assert len(told) == 1 and told[0].startswith("spec.reward.expression: 'logR + size(query)': character 8: no term")
+    assert refusals(body(**{"reward.expression": "logR - (numbersKept ? 0.0 : 0.5)"})) == []
+
+
 def test_a_key_that_is_given_twice_is_a_mistake() -> None:
     with pytest.raises(Refusal, match=r"key 'kind' is given twice"):
         lint("shop.yaml", "kind: RewriterRelease\nkind: Other\n")

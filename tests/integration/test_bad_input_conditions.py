@@ -79,6 +79,10 @@ def schedule(text: str, zone: str = "UTC") -> tuple[tuple[str, Any], ...]:
     return (("schedule", {"cron": text, "timeZone": zone}),)
 
 
+def expression(text: str) -> Callable[[Space], None]:
+    return lambda space: space.apply(release(**{"reward.expression": text}))
+
+
 CASES = (
     Told(
         7,
@@ -162,6 +166,24 @@ CASES = (
         "FusionConfigInvalid",
         ("spec.reward.fusion", "fusion.json must be JSON"),
         inputs(),
+    ),
+    Told(
+        45,
+        "an expression that wants to see the query",
+        inputs(),
+        "RewardExpressionInvalid",
+        ("spec.reward.expression", "'logR + size(query)'", "no term is called size", "lengthRatio"),
+        expression("logR - (lengthRatio > 3.0 ? 0.5 : 0.0)"),
+        (("reward.expression", "logR + size(query)"),),
+    ),
+    Told(
+        45,
+        "a number that CEL takes for an integer",
+        inputs(),
+        "RewardExpressionInvalid",
+        ("spec.reward.expression", "'logR * 2'", "write 2.0"),
+        expression("logR * 2.0"),
+        (("reward.expression", "logR * 2"),),
     ),
 )
 

@@ -46,6 +46,7 @@ class Reason(StrEnum):
     CLAIM_NOT_SHARED = "ClaimNotReadWriteMany"
     FUSION_MISSING = "FusionConfigMissing"
     FUSION_INVALID = "FusionConfigInvalid"
+    EXPRESSION_INVALID = "RewardExpressionInvalid"
     VOLUME_FULL = messages.VOLUME_FULL
     RECORD_FAILED = "RecordFailed"
     CHILD_REFUSED = "ChildRefused"

@@ -29,6 +29,10 @@ class ApiModel(BaseModel):
         """As the API server stores it: camelCase, no nulls."""
         return self.model_dump(mode="json", by_alias=True, exclude_none=True)
 
+    def chosen(self) -> dict[str, Any]:
+        """What differs from the defaults: the same for a version that has more fields."""
+        return self.model_dump(mode="json", by_alias=True, exclude_defaults=True)
+
 
 class SpecModel(ApiModel):
     """A part of a spec: types as strict as the API server's, so that both read the same object or none."""

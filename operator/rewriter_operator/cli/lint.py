@@ -14,7 +14,9 @@ import yaml
 
 from rewriter_operator.api.crd import release_crd
 from rewriter_operator.api.model import API_VERSION
+from rewriter_operator.api.release import RewriterReleaseSpec
 from rewriter_operator.cli.asking import Refusal
+from rewriter_operator.core.reward import expression_problem
 
 KIND: Final = "RewriterRelease"
 EXTRA: Final = "lint needs the CEL interpreter; install it with: pip install 'rewriter-operator[lint]'"
@@ -63,7 +65,7 @@ def releases(source: str, text: str) -> list[tuple[str, dict[str, Any]]]:
 
 
 def refusals(body: Mapping[str, Any]) -> list[str]:
-    """What the API server would say."""
+    """What the API server would say; then, of what it admits, what the operator says of the expression."""
     try:
         from rewriter_operator.cli.schema import findings
     except ModuleNotFoundError as error:
@@ -74,7 +76,14 @@ def refusals(body: Mapping[str, Any]) -> list[str]:
     if problem:
         return [problem]
     schema = release_crd()["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
-    return [str(finding) for finding in findings(body, schema)]
+    found = [str(finding) for finding in findings(body, schema)]
+    return found or _after_admission(body)
+
+
+def _after_admission(body: Mapping[str, Any]) -> list[str]:
+    """What a condition would say of a release that was admitted."""
+    problem = expression_problem(RewriterReleaseSpec.model_validate(body["spec"]).reward)
+    return [problem] if problem else []
 
 
 def read(path: str, standard_input: str) -> str:

@@ -37,13 +37,14 @@ SERVED = 20
 def spec_digest(spec: RewriterReleaseSpec) -> str:
     """Digest of the parts of the spec that a cycle depends on.
 
-    A change of the others (schedule, suspend, limits, replicas, history) never ends a running cycle.
+    A change of the others (schedule, suspend, limits, replicas, history) never ends a running cycle. Nor does an
+    operator that knows more fields: what is left at its default is not in it.
     """
-    parts = spec.to_api()
-    kept = {key: parts[key] for key in ("volume", "model", "data", "reward", "training", "gate")}
+    parts = spec.chosen()
+    kept = {key: parts.get(key, {}) for key in ("volume", "model", "data", "reward", "training", "gate")}
     if spec.gate.on_inconclusive != "Extend":
-        kept["gate"] = {key: part for key, part in parts["gate"].items() if key not in _AFTER_THE_VERDICT}
-    kept["stages"] = parts["rollout"]["stages"]
+        kept["gate"] = {key: part for key, part in kept["gate"].items() if key not in _AFTER_THE_VERDICT}
+    kept["stages"] = parts.get("rollout", {}).get("stages", [])
     return hashlib.sha256(wire.dumps(kept).encode()).hexdigest()
 
 

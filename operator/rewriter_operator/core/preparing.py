@@ -28,6 +28,7 @@ _TOLD_BY_API = (
     Reason.CLAIM_NOT_SHARED,
     Reason.FUSION_MISSING,
     Reason.FUSION_INVALID,
+    Reason.EXPRESSION_INVALID,
 )
 """Reasons of `refusal`."""
 
@@ -62,7 +63,7 @@ def refusal(world: World) -> Refusal | None:
     except schedule.ScheduleInvalid as error:
         return Refusal(Reason.INVALID_SCHEDULE, str(error))
     if problem := expression_problem(world.spec.reward):
-        return Refusal(Reason.INVALID_SPEC, problem)
+        return Refusal(Reason.EXPRESSION_INVALID, problem)
     if world.claim is None:
         message = f"spec.volume.claimName: PersistentVolumeClaim {volume.claim_name!r} does not exist; create it"
         return Refusal(Reason.CLAIM_MISSING, message)

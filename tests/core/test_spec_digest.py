@@ -1,0 +1,56 @@
+"""What a cycle hangs on, and what it does not: also across versions of the operator."""
+
+from typing import Any
+
+import pytest
+
+from rewriter_operator.api.release import Reward, RewriterReleaseSpec
+from rewriter_operator.core.cycle import spec_digest
+from tests.builders import make_spec
+
+
+class NewerReward(Reward):
+    """As a later version may have it."""
+
+    certainty: float = 0.5
+
+
+class NewerSpec(RewriterReleaseSpec):
+    """The whole of it."""
+
+    reward: NewerReward
+
+
+def newer(**changes: Any) -> RewriterReleaseSpec:
+    parts = make_spec().to_api()
+    return NewerSpec.model_validate(parts | {"reward": parts["reward"] | changes})
+
+
+def test_a_version_with_more_fields_ends_no_cycle_until_one_is_used() -> None:
+    assert spec_digest(newer()) == spec_digest(make_spec())
+    assert spec_digest(newer(certainty=0.7)) != spec_digest(make_spec())
+
+
+def test_a_default_that_is_written_out_is_no_change() -> None:
+    assert spec_digest(make_spec(**{"reward.lambda": 0.5, "reward.expression": ""})) == spec_digest(make_spec())
+
+
+@pytest.mark.parametrize(
+    "path, value",
+    [
+        ("volume.subPath", "other"),
+        ("model.prompt.template", "{query} ->"),
+        ("reward.lambda", 0.25),
+        ("reward.expression", "logR"),
+        ("reward.penalties", {"numbersKept": 0.1}),
+        ("training.phases", 9),
+        ("gate.minimumQueries", 77),
+    ],
+)
+def test_what_a_cycle_depends_on(path: str, value: Any) -> None:
+    assert spec_digest(make_spec(**{path: value})) != spec_digest(make_spec())
+
+
+@pytest.mark.parametrize("path, value", [("suspend", True), ("historyLimit", 7), ("rollout.bake", "17s")])
+def test_what_it_does_not_depend_on(path: str, value: Any) -> None:
+    assert spec_digest(make_spec(**{path: value})) == spec_digest(make_spec())
