@@ -166,7 +166,7 @@ def test_files_without_a_tensor_of_the_policy_are_not_published(tmp_path: Path, 
     kept.pop("lm_head.weight")
     write_tensors(tmp_path, kept)
 
-    with pytest.raises(WorkFailed, match="model[.]norm[.]weight is not in the files"):
+    with pytest.raises(WorkFailed, match=r"model\.norm\.weight is not in the files"):
         canary.measure_in(policy, tmp_path, "float32", (1, 2, 3))
 
 
