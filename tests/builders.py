@@ -21,7 +21,7 @@ from rewriter_contract.messages import (
 from rewriter_operator.api.release import RewriterReleaseSpec
 from rewriter_operator.api.states import State
 from rewriter_operator.api.status import Cycle, RewriterReleaseStatus, Serving, StageStatus, Weights
-from rewriter_operator.core.cycle import spec_digest
+from rewriter_operator.core.cycle import CONTRACT, spec_digest
 from rewriter_operator.core.world import Claim, Deployment, Fusion, Release, Role, Route, World
 from rewriter_operator.workloads.installation import Installation
 
@@ -33,6 +33,12 @@ INSTALLATION = Installation(trainer_image="registry.test/trainer:1", sampler_ima
 TERMS = (FusionTerm(stage="finerank", a=1.0, b=0.3, gamma=1.0),)
 
 BUCKETS = ("50", "100", "1000", "+Inf")
+
+
+RELEVANCE = "minilm@1"
+
+REWARD = hashlib.sha256(b"reward").hexdigest()
+"""Revision of the reward that a cycle is made with here, and that evidence is scored by."""
 
 
 def fusion(terms: tuple[FusionTerm, ...] = TERMS) -> Fusion:
@@ -118,7 +124,9 @@ def make_cycle(spec: RewriterReleaseSpec, number: int = 2, **changes: Any) -> Cy
         "since": NOW - 60,
         "start": weights("base-0123456789ab"),
         "fusion": wire.dumps(TERMS),
-        "reward_revision": digest_of("reward"),
+        "reward_revision": REWARD,
+        "relevance_model": RELEVANCE,
+        "contract": CONTRACT,
         "data_digests": {"train": digest_of("train"), "gate": digest_of("gate"), "corpus": digest_of("corpus")},
     }
     return Cycle(**(values | changes))
@@ -217,4 +225,4 @@ def _side(name: str, gain: float, gold_gain: float, queries: int) -> EvidenceRow
         )
         for index in range(queries)
     )
-    return EvidenceRows(rows=rows, sha256=digest_of(name), reward_revision="reward-1", relevance_model="minilm@1")
+    return EvidenceRows(rows=rows, sha256=digest_of(name), reward_revision=REWARD, relevance_model=RELEVANCE)

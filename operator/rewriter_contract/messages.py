@@ -277,6 +277,12 @@ class RewardConfig:
     penalties: tuple[Penalty, ...] = ()
     expression: str = ""
     """Gives the reward from the terms (expression.py); empty: the log ratio less the penalties."""
+    relevance_model: str | None = None
+    """`name@digest` that every score must come from: the one that `revision` was computed with. None only in orders of
+    a cycle whose pods are from before this field (they would refuse it, so it is left out of the body): then the first
+    answer's model counts for the order, and that it is the cycle's is for the gate to see. None equals no name: an
+    order that names a model and one that does not are two orders, and the shard of one is never taken for the other's.
+    """
 
 
 @dataclass(frozen=True)

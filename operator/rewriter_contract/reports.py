@@ -131,6 +131,16 @@ class SelfTest:
 
 
 @dataclass(frozen=True)
+class Judged:
+    """What the cycle recorded of how it scores: evidence that was scored otherwise is not judged."""
+
+    cycle: int
+    reward_revision: str
+    relevance_model: str
+    """Empty: the cycle recorded none (an operator from before that was refused), and no evidence is its own."""
+
+
+@dataclass(frozen=True)
 class GateReport:
     """The verdict with all that led to it."""
 
@@ -148,6 +158,9 @@ class GateReport:
     reward_revision: str
     relevance_model: str
     settings: GateSettings
+    judged: Judged | None = None
+    """None in reports from before it was recorded, of cycles whose pods would refuse it, and of evidence without a
+    cycle (benches)."""
 
     def summary(self) -> str:
         """One line for status and events."""

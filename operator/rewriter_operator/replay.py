@@ -35,7 +35,7 @@ def replay(directory: Path) -> tuple[GateReport, GateReport]:
     for side, digest in ((candidate, written.candidate_sha256), (incumbent, written.incumbent_sha256)):
         if side.sha256 != digest:
             raise ReplayRefused(f"{directory}: evidence {side.sha256[:12]} is not {digest[:12]}, which was judged")
-    return written, judge(candidate, incumbent, written.settings)
+    return written, judge(candidate, incumbent, written.settings, written.judged)
 
 
 def differences(written: GateReport, again: GateReport) -> list[str]:

@@ -2,7 +2,8 @@
 
 A score that is absent, not a number or out of range becomes a missing score with its reason: it is never replaced
 by a number, because an outage that looks like a bad score would be learned as one. Two things end the whole order
-instead: another model behind the URL (scores of two models must not be mixed) and a service that stays away.
+instead: another model behind the URL than the cycle's reward is of (scores of two models must not be mixed) and a
+service that stays away.
 """
 
 import math
@@ -47,9 +48,12 @@ class RelevanceRequest:
 class RelevanceClient:
     """The relevance model behind one URL, for the length of one order."""
 
-    def __init__(self, url: str, timeout_seconds: float, backoff_seconds: float = 0.25) -> None:
+    def __init__(
+        self, url: str, timeout_seconds: float, backoff_seconds: float = 0.25, wanted: str | None = None
+    ) -> None:
+        """`wanted`: `name@digest` that every answer must be of; None takes the first answer's."""
         self._service = Service(url, timeout_seconds, backoff=backoff_seconds)
-        self._lost = 0
+        self._lost, self._wanted = 0, wanted
         self.model = ""
         """`name@digest` of the answers so far; empty before the first."""
 
@@ -57,7 +61,7 @@ class RelevanceClient:
         """Scores in [0, 1], shaped like `requests`.
 
         Raises:
-            RelevanceFailed: when the model changed, or when calls keep failing.
+            RelevanceFailed: when another model answers, or when calls keep failing.
         """
         calls = list(_calls(requests))
         with ThreadPoolExecutor(CALLS_IN_FLIGHT) as pool:
@@ -90,6 +94,12 @@ class RelevanceClient:
         return [_read_scores(request, values) for request, values in zip(call, lists, strict=True)]
 
     def _check_model(self, model: str) -> None:
+        if self._wanted is not None and model != self._wanted:
+            raise RelevanceFailed(
+                f"relevance model: {model} answers, but this cycle's rewards are of {self._wanted or '(no name)'}, "
+                f"which /healthz named when the cycle was prepared; bring that model back, or start a new cycle, which "
+                f"takes {model} from its beginning"
+            )
         if self.model and model != self.model:
             raise RelevanceFailed(
                 f"relevance model changed from {self.model} to {model} during the order; pin one model for a cycle"

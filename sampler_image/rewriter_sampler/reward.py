@@ -87,7 +87,7 @@ class Scorer:
         _check(config)
         self._expression = _expression(config)
         self._config, self._corpus = config, corpus
-        self._client = RelevanceClient(config.relevance_url, config.timeout_seconds)
+        self._client = RelevanceClient(config.relevance_url, config.timeout_seconds, wanted=config.relevance_model)
         self._queries: dict[RelevanceRequest, list[Score]] = {}
 
     @property
@@ -99,7 +99,7 @@ class Scorer:
         """log R of every rewrite of every row, shaped like the input.
 
         Raises:
-            rewriter_sampler.relevance.RelevanceFailed: when the service stays away or its model changes.
+            rewriter_sampler.relevance.RelevanceFailed: when the service stays away or its model is not the config's.
         """
         texts = [self._texts(row) for row, _ in rows]
         wanted = [

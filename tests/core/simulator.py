@@ -46,7 +46,17 @@ from rewriter_operator.core.validating import validation_paths
 from rewriter_operator.core.world import Child, Claim, Deployment, Fusion, Pod, Revision, Role, Route, World
 from rewriter_operator.workloads import names
 from rewriter_operator.workloads.render import Manifest, render
-from tests.builders import INSTALLATION, NOW, digest_of, evidence, fusion, make_world, weights_ref
+from tests.builders import (
+    INSTALLATION,
+    NOW,
+    RELEVANCE,
+    REWARD,
+    digest_of,
+    evidence,
+    fusion,
+    make_world,
+    weights_ref,
+)
 
 BASE = weights_ref("base-0123456789ab")
 
@@ -58,7 +68,7 @@ def healthy_prepare() -> PrepareResult:
         data_digests={name: digest_of(name) for name in ("corpus", "train", "gate", "validation")},
         train_queries=100,
         gate_queries=40,
-        relevance_model="minilm@1",
+        relevance_model=RELEVANCE,
     )
 
 
@@ -99,6 +109,8 @@ class Behaviour:
     """The trainer finds no room to publish."""
     samples: WorkState = WorkState.DONE
     """What becomes of samples that are ordered."""
+    answering_model: str = RELEVANCE
+    """The relevance model that a sampler's calls meet."""
     record_succeeds: bool = True
     record_ends: bool = True
     """False: a record pod runs until the story says `record_is_done()`."""
@@ -263,7 +275,7 @@ class Simulator:
             extensions = self.status.cycle.extensions if self.status.cycle else 0
             found = self.behaviour.extended.get(extensions, self.behaviour.evidence)
             rows = {
-                side: found[side]
+                side: tuple(self._scored(shard) for shard in found[side])
                 for side in SIDES
                 if all(path in works and works[path].state is WorkState.DONE for path in evidence_paths(world, side))
             }
@@ -276,6 +288,13 @@ class Simulator:
             report_digest=self.report_digest if len(rows) == 2 else "",
             stats=self._stats() if state in TRAFFIC_STATES else {},
         )
+
+    def _scored(self, shard: EvidenceRows) -> EvidenceRows:
+        """Evidence by the reward that was ordered and the model that answers, where the story tells of no others."""
+        cycle = self.status.cycle
+        ordered = cycle.reward_revision if cycle and shard.reward_revision == REWARD else shard.reward_revision
+        model = self.behaviour.answering_model if shard.relevance_model == RELEVANCE else shard.relevance_model
+        return replace(shard, reward_revision=ordered, relevance_model=model)
 
     def reconcile(self) -> bool:
         """One pass: decide, and carry out one write. False when there was nothing to write."""
@@ -511,6 +530,9 @@ class Simulator:
                 ref = WeightsRef(body.version, body.digest)
                 before = self.samplers[order.number]
                 self.samplers[order.number] = replace(before, state=LoadState.READY, weights=ref)
+            case SamplesOrder() | EvidenceOrder() if self._meets_another_model(body):
+                words = f"relevance model: {self.behaviour.answering_model} answers, not {body.reward.relevance_model}"
+                self.works[order.path] = WorkReport(WorkState.FAILED, heartbeat_at=self.now, message=words)
             case SamplesOrder() if self.behaviour.samples is not WorkState.DONE:
                 self.works[order.path] = WorkReport(self.behaviour.samples, 1, 8, heartbeat_at=self.now)
             case EvidenceOrder() if "/validation/" in order.path and not self.behaviour.validation_ends:
@@ -531,6 +553,9 @@ class Simulator:
                 self.works[order.path] = WorkReport(WorkState.RUNNING, 1, 9, heartbeat_at=self.now)
             case _:
                 self.report_digest = hashlib.sha256(wire.dumps(body).encode()).hexdigest()
+
+    def _meets_another_model(self, order: SamplesOrder | EvidenceOrder) -> bool:
+        return order.reward.relevance_model not in (None, self.behaviour.answering_model)
 
     def _validated(self, path: str) -> dict[str, float]:
         of_phase = path.split("/")[4] if path.startswith("/v1/validation") else "0"

@@ -181,6 +181,14 @@ def test_a_relevance_model_with_an_endless_name_is_refused_with_its_length() -> 
     assert "300 characters, at most 256" in story.status.message
 
 
+@pytest.mark.parametrize("name", ["", " "])
+def test_a_prepare_pod_that_names_no_relevance_model_starts_no_cycle(name: str) -> None:
+    story = Simulator(SPEC, behaviour=Behaviour(prepare=replace(healthy_prepare(), relevance_model=name)))
+    story.settle()
+    assert story.condition("Accepted") == ("False", "PrepareFailed")
+    assert "names no relevance model" in story.status.message and "spec.training.trainer.image" in story.status.message
+
+
 def odd(story: Simulator, name: str, **changes: Any) -> None:
     """The pod of r0002 tells something odd about finerank, once and for all."""
     counters = story.servers[name].stages.get("finerank", StageCounters())

@@ -5,6 +5,7 @@ from functools import lru_cache
 from random import Random
 
 from rewriter_contract.messages import EvidenceRow, EvidenceRows
+from tests.builders import RELEVANCE, REWARD
 
 SYLLABLES = ("ba", "ce", "di", "fo", "gu", "ka", "le", "mi", "no", "pu", "ra", "se")
 WORDS = [a + b + c for a in SYLLABLES for b in SYLLABLES for c in SYLLABLES]
@@ -63,9 +64,7 @@ def both_sides(world: World = World()) -> tuple[EvidenceRows, EvidenceRows]:
 
 def side(rows: list[EvidenceRow], name: str) -> EvidenceRows:
     """One side around its rows."""
-    return EvidenceRows(
-        rows=tuple(rows), sha256=f"sha-{name}", reward_revision="reward-1", relevance_model="minilm@abc"
-    )
+    return EvidenceRows(rows=tuple(rows), sha256=f"sha-{name}", reward_revision=REWARD, relevance_model=RELEVANCE)
 
 
 def passthrough(like: EvidenceRows) -> EvidenceRows:

@@ -17,14 +17,16 @@ from rewriter_contract.reports import (
     CheckSettings,
     GateReport,
     GateSettings,
+    Judged,
     Role,
     Verdict,
 )
-from rewriter_operator.core.gate import judge, merge
+from rewriter_operator.core.gate import judge, may_be_approved, merge
 from rewriter_operator.core.gate_checks import CHECKS, DEFAULTS
 from rewriter_operator.core.gate_evidence import gather
 from rewriter_operator.core.gate_measured import worst_of
 from rewriter_operator.core.gate_self_test import PLANTED_HACKS, planted_rows
+from tests.builders import RELEVANCE, REWARD
 
 from .evidence_builder import World, both_sides, passthrough
 
@@ -58,7 +60,7 @@ def test_first_candidate_is_judged_against_the_passthrough() -> None:
     report = judge(candidate, passthrough(incumbent), FAST)
     assert report.verdict is Verdict.PASS
     assert report.against_passthrough
-    assert report.relevance_model == "minilm@abc"
+    assert report.relevance_model == RELEVANCE
     assert report.finding(CheckName.COPY_RATE).incumbent is None
 
 
@@ -191,6 +193,58 @@ def test_missing_or_unfit_evidence_never_passes(spoil) -> None:
     wire.dumps(report)  # refuses NaN
 
 
+CYCLE = Judged(cycle=7, reward_revision=REWARD, relevance_model=RELEVANCE)
+
+
+def both(**changes) -> tuple[EvidenceRows, EvidenceRows]:
+    """Two sides that agree with each other about the change."""
+    candidate, incumbent = both_sides()
+    return replace(candidate, **changes), replace(incumbent, **changes)
+
+
+FOREIGN = [
+    pytest.param(
+        both(relevance_model="other@1"), CYCLE, f"relevance model other@1, the cycle's is {RELEVANCE}", id="swap"
+    ),
+    pytest.param(both(relevance_model=f"{RELEVANCE}+b@2"), CYCLE, f"{RELEVANCE}+b@2", id="swap-between-shards-of-both"),
+    pytest.param(both(relevance_model=""), CYCLE, "rewards name no relevance model", id="no-name"),
+    pytest.param(both(reward_revision="2" * 64), CYCLE, "reward revision 222222222222, the cycle's is", id="revision"),
+    pytest.param(both(), replace(CYCLE, relevance_model=""), "the cycle recorded no relevance model", id="unrecorded"),
+    pytest.param(
+        both(relevance_model=""),
+        replace(CYCLE, relevance_model=""),
+        "recorded no relevance model",
+        id="neither-has-one",
+    ),
+]
+
+
+@pytest.mark.parametrize(("sides", "cycle", "words"), FOREIGN)
+def test_sides_that_agree_with_each_other_and_not_with_the_cycle_are_never_judged(sides, cycle, words: str) -> None:
+    report = judge(*sides, FAST, cycle)
+    assert report.verdict is Verdict.INCONCLUSIVE
+    assert words in report.finding(CheckName.EVIDENCE_IS_COMPLETE).message
+    assert "new cycle" in report.finding(CheckName.EVIDENCE_IS_COMPLETE).message
+    assert report.finding(CheckName.REWARD_GAIN).verdict is Verdict.INCONCLUSIVE
+    assert not may_be_approved(report)
+
+
+def test_the_cycles_own_evidence_is_judged_and_the_report_says_whose_it_is() -> None:
+    report = judge(*both_sides(), FAST, CYCLE)
+    assert report.verdict is Verdict.PASS
+    assert report.judged == CYCLE
+    assert replace(report, judged=None) == judge(*both_sides(), FAST)
+
+
+def test_a_side_that_needed_no_score_names_no_model_and_is_the_cycles_all_the_same() -> None:
+    candidate, incumbent = both_sides()
+    assert judge(candidate, passthrough(incumbent), FAST, CYCLE).verdict is Verdict.PASS
+    copies = replace(changed(candidate, copy=True, reward=0.0), relevance_model="")
+    report = judge(copies, incumbent, FAST, CYCLE)
+    assert report.finding(CheckName.EVIDENCE_IS_COMPLETE).verdict is Verdict.PASS
+    assert report.verdict is Verdict.FAIL
+
+
 def test_few_missing_values_are_shown_and_do_not_block() -> None:
     candidate, incumbent = both_sides()
     report = judge(changed(candidate, 2 / 80, reward=None), incumbent, FAST)
@@ -296,7 +350,7 @@ def test_shards_of_one_side_are_joined_in_order() -> None:
     first, second = replace(candidate, rows=candidate.rows[:30]), replace(candidate, rows=candidate.rows[30:])
     joined = merge([first, second])
     assert joined.rows == candidate.rows
-    assert joined.relevance_model == "minilm@abc"
+    assert joined.relevance_model == RELEVANCE
     assert merge([candidate]) == candidate
     assert "+" in merge([first, replace(second, relevance_model="other@1")]).relevance_model
     with pytest.raises(ValueError, match="no shard"):

@@ -26,6 +26,7 @@ from rewriter_contract.wire import WireError
 from rewriter_operator.core.gate import judge
 from rewriter_sampler import evidence, report
 from rewriter_sampler.gold import Gold
+from rewriter_sampler.relevance import RelevanceFailed
 from rewriter_sampler.reward import Score
 
 from .reward_builder import CORPUS, RunningService, config, honest, row, service
@@ -122,6 +123,35 @@ def test_evidence_without_rewards_fails_instead_of_being_judged(tmp_path: Path) 
         evidence.run(aimed(order, relevance, gold), tmp_path, rewrite, progress(), "pod")
     with pytest.raises(ShardError, match="order it again"):
         evidence.read_rows(tmp_path, order.out)
+
+
+def of_model(order: EvidenceOrder, model: str | None) -> EvidenceOrder:
+    return replace(order, reward=replace(order.reward, relevance_model=model))
+
+
+def test_evidence_by_another_model_than_the_cycles_is_never_written(tmp_path: Path) -> None:
+    order = volume(tmp_path)
+    with (
+        service(honest) as relevance,
+        service(search) as gold,
+        pytest.raises(RelevanceFailed, match=r"overlap@1 answers.*minilm@abc.*start a new cycle"),
+    ):
+        evidence.run(of_model(aimed(order, relevance, gold), "minilm@abc"), tmp_path, rewrite, progress(), "pod")
+    assert not list((tmp_path / "cycles").rglob("*.jsonl*"))
+
+
+def test_a_shard_of_an_order_that_named_no_model_is_not_taken_for_one_that_does(tmp_path: Path) -> None:
+    order = volume(tmp_path)
+    with service(honest) as relevance, service(search) as gold:
+        before = aimed(order, relevance, gold)
+        evidence.run(before, tmp_path, rewrite, progress(), "pod")
+        about = evidence.about_path(tmp_path / order.out).read_text()
+        assert '"relevanceModel":null' not in about and about.count("relevanceModel") == 1, "as it was before the field"
+        calls = len(relevance.bodies)
+        evidence.run(before, tmp_path, rewrite, progress(), "pod")
+        assert len(relevance.bodies) == calls
+        evidence.run(of_model(before, "overlap@1"), tmp_path, rewrite, progress(), "pod")
+        assert len(relevance.bodies) > calls
 
 
 @pytest.mark.parametrize(

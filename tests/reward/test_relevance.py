@@ -143,6 +143,29 @@ def test_changed_model_ends_the_order() -> None:
             asking.score(ONE)
 
 
+def wanting(url: str, wanted: str | None) -> RelevanceClient:
+    return RelevanceClient(url, 2.0, backoff_seconds=0.01, wanted=wanted)
+
+
+@pytest.mark.parametrize("wanted", ["minilm@abc", "overlap@", ""])
+def test_another_model_than_the_cycles_ends_the_order_at_its_first_answer_and_says_what_to_do(wanted: str) -> None:
+    with service(honest) as running, pytest.raises(RelevanceFailed) as refused:
+        wanting(running.url, wanted).score(ONE)
+    assert len(running.bodies) == 1
+    words = str(refused.value)
+    assert "overlap@1 answers" in words and (wanted or "(no name)") in words
+    assert "bring that model back, or start a new cycle" in words
+
+
+def test_the_cycles_model_scores_and_an_answer_without_a_name_is_none_of_its() -> None:
+    with service(honest) as running:
+        assert wanting(running.url, "overlap@1").score(ONE)[0][0].value is not None
+    with service(lambda _: {"scores": [[0.5, 0.5]]}) as running:
+        asking = wanting(running.url, "overlap@1")
+        assert [score.missing for score in asking.score(ONE)[0]] == ["NoModelName"] * 2
+        assert asking.model == "", "what answered, not what was wanted"
+
+
 def test_texts_arrive_as_they_are() -> None:
     query = 'naïve "quotes" \u200b 日本語'
     with service(honest) as running:

@@ -20,15 +20,26 @@ TRAIN = [{"id": f"t{i}", "query": f"train query {i}", "positives": ["d0"], "nega
 GATE = [{"id": f"g{i}", "query": f"gate query {i}", "positives": ["d0"], "labels": {"d3": 2}} for i in range(2)]
 
 
+UNNAMED = {
+    "/silent/healthz": b"",
+    "/plain/healthz": b"ok",
+    "/nameless/healthz": b'{"status": "ok"}',
+    "/blank/healthz": b'{"model": " "}',
+    "/number/healthz": b'{"model": 7}',
+    "/list/healthz": b'["relevance-7"]',
+}
+"""Health answers that do not say which model it is."""
+
+
 class _Health(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
-        status = {"/ok/healthz": 200, "/moved/healthz": 302}.get(self.path, 503)
+        status = {"/ok/healthz": 200, "/moved/healthz": 302, **dict.fromkeys(UNNAMED, 200)}.get(self.path, 503)
         self.send_response(status)
         if status == 302:
             self.send_header("Location", "/ok/healthz")
         self.end_headers()
         if status == 200:
-            self.wfile.write(b'{"status": "ok", "model": "relevance-7"}')
+            self.wfile.write(UNNAMED.get(self.path, b'{"status": "ok", "model": "relevance-7"}'))
 
     def log_message(self, format: str, *args: object) -> None:
         pass
@@ -207,6 +218,17 @@ def test_a_service_must_answer_200_itself(
     bad = replace(order(services), services={"relevance": url.format(services=services)})
     (problem,) = checked(root, bad, monkeypatch).problems
     assert problem.reason == "RelevanceServiceUnreachable" and words in problem.message
+
+
+@pytest.mark.parametrize("path", UNNAMED)
+def test_a_relevance_service_that_does_not_say_which_model_it_is_is_refused(
+    root: Path, services: str, monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    base = f"{services}{path.removesuffix('/healthz')}"
+    bad = replace(order(services), services={"relevance": base, "search": base})
+    (problem,) = checked(root, bad, monkeypatch).problems
+    assert problem.reason == "RelevanceModelUnnamed"
+    assert f"got {UNNAMED[path].decode()!r}" in problem.message and '{"model": "name@digest"}' in problem.message
 
 
 @pytest.mark.parametrize("changes", [{"model_path": "../other"}, {"data_files": {"corpus": "/etc/passwd"}}])

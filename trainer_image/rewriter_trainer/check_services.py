@@ -22,7 +22,7 @@ class ServicesReport:
 
     problems: tuple[Problem, ...]
     relevance_model: str
-    """`model` of the relevance service's health answer; empty where it names none."""
+    """`model` of the relevance service's health answer; empty only beside a problem."""
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):
@@ -34,7 +34,10 @@ OPENER: Final = urllib.request.build_opener(urllib.request.ProxyHandler({}), _No
 
 
 def check_services(services: dict[str, str], health_path: str) -> ServicesReport:
-    """GET `url + health_path` of every service; 200 within TIMEOUT_SECONDS is healthy."""
+    """GET `url + health_path` of every service; 200 within TIMEOUT_SECONDS is healthy.
+
+    The relevance service must say there which model it is: the cycle's rewards are told apart by that name.
+    """
     problems, relevance_model = [], ""
     for role, base in services.items():
         url = base.rstrip("/") + health_path
@@ -46,6 +49,7 @@ def check_services(services: dict[str, str], health_path: str) -> ServicesReport
             continue
         if role == "relevance":
             relevance_model = _model(answer)
+            problems += [] if relevance_model else [_unnamed(url, answer)]
     return ServicesReport(tuple(problems), relevance_model)
 
 
@@ -70,7 +74,16 @@ def _words(error: Exception) -> str:
 def _model(answer: bytes) -> str:
     try:
         data = json.loads(answer)
-    except ValueError:
+    except (ValueError, RecursionError):
         return ""
     name = data.get("model") if isinstance(data, dict) else None
-    return name if isinstance(name, str) else ""
+    return name if isinstance(name, str) and name.strip() else ""
+
+
+def _unnamed(url: str, answer: bytes) -> Problem:
+    got = answer[:100].decode(errors="replace")
+    text = (
+        f"relevance service: GET {url}: got {got!r}, which names no model; answer "
+        '{"model": "name@digest"} with the `model` of its scores, so that one model scores a whole cycle'
+    )
+    return Problem("RelevanceModelUnnamed", text)

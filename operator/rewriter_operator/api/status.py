@@ -184,6 +184,10 @@ class Cycle(ApiModel):
     """The fusion's constants as JSON, as they were when the cycle was prepared: its reward stays what it was."""
     reward_revision: str = ""
     relevance_model: Annotated[str, Field(max_length=256)] = ""
+    """What every score of the cycle must come from; empty only in a cycle that an operator from before this rule
+    prepared, and then equal to nothing: its evidence is never complete."""
+    contract: Annotated[int, Field(ge=1)] = 1
+    """What its pods understand (core/cycle.py); 1 in a cycle that was prepared before there was such a number."""
     data_digests: Annotated[dict[str, str], Field(max_length=8)] = {}
     start: Weights | None = None
     """Weights that training starts from."""

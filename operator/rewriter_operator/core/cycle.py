@@ -4,6 +4,7 @@ Which event leads where is core/states.py; what a state does is in the file of t
 """
 
 import hashlib
+from typing import Final
 
 from rewriter_contract import wire
 from rewriter_operator.api.conditions import rfc3339
@@ -29,6 +30,11 @@ ROLLBACK_ANNOTATION = "rewriter.dev/rollback-to"
 _AFTER_THE_VERDICT = ("onInconclusive", "holdTimeout", "extension")
 """They say what follows from a verdict, not what it is: a person who needs another day changes no cycle. Extend is no
 such thing: it decides which queries are asked and at which alpha they are judged."""
+
+CONTRACT: Final = 2
+"""What the pods of a cycle understand, when it is prepared now. 2: orders name the relevance model that every score
+must come from. An upgrade leaves the pods of a running cycle as they are, and pods refuse fields that they do not know:
+a cycle of a lower number is given what it began with."""
 
 HISTORY = 10
 SERVED = 20

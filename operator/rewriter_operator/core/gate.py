@@ -14,6 +14,7 @@ from rewriter_contract.reports import (
     Finding,
     GateReport,
     GateSettings,
+    Judged,
     Role,
     SelfTest,
     Verdict,
@@ -28,9 +29,11 @@ BOUNDED: Final = frozenset({CheckName.REWARD_GAIN, CheckName.GOLD_NDCG, CheckNam
 """Checks that pass by a bound at alpha and by nothing else."""
 
 
-def judge(candidate: EvidenceRows, incumbent: EvidenceRows, settings: GateSettings) -> GateReport:
-    """Run every check and every self-test, and sum them up."""
-    evidence = gather(candidate, incumbent, settings)
+def judge(
+    candidate: EvidenceRows, incumbent: EvidenceRows, settings: GateSettings, judged: Judged | None = None
+) -> GateReport:
+    """Run every check and every self-test, and sum them up. `judged`: how the cycle scores; None is not known."""
+    evidence = gather(candidate, incumbent, settings, judged)
     findings = tuple(check.find(evidence) for check in CHECKS)
     self_tests = gate_self_test.run(evidence)
     verdict = _verdict(findings, self_tests)
@@ -46,6 +49,7 @@ def judge(candidate: EvidenceRows, incumbent: EvidenceRows, settings: GateSettin
         reward_revision=candidate.reward_revision,
         relevance_model=candidate.relevance_model or incumbent.relevance_model,
         settings=settings,
+        judged=judged,
     )
 
 

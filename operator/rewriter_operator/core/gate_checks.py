@@ -40,7 +40,7 @@ class Check:
 
 
 def evidence_is_complete(evidence: Evidence, limits: Limits) -> Measured:
-    """Both sides answered the same queries, enough of them, measured by the same reward, with little missing."""
+    """Both sides answered the same queries, enough of them, measured by the cycle's reward, with little missing."""
     missing = {
         "reward": evidence.missing_share(lambda row: row.reward),
         "nDCG@10": evidence.missing_share(lambda row: row.ndcg10),
@@ -67,6 +67,8 @@ def _pairing_problems(evidence: Evidence) -> list[str]:
 def _scoring_problems(evidence: Evidence) -> list[str]:
     if evidence.rewards_are_comparable:
         return []
+    if evidence.foreign:
+        return list(evidence.foreign)
     candidate, incumbent = evidence.candidate, evidence.incumbent
     if candidate.reward_revision != incumbent.reward_revision:
         return [f"reward revisions differ: {candidate.reward_revision[:12]}, {incumbent.reward_revision[:12]}"]

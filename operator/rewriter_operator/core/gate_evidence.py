@@ -12,7 +12,8 @@ from random import Random
 from typing import Final
 
 from rewriter_contract.messages import EvidenceRow, EvidenceRows
-from rewriter_contract.reports import GateSettings
+from rewriter_contract.reports import GateSettings, Judged
+from rewriter_contract.text import is_copy, normalise
 from rewriter_operator.core.statistics import Interval, bootstrap_mean, mean
 
 DRAWS: Final = 2_000_000
@@ -54,6 +55,8 @@ class Evidence:
     repeated: int
     """Rows whose query the same side answered before."""
     settings: GateSettings
+    judged: Judged | None = None
+    """How the cycle scores; None: not known, so that only the sides can be compared with each other."""
 
     @property
     def against_passthrough(self) -> bool:
@@ -62,12 +65,25 @@ class Evidence:
 
     @property
     def rewards_are_comparable(self) -> bool:
-        """Both sides were scored by the same reward and relevance model.
+        """Both sides were scored by the same reward and relevance model, which are the cycle's where that is known.
 
         A side that needed no relevance score (passthrough, nothing but copies) names no model and fits every one.
         """
         models = {self.candidate.relevance_model, self.incumbent.relevance_model} - {""}
-        return self.candidate.reward_revision == self.incumbent.reward_revision and len(models) <= 1
+        alike = self.candidate.reward_revision == self.incumbent.reward_revision and len(models) <= 1
+        return alike and not self.foreign
+
+    @cached_property
+    def foreign(self) -> tuple[str, ...]:
+        """Why rewards are not the cycle's, one sentence each; two sides that agree with each other may both be so."""
+        if self.judged is None:
+            return ()
+        if not self.judged.relevance_model:
+            return (
+                "the cycle recorded no relevance model, so that no reward is known to be of its own; start a new cycle",
+            )
+        sides = (("candidate", self.candidate), ("incumbent", self.incumbent))
+        return tuple(text for name, side in sides if (text := _foreign(name, side, self.judged)))
 
     @cached_property
     def reward(self) -> Comparison | None:
@@ -124,7 +140,9 @@ class Evidence:
         return Random(f"{self.settings.seed}:{purpose}")
 
 
-def gather(candidate: EvidenceRows, incumbent: EvidenceRows, settings: GateSettings) -> Evidence:
+def gather(
+    candidate: EvidenceRows, incumbent: EvidenceRows, settings: GateSettings, judged: Judged | None = None
+) -> Evidence:
     """Pair the rows by query id, in the order of the ids."""
     ours, theirs = ({row.id: row for row in side.rows} for side in (candidate, incumbent))
     shared = sorted(ours.keys() & theirs.keys())
@@ -135,7 +153,33 @@ def gather(candidate: EvidenceRows, incumbent: EvidenceRows, settings: GateSetti
         unpaired=len(ours.keys() ^ theirs.keys()),
         repeated=len(candidate.rows) - len(ours) + len(incumbent.rows) - len(theirs),
         settings=settings,
+        judged=judged,
     )
+
+
+def _foreign(name: str, side: EvidenceRows, judged: Judged) -> str:
+    """Why the rewards of a side are not the cycle's; empty where they are."""
+    if side.reward_revision != judged.reward_revision:
+        return (
+            f"{name}: reward revision {side.reward_revision[:12]}, the cycle's is {judged.reward_revision[:12]}; "
+            "start a new cycle"
+        )
+    if side.relevance_model == judged.relevance_model:
+        return ""
+    if side.relevance_model:
+        return (
+            f"{name}: scored by relevance model {side.relevance_model}, the cycle's is {judged.relevance_model}; "
+            "start a new cycle"
+        )
+    scored = sum(_needs_score(row) for row in side.rows)
+    return f"{name}: {scored} rewards name no relevance model; start a new cycle" if scored else ""
+
+
+def _needs_score(row: EvidenceRow) -> bool:
+    """Its reward does not follow from the text alone, as that of nothing, a copy or an empty rewrite does."""
+    if row.reward is None or row.copy:
+        return False
+    return any(normalise(text) and not is_copy(row.query, text) for text in row.rewrites)
 
 
 def number(value: float | None) -> float | None:

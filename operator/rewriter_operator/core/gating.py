@@ -6,10 +6,11 @@ may be held for a person (core/holding.py); everything else ends the cycle.
 """
 
 import hashlib
+from dataclasses import replace
 
 from rewriter_contract import volume, wire
 from rewriter_contract.messages import EvidenceOrder, Selection, WorkState
-from rewriter_contract.reports import CheckSettings, GateReport, GateSettings, Verdict
+from rewriter_contract.reports import CheckSettings, GateReport, GateSettings, Judged, Verdict
 from rewriter_operator.api.model import evolve, seconds
 from rewriter_operator.api.status import GateResult, Recipe, Weights
 from rewriter_operator.core import cycle as cycles
@@ -106,7 +107,18 @@ def report_of(world: World) -> GateReport:
         seed=spec.training.seed,
         checks=overrides,
     )
-    return judge(merge(world.evidence["candidate"]), merge(world.evidence["incumbent"]), settings)
+    judged = _judged(world)
+    report = judge(merge(world.evidence["candidate"]), merge(world.evidence["incumbent"]), settings, judged)
+    cycle = world.status.cycle
+    assert cycle is not None
+    return report if cycle.contract >= cycles.CONTRACT else replace(report, judged=None)  # its pods refuse the field
+
+
+def _judged(world: World) -> Judged:
+    """How the cycle scores, as it was recorded when the cycle was prepared."""
+    cycle = world.status.cycle
+    assert cycle is not None
+    return Judged(cycle.number, cycle.reward_revision, cycle.relevance_model)
 
 
 def _judge(world: World) -> Step:

@@ -131,6 +131,7 @@ def prepare(world: World) -> Step:
         fusion=wire.dumps(world.fusion.terms),
         reward_revision=reward_revision(world.spec.reward, world.fusion.terms, answer.relevance_model),
         relevance_model=answer.relevance_model,
+        contract=cycles.CONTRACT,
         data_digests=answer.data_digests,
         gate_queries=max(answer.gate_queries, 0),
         start=from_incumbent.weights if from_incumbent else base,

@@ -74,6 +74,8 @@ def prepare_fault(result: PrepareResult, data_files: Collection[str]) -> str | N
     missing = set(data_files) - result.data_digests.keys()
     if missing or len(result.data_digests) > 8 or not all(map(_DIGEST.fullmatch, result.data_digests.values())):
         return "it lacks the digest of a data file"
+    if not result.relevance_model.strip():
+        return "it names no relevance model; set spec.training.trainer.image to one of this version"
     if len(result.relevance_model) > MAX_MODEL:
         return f"the relevance service's model name has {len(result.relevance_model)} characters, at most {MAX_MODEL}"
     if not 0 <= result.last_cycle <= MAX_NUMBER:

@@ -4,7 +4,7 @@ For training, validation and the gate. A sampler that restarted is simply told a
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from rewriter_contract import wire
@@ -119,11 +119,16 @@ def failed_pod(world: World, role: Role) -> tuple[Removal, ...]:
 
 
 def cycle_reward(world: World) -> RewardConfig:
-    """The cycle's reward, exactly as it was when the cycle was prepared."""
+    """The cycle's reward, exactly as it was when the cycle was prepared, the relevance model included.
+
+    Pods of a cycle from before orders named the model are not told it: they would refuse the order. What they measured
+    is held against the cycle's model by the gate.
+    """
     cycle = world.status.cycle
     assert cycle is not None
     terms = wire.loads(tuple[FusionTerm, ...], cycle.fusion, "status.cycle.fusion")
-    return reward_config(world.spec.reward, terms, cycle.reward_revision, world.release.namespace)
+    config = reward_config(world.spec.reward, terms, cycle.reward_revision, world.release.namespace)
+    return replace(config, relevance_model=cycle.relevance_model) if cycle.contract >= cycles.CONTRACT else config
 
 
 def _sampler(world: World, index: int) -> Pod | None:

@@ -1,0 +1,123 @@
+"""One relevance model scores a cycle: a swap between phases, before the gate or under an upgrade promotes nothing."""
+
+from typing import Any
+
+import pytest
+
+from rewriter_contract import wire
+from rewriter_operator.api.states import State
+from rewriter_operator.api.status import RewriterReleaseStatus
+from rewriter_operator.core.cycle import CONTRACT
+from rewriter_operator.core.gating import SIDES, evidence_order, report_of
+from rewriter_operator.core.training import samples_order
+from rewriter_operator.core.validating import validation_order
+from tests.builders import RELEVANCE, make_spec, serving, stage_status
+from tests.core.simulator import Simulator
+
+OTHER = "minilm@2"
+SPEC = make_spec(**{"data.validation": "data/validation.jsonl"})
+
+
+def story_with_incumbent() -> Simulator:
+    """The first cycle of a release that r0001 serves."""
+    status = RewriterReleaseStatus(
+        state=State.IDLE, stages=[stage_status(incumbent=serving(1))], last_cycle_number=1, last_spec_digest="0" * 64
+    )
+    return Simulator(SPEC, status)
+
+
+def kept_its_incumbent(story: Simulator) -> bool:
+    return [stage.incumbent for stage in story.status.stages] == [serving(1)] and story.share() == 0
+
+
+def test_every_order_to_a_sampler_names_the_model_that_the_cycle_was_prepared_with() -> None:
+    story = story_with_incumbent().until(swapped_between_phases)
+    world, cycle = story.world(), story.status.cycle
+    assert cycle and cycle.phase
+    told = [samples_order(world, cycle.phase, 0).reward, validation_order(world, cycle.phase, 0).reward]
+    story.until(State.GATING)
+    told += [evidence_order(story.world(), side, 0).reward for side in SIDES]
+    assert {reward.relevance_model for reward in told} == {RELEVANCE} == {cycle.relevance_model}
+
+
+def swapped_before_sampling(story: Simulator) -> bool:
+    return story.status.state is State.TRAINING
+
+
+def swapped_between_phases(story: Simulator) -> bool:
+    return bool(story.status.cycle and story.status.cycle.phases)
+
+
+def swapped_before_the_gate(story: Simulator) -> bool:
+    return story.status.state is State.GATING
+
+
+@pytest.mark.parametrize(
+    ("when", "reason"),
+    [
+        (swapped_before_sampling, "SamplingFailed"),
+        (swapped_between_phases, "ValidationFailed"),
+        (swapped_before_the_gate, "EvidenceFailed"),
+    ],
+)
+def test_a_model_that_is_swapped_in_mid_cycle_ends_the_cycle_which_keeps_its_incumbent(when: Any, reason: str) -> None:
+    story = story_with_incumbent().until(when)
+    story.behaviour.answering_model = OTHER
+    assert story.cycle_ends(20_000) == "Failed"
+    assert story.status.history[0].reason == reason
+    assert OTHER in story.status.history[0].message and RELEVANCE in story.status.history[0].message
+    assert kept_its_incumbent(story)
+
+
+def test_a_model_that_comes_back_within_the_stall_timeout_costs_nothing_but_time() -> None:
+    story = story_with_incumbent().until(State.TRAINING)
+    story.behaviour.answering_model = OTHER
+    story.wait(120)
+    assert "is tried again" in story.status.message
+    story.behaviour.answering_model = RELEVANCE
+    assert story.cycle_ends(20_000) == "Promoted"
+
+
+def upgraded(story: Simulator, **changes: Any) -> Simulator:
+    """Its cycle as an operator from before orders named the model has written it; its pods are from then too."""
+    written = story.status.to_api()
+    del written["cycle"]["contract"]
+    written["cycle"].update(changes)
+    story.status = RewriterReleaseStatus.model_validate(written)
+    return story
+
+
+def test_pods_of_a_cycle_from_before_the_upgrade_are_told_nothing_that_they_would_refuse() -> None:
+    story = upgraded(story_with_incumbent().until(State.GATING))
+    text = wire.dumps(evidence_order(story.world(), "candidate", 0))
+    assert "relevanceModel" not in text
+    story.until(lambda told: len(told.world().evidence) == 2)
+    assert "judged" not in wire.dumps(report_of(story.world()))
+    assert story.cycle_ends() == "Promoted"
+
+
+def test_evidence_of_such_a_cycle_by_another_model_is_not_judged_although_both_sides_agree() -> None:
+    story = upgraded(story_with_incumbent().until(State.GATING))
+    story.behaviour.answering_model = OTHER
+    assert story.cycle_ends() == "Rejected"
+    assert f"scored by relevance model {OTHER}, the cycle's is {RELEVANCE}" in story.status.history[0].message
+    assert kept_its_incumbent(story)
+
+
+def test_a_cycle_that_recorded_no_model_promotes_nothing() -> None:
+    story = upgraded(story_with_incumbent().until(State.GATING), relevanceModel="")
+    assert story.cycle_ends() == "Rejected"
+    assert "the cycle recorded no relevance model" in story.status.history[0].message
+    assert kept_its_incumbent(story)
+
+
+def test_the_next_cycle_is_of_the_new_model_from_its_beginning() -> None:
+    story = story_with_incumbent().until(State.GATING)
+    story.behaviour.answering_model = OTHER
+    story.cycle_ends(20_000)
+    prepare = story.behaviour.prepare
+    story.behaviour.prepare = type(prepare)(**(vars(prepare) | {"relevance_model": OTHER}))
+    story.annotations["rewriter.dev/run"] = "again"
+    story.until(State.TRAINING)
+    assert story.status.cycle and (story.status.cycle.relevance_model, story.status.cycle.contract) == (OTHER, CONTRACT)
+    assert story.cycle_ends(20_000) == "Promoted"
