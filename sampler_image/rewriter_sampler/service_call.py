@@ -1,7 +1,8 @@
 """One JSON POST to a service of the user's (relevance, search), with keep-alive, retries and hard limits.
 
 For relevance.py and gold.py, which say what the bodies mean. It must never follow a redirect (queries would go to a
-host that nobody configured), never read without a limit, and never wait without one.
+host that nobody configured), never read without a limit, and never wait without one: a service that drips its answer
+must not hold a shard for hours.
 """
 
 import http.client
@@ -14,6 +15,8 @@ from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any, Final
 from urllib.parse import urlsplit
+
+from rewriter_contract.timed_http import TimedConnection
 
 MAX_RESPONSE_BYTES: Final = 16 * 1024 * 1024
 RETRYABLE: Final = frozenset({HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS})
@@ -34,11 +37,11 @@ class Service:
 
     url: str
     timeout: float
-    """Seconds for one attempt, from connecting to the last byte."""
+    """Seconds for one attempt, from connecting to the last byte of the answer."""
     attempts: int = 4
     backoff: float = 0.25
     """Seconds before the second attempt; doubles, with jitter so that many samplers do not return in step."""
-    _idle: queue.SimpleQueue[http.client.HTTPConnection] = field(default_factory=queue.SimpleQueue, repr=False)
+    _idle: queue.SimpleQueue[TimedConnection] = field(default_factory=queue.SimpleQueue, repr=False)
 
     def __post_init__(self) -> None:
         parts = urlsplit(self.url)
@@ -64,12 +67,12 @@ class Service:
         raise AssertionError("attempts must be at least 1")
 
     def _once(self, data: bytes) -> Any:
-        deadline = time.monotonic() + self.timeout
         connection = self._connection()
+        connection.start(self.timeout)
         try:
             connection.request("POST", self._target(), data, {"Content-Type": "application/json"})
-            response = connection.getresponse()
-            answer = _read(connection, response, deadline)
+            with connection.getresponse() as response:  # an open one would block the next request
+                answer = _read(response)
         except (OSError, http.client.HTTPException) as error:
             connection.close()
             reason = "Timeout" if isinstance(error, TimeoutError) else "Unreachable"
@@ -91,40 +94,32 @@ class Service:
         query = f"?{self._parts.query}" if self._parts.query else ""
         return (self._parts.path or "/") + query
 
-    def _connection(self) -> http.client.HTTPConnection:
+    def _connection(self) -> TimedConnection:
         """An idle connection, or a new one."""
         try:
-            connection = self._idle.get_nowait()
+            return self._idle.get_nowait()
         except queue.Empty:
-            kind = http.client.HTTPSConnection if self._parts.scheme == "https" else http.client.HTTPConnection
-            return kind(self._parts.hostname or "", self._parts.port, timeout=self.timeout)
-        if connection.sock is not None:
-            connection.sock.settimeout(self.timeout)  # the last answer's reading shortened it
-        return connection
+            return TimedConnection(self._parts)
 
 
-def _close_all(idle: "queue.SimpleQueue[http.client.HTTPConnection]") -> None:
+def _close_all(idle: "queue.SimpleQueue[TimedConnection]") -> None:
     while not idle.empty():
         idle.get_nowait().close()
 
 
-def _read(connection: http.client.HTTPConnection, response: http.client.HTTPResponse, deadline: float) -> bytes:
-    """The body, in pieces: a server that drips one byte a second must not hold a shard for hours."""
+def _read(response: http.client.HTTPResponse) -> bytes:
+    """The body, in pieces: what is announced or sent beyond the limit is not taken into memory."""
     pieces, size = [], 0
-    while True:
-        left = deadline - time.monotonic()
-        if left <= 0:
-            raise TimeoutError(f"no complete answer after {size} bytes")
-        if connection.sock is not None:
-            connection.sock.settimeout(left)
-        piece = response.read1(65536)
-        if not piece:
-            break
+    _check_size(response.length or 0)
+    while piece := response.read1(65536):
         size += len(piece)
-        if size > MAX_RESPONSE_BYTES:
-            raise CallFailed("ResponseTooLarge", f"answer is over {MAX_RESPONSE_BYTES} bytes", retryable=False)
+        _check_size(size)
         pieces.append(piece)
     if response.length:  # closed before Content-Length was reached
         raise http.client.IncompleteRead(b"", response.length)
-    response.close()  # read1 does not at the end of the body; an open response would block the next request
     return b"".join(pieces)
+
+
+def _check_size(size: int) -> None:
+    if size > MAX_RESPONSE_BYTES:
+        raise CallFailed("ResponseTooLarge", f"answer is over {MAX_RESPONSE_BYTES} bytes", retryable=False)

@@ -3,11 +3,10 @@
 import asyncio
 import resource
 import socket
-import threading
 import time
 import zlib
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import ExitStack
 from dataclasses import dataclass
 from email.utils import formatdate
 from typing import Any
@@ -20,6 +19,21 @@ from rewriter_contract.agent import Route, serve
 from rewriter_contract.messages import WorkReport, WorkState
 from rewriter_operator.cluster import agents
 from rewriter_operator.cluster.agents import Agents
+from tests.odd_answers import (
+    HEAD,
+    Answer,
+    drips_its_body,
+    drips_its_chunk_sizes,
+    drips_its_head,
+    hangs_up,
+    has_endless_headers,
+    never_ends,
+    odd_server,
+    promises_a_terabyte,
+    says_nothing,
+    sends_elsewhere,
+    speaks_another_language,
+)
 
 TOKEN = "secret"
 
@@ -63,83 +77,14 @@ def test_an_answer_above_the_limit_is_none(pod: Rows, monkeypatch: pytest.Monkey
 
 
 @pytest.fixture
-def odd_pod(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Callable[[socket.socket], None]], None]]:
+def odd_pod(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Answer], None]]:
     """A pod whose every connection is answered by the given function, byte by byte."""
-    listener = socket.create_server(("127.0.0.1", 0))
-    monkeypatch.setattr(agents, "PORT", listener.getsockname()[1])
-    connections: list[socket.socket] = []
+    with ExitStack() as servers:
 
-    def answered_by(answer: Callable[[socket.socket], None]) -> None:
-        def serve_all() -> None:
-            with suppress(OSError):
-                while True:
-                    connection, _ = listener.accept()
-                    connections.append(connection)
-                    threading.Thread(target=quietly, args=(answer, connection), daemon=True).start()
+        def answered_by(answer: Answer) -> None:
+            monkeypatch.setattr(agents, "PORT", servers.enter_context(odd_server(answer)))
 
-        threading.Thread(target=serve_all, daemon=True).start()
-
-    yield answered_by
-    listener.close()
-    for connection in connections:
-        connection.close()
-
-
-def quietly(answer: Callable[[socket.socket], None], connection: socket.socket) -> None:
-    with suppress(OSError):
-        connection.recv(65536)
-        answer(connection)
-
-
-HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
-
-
-def says_nothing(connection: socket.socket) -> None:
-    threading.Event().wait(30)
-
-
-def drips_its_head(connection: socket.socket) -> None:
-    for byte in HEAD * 100:
-        connection.sendall(bytes([byte]))
-        time.sleep(0.05)
-
-
-def drips_its_body(connection: socket.socket) -> None:
-    connection.sendall(HEAD + b"Content-Length: 1000\r\n\r\n")
-    for _ in range(1000):
-        connection.sendall(b" ")
-        time.sleep(0.05)
-
-
-def never_ends(connection: socket.socket) -> None:
-    connection.sendall(HEAD + b"Transfer-Encoding: chunked\r\n\r\n")
-    while True:
-        connection.sendall(b"100000\r\n" + b" " * 0x100000 + b"\r\n")
-
-
-def promises_a_terabyte(connection: socket.socket) -> None:
-    connection.sendall(HEAD + b"Content-Length: 1000000000000\r\n\r\n")
-    while True:
-        connection.sendall(b" " * 0x100000)
-
-
-def has_endless_headers(connection: socket.socket) -> None:
-    connection.sendall(HEAD)
-    while True:
-        connection.sendall(b"X-Odd: " + b"x" * 1000 + b"\r\n")
-
-
-def hangs_up(connection: socket.socket) -> None:
-    connection.sendall(HEAD + b"Content-Length: 1000\r\n\r\n{")
-    connection.close()
-
-
-def speaks_another_language(connection: socket.socket) -> None:
-    connection.sendall(b"SSH-2.0-OpenSSH_9.2\r\n" * 50)
-
-
-def sends_elsewhere(connection: socket.socket) -> None:
-    connection.sendall(b"HTTP/1.1 302 Found\r\nLocation: http://169.254.169.254/latest\r\nContent-Length: 0\r\n\r\n")
+        yield answered_by
 
 
 def packs_much_into_little(connection: socket.socket) -> None:
@@ -153,6 +98,7 @@ BAD = [
     says_nothing,
     drips_its_head,
     drips_its_body,
+    drips_its_chunk_sizes,
     never_ends,
     promises_a_terabyte,
     has_endless_headers,
@@ -163,8 +109,8 @@ BAD = [
 
 @pytest.mark.parametrize("answer", BAD, ids=lambda answer: answer.__name__)
 def test_a_pod_that_answers_badly_is_silent_after_a_moment(
-    odd_pod: Callable[[Callable[[socket.socket], None]], None],
-    answer: Callable[[socket.socket], None],
+    odd_pod: Callable[[Answer], None],
+    answer: Answer,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(agents, "MAX_ANSWER_BYTES", 4_000_000)
@@ -175,14 +121,14 @@ def test_a_pod_that_answers_badly_is_silent_after_a_moment(
 
 
 def test_a_pod_is_never_followed_to_another_address(
-    odd_pod: Callable[[Callable[[socket.socket], None]], None],
+    odd_pod: Callable[[Answer], None],
 ) -> None:
     odd_pod(sends_elsewhere)
     assert fetched(seconds=2) == 302
 
 
 def test_an_answer_that_grows_when_unpacked_takes_no_memory(
-    odd_pod: Callable[[Callable[[socket.socket], None]], None],
+    odd_pod: Callable[[Answer], None],
 ) -> None:
     odd_pod(packs_much_into_little)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -192,9 +138,7 @@ def test_an_answer_that_grows_when_unpacked_takes_no_memory(
 
 
 @pytest.mark.parametrize("hours", [-2, 0, 2])
-def test_a_heartbeat_is_told_by_our_clock_whatever_the_pods_says(
-    odd_pod: Callable[[Callable[[socket.socket], None]], None], hours: int
-) -> None:
+def test_a_heartbeat_is_told_by_our_clock_whatever_the_pods_says(odd_pod: Callable[[Answer], None], hours: int) -> None:
     now = time.time()
     theirs = now + hours * 3600
     body = wire.dumps(WorkReport(WorkState.RUNNING, heartbeat_at=theirs - 10)).encode()

@@ -1,14 +1,14 @@
 """Asks the services that a cycle needs whether they are healthy. Standard library only; no proxy, no redirect."""
 
 import json
-import urllib.error
-import urllib.request
+from contextlib import closing
 from dataclasses import dataclass
-from http.client import HTTPException, HTTPResponse
-from typing import Any, Final
+from http.client import HTTPException
+from typing import Final
 from urllib.parse import urlsplit
 
 from rewriter_contract.messages import Problem
+from rewriter_contract.timed_http import TimedConnection
 
 TIMEOUT_SECONDS: Final = 5.0
 MAX_ANSWER_BYTES: Final = 64 * 1024
@@ -25,16 +25,8 @@ class ServicesReport:
     """`model` of the relevance service's health answer; empty only beside a problem."""
 
 
-class _NoRedirect(urllib.request.HTTPRedirectHandler):
-    def redirect_request(self, *_: Any) -> None:
-        return None
-
-
-OPENER: Final = urllib.request.build_opener(urllib.request.ProxyHandler({}), _NoRedirect)
-
-
 def check_services(services: dict[str, str], health_path: str) -> ServicesReport:
-    """GET `url + health_path` of every service; 200 within TIMEOUT_SECONDS is healthy.
+    """GET `url + health_path` of every service; a whole answer with 200 within TIMEOUT_SECONDS is healthy.
 
     The relevance service must say there which model it is: the cycle's rewards are told apart by that name.
     """
@@ -54,20 +46,22 @@ def check_services(services: dict[str, str], health_path: str) -> ServicesReport
 
 
 def _get(url: str) -> bytes:
-    if urlsplit(url).scheme not in ("http", "https"):
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https"):
         raise ValueError("not an http or https URL")
-    with OPENER.open(url, timeout=TIMEOUT_SECONDS) as response:
-        answer: HTTPResponse = response
-        if answer.status != 200:
-            raise ValueError(f"status {answer.status}, not 200")
-        return answer.read(MAX_ANSWER_BYTES)
+    connection = TimedConnection(parts)
+    connection.start(TIMEOUT_SECONDS)
+    with closing(connection):
+        connection.request("GET", parts.path or "/")
+        with connection.getresponse() as answer:
+            if answer.status != 200:
+                raise ValueError(f"status {answer.status}, not 200")
+            return answer.read(MAX_ANSWER_BYTES)
 
 
 def _words(error: Exception) -> str:
-    if isinstance(error, urllib.error.HTTPError):
-        return f"status {error.code}, not 200"
-    if isinstance(error, urllib.error.URLError):
-        return str(error.reason)
+    if isinstance(error, TimeoutError):
+        return f"no whole answer within {TIMEOUT_SECONDS:.0f} s"
     return str(error) or type(error).__name__
 
 
