@@ -20,6 +20,8 @@ class Verdict(StrEnum):
     PASS = "Pass"
     FAIL = "Fail"
     INCONCLUSIVE = "Inconclusive"
+    NOT_APPLICABLE = "NotApplicable"
+    """Of a finding only: the queries have nothing that the check looks at, and nobody asked for it. No evidence."""
 
 
 class Role(StrEnum):

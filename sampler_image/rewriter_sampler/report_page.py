@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from rewriter_contract.messages import EvidenceRow
-from rewriter_contract.reports import Finding, GateReport, Role, SelfTest
+from rewriter_contract.reports import Finding, GateReport, Role, SelfTest, Verdict
 from rewriter_sampler.report_plots import Point, interval, scatter, waterfall
 from rewriter_sampler.report_style import STYLE
 
@@ -86,7 +86,8 @@ def _checks(findings: Sequence[Finding]) -> str:
 
 def _check(finding: Finding) -> str:
     role = f' <span class="soft">{finding.role}</span>'
-    chip = _chip(finding.verdict, muted=finding.role is Role.DIAGNOSTIC)
+    decides = finding.role is not Role.DIAGNOSTIC and finding.verdict is not Verdict.NOT_APPLICABLE
+    chip = _chip(finding.verdict, muted=not decides)
     numbers = (finding.candidate, finding.incumbent, finding.difference)
     cells = "".join(f'<td class="number">{_number(value)}</td>' for value in numbers)
     return (

@@ -1,6 +1,7 @@
 """What a query insists on: numbers, units, negations, names, scripts; each kept or lost in a rewrite."""
 
 from dataclasses import replace
+from typing import Final
 
 import pytest
 
@@ -53,9 +54,26 @@ def test_what_the_query_insists_on_is_kept_or_lost(name: CheckName, query: str, 
     assert find(name, query, ours=loses, theirs=keeps).verdict is Verdict.FAIL
 
 
-@pytest.mark.parametrize("name", [CheckName.NUMBERS_KEPT, CheckName.UNITS_KEPT, CheckName.NEGATIONS_KEPT])
-def test_queries_that_want_nothing_have_nothing_to_lose(name: CheckName) -> None:
-    assert find(name, "red shoes", ours="blue boots", theirs="red shoes").verdict is Verdict.PASS
+SAY_NOTHING: Final = (CheckName.NUMBERS_KEPT, CheckName.UNITS_KEPT, CheckName.NEGATIONS_KEPT, CheckName.NAMES_KEPT)
+
+
+@pytest.mark.parametrize("name", SAY_NOTHING)
+def test_queries_that_want_nothing_give_nothing_to_judge(name: CheckName) -> None:
+    finding = find(name, "red shoes", ours="blue boots", theirs="red shoes")
+    assert finding.verdict is Verdict.NOT_APPLICABLE
+    assert finding.message.startswith("nothing to judge: rewrites that lose a")
+
+
+@pytest.mark.parametrize("asked", [CheckSettings(enforced=True), CheckSettings(max=0.1)], ids=["enforced", "named"])
+@pytest.mark.parametrize("name", SAY_NOTHING)
+def test_check_that_the_user_asked_for_is_never_met_by_queries_that_lack_it(
+    name: CheckName, asked: CheckSettings
+) -> None:
+    settings = replace(FAST, checks={name: asked})
+    finding = find(name, "red shoes", ours="red shoes", theirs="red shoes", settings=settings)
+    assert finding.verdict is Verdict.INCONCLUSIVE
+    assert finding.message.startswith("no data: ")
+    assert finding.message.endswith(f"into spec.data.gate, or take {name} out of spec.gate.checks")
 
 
 @pytest.mark.parametrize(

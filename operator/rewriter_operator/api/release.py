@@ -317,7 +317,7 @@ class Check(SpecModel):
 CHECKS_THAT_READ: Final = {
     "margin": (
         *("GoldNdcg", "GoldRecall", "NoRewardHacking", "SliceRegressions", "CopyRate", "Repetition", "Format"),
-        *("LookAlikeLetters", "ScriptKept", "NumbersKept", "UnitsKept", "NegationsKept", "NamesKept", "TargetKept"),
+        *("LookAlikeLetters", "ScriptKept", "NumbersKept", "UnitsKept", "NegationsKept", "NamesKept"),
         *("UnrelatedRewrites", "UniqueRewrites", "Vocabulary", "CopiesLost", "TopRewardGold", "SliceRewards"),
         "QueriesSuffice",
     ),

@@ -5,12 +5,19 @@ check's result. docs/gate.md explains each row.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Final
 
 from rewriter_contract.reports import CheckName, CheckSettings, Finding, Role, Verdict
-from rewriter_operator.core import gate_constraints, gate_ranking, gate_second_looks, gate_texts, gate_variety
+from rewriter_operator.core import (
+    gate_constraints,
+    gate_ranking,
+    gate_second_looks,
+    gate_slices,
+    gate_texts,
+    gate_variety,
+)
 from rewriter_operator.core.gate_evidence import Evidence
 from rewriter_operator.core.gate_measured import Limits, Measured
 
@@ -28,7 +35,16 @@ class Check:
         """Run the check with the evidence's settings."""
         settings = evidence.settings.checks.get(self.name)
         measured = self.measure(evidence, self.limits.overridden(settings))
+        if measured.verdict is Verdict.NOT_APPLICABLE:
+            measured = self._without_data(measured, settings)
         return Finding(name=self.name, role=self.role_with(settings), **vars(measured))
+
+    def _without_data(self, measured: Measured, settings: CheckSettings | None) -> Measured:
+        """A check that the user asked for and that found nothing to look at has not held: Inconclusive."""
+        if settings is None or settings.disabled:
+            return replace(measured, message=f"nothing to judge: {measured.message}")
+        remedy = f"put such queries into spec.data.gate, or take {self.name} out of spec.gate.checks"
+        return replace(measured, verdict=Verdict.INCONCLUSIVE, message=f"no data: {measured.message}; {remedy}")
 
     def role_with(self, settings: CheckSettings | None) -> Role:
         """Its role after the user's word: disabled checks are diagnostics, enforced diagnostics are guardrails."""
@@ -82,7 +98,7 @@ CHECKS: Final = (
     Check(CheckName.GOLD_RECALL, Role.GUARDRAIL, Limits(margin=0.05), gate_ranking.gold_recall_holds),
     Check(CheckName.NO_REWARD_HACKING, Role.HACKING_DETECTOR, Limits(margin=0.03), gate_ranking.gold_follows_reward),
     Check(CheckName.TAIL_LOSS, Role.GUARDRAIL, Limits(min=-0.7), gate_ranking.tail_loss_is_bounded),
-    Check(CheckName.SLICE_REGRESSIONS, Role.GUARDRAIL, Limits(margin=0.1), gate_ranking.no_slice_regresses),
+    Check(CheckName.SLICE_REGRESSIONS, Role.GUARDRAIL, Limits(margin=0.1), gate_slices.no_slice_regresses),
     Check(CheckName.LENGTH_RATIO, Role.INVARIANT, Limits(min=0.4, max=2.0), gate_texts.mean_length_stays_in_bounds),
     Check(CheckName.LENGTH_TAIL, Role.INVARIANT, Limits(max=3.0), gate_texts.few_rewrites_are_long),
     Check(CheckName.COPY_RATE, Role.INVARIANT, Limits(max=0.8, margin=0.1), gate_texts.copies_are_few),
@@ -104,7 +120,7 @@ CHECKS: Final = (
         CheckName.NEGATIONS_KEPT, Role.DIAGNOSTIC, Limits(max=0.01, margin=0.01), gate_constraints.negations_are_kept
     ),
     Check(CheckName.NAMES_KEPT, Role.DIAGNOSTIC, Limits(max=0.03, margin=0.03), gate_constraints.names_are_kept),
-    Check(CheckName.TARGET_KEPT, Role.DIAGNOSTIC, Limits(max=1.0, margin=0.005), gate_constraints.target_stays_first),
+    Check(CheckName.TARGET_KEPT, Role.DIAGNOSTIC, Limits(max=0.05), gate_constraints.target_stays_first),
     Check(CheckName.ADDED_WORD, Role.DIAGNOSTIC, Limits(max=0.3), gate_variety.no_word_is_added_everywhere),
     Check(
         CheckName.UNRELATED_REWRITES, Role.DIAGNOSTIC, Limits(max=0.5, margin=0.2), gate_variety.rewrites_are_related
@@ -119,7 +135,7 @@ CHECKS: Final = (
         Limits(margin=0.03),
         gate_second_looks.gold_holds_where_reward_rose_most,
     ),
-    Check(CheckName.SLICE_REWARDS, Role.DIAGNOSTIC, Limits(margin=0.1), gate_second_looks.reward_holds_in_slices),
+    Check(CheckName.SLICE_REWARDS, Role.DIAGNOSTIC, Limits(margin=0.1), gate_slices.reward_holds_in_slices),
     Check(CheckName.QUERIES_SUFFICE, Role.DIAGNOSTIC, Limits(margin=0.06), gate_second_looks.queries_suffice),
 )
 

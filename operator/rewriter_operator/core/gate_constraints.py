@@ -5,13 +5,16 @@ function of the evidence and its limits; evidence without its queries (from befo
 """
 
 from collections.abc import Callable
+from typing import Final
 
 from rewriter_contract.messages import EvidenceRow
 from rewriter_contract.text import words
 from rewriter_contract.text_checks import is_negative, main_script, measures, mixes_scripts, names, numbers
 from rewriter_operator.core.gate_evidence import Evidence
-from rewriter_operator.core.gate_measured import Limits, Measured, unknown
-from rewriter_operator.core.gate_rates import rare
+from rewriter_operator.core.gate_measured import Limits, Measured, nothing_to_judge, unknown
+from rewriter_operator.core.gate_rates import rare, share
+
+LOST_TARGET: Final = "queries that lose a first result of the best grade"
 
 
 def numbers_are_kept(evidence: Evidence, limits: Limits) -> Measured:
@@ -50,15 +53,17 @@ def scripts_are_not_mixed(evidence: Evidence, limits: Limits) -> Measured:
 
 
 def target_stays_first(evidence: Evidence, limits: Limits) -> Measured:
-    """Where the incumbent's first result has the best grade, so has the candidate's (target@1, exact McNemar)."""
-    first = [pair for pair in evidence.pairs if pair.incumbent.target_first is not None]
-    if not first:
-        return unknown("target@1", "no query tells whether its first result has the best grade")
-    return rare("queries whose first result is not of the best grade", evidence, limits, _misses_target)
-
-
-def _misses_target(row: EvidenceRow) -> bool | None:
-    return None if row.target_first is None else not row.target_first
+    """Of the queries whose first result had the best grade with the incumbent, few lose it (target@1)."""
+    if len(evidence.pairs) < evidence.settings.minimum_queries:
+        return unknown(LOST_TARGET, "too few queries")
+    had = [
+        pair.candidate.target_first
+        for pair in evidence.pairs
+        if pair.incumbent.target_first and pair.candidate.target_first is not None
+    ]
+    if not had:
+        return nothing_to_judge(LOST_TARGET, "no query whose first result had the best grade with the incumbent")
+    return share(LOST_TARGET, had.count(False), len(had), evidence, limits)
 
 
 def _kept(

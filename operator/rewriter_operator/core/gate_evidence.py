@@ -185,3 +185,9 @@ def _needs_score(row: EvidenceRow) -> bool:
 def number(value: float | None) -> float | None:
     """The value, or None for anything that no conclusion can rest on."""
     return value if value is not None and math.isfinite(value) else None
+
+
+def minus(candidate: float | None, incumbent: float | None) -> float | None:
+    """The difference, or None where either side has no number."""
+    ours, theirs = number(candidate), number(incumbent)
+    return None if ours is None or theirs is None else ours - theirs

@@ -43,16 +43,21 @@ class Measured:
 
 
 def worst_of(verdicts: Sequence[Verdict]) -> Verdict:
-    """Fail before Inconclusive before Pass; Inconclusive for none at all."""
-    for verdict in (Verdict.FAIL, Verdict.INCONCLUSIVE):
+    """Fail before Inconclusive before Pass; Inconclusive where nothing was judged. NotApplicable says nothing."""
+    for verdict in (Verdict.FAIL, Verdict.INCONCLUSIVE, Verdict.PASS):
         if verdict in verdicts:
             return verdict
-    return Verdict.PASS if verdicts else Verdict.INCONCLUSIVE
+    return Verdict.INCONCLUSIVE
 
 
 def unknown(what: str, why: str) -> Measured:
     """There is nothing to conclude from."""
     return Measured(Verdict.INCONCLUSIVE, f"{what}: {why}")
+
+
+def nothing_to_judge(what: str, why: str) -> Measured:
+    """The queries have nothing that the check looks at. What that means depends on who asked for it (Check.find)."""
+    return Measured(Verdict.NOT_APPLICABLE, f"{what}: {why}")
 
 
 def numbers_of(pairs: Sequence[Pair], measure: Callable[[Pair], float | None]) -> list[float]:

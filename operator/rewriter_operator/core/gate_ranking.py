@@ -10,13 +10,11 @@ from dataclasses import replace
 from typing import Final
 
 from rewriter_contract.reports import Verdict
-from rewriter_operator.core.gate_evidence import Comparison, Evidence, Pair, number
+from rewriter_operator.core.gate_evidence import Comparison, Evidence, minus
 from rewriter_operator.core.gate_measured import Limits, Measured, numbers_of, unknown
-from rewriter_operator.core.statistics import bootstrap, holm, mean, sign_flip_loss, spearman, tail_mean
+from rewriter_operator.core.statistics import bootstrap, holm, sign_flip_loss, spearman, tail_mean
 
 TAIL_SHARE: Final = 0.05
-SMALLEST_SLICE: Final = 10
-"""Slices with fewer queries are shown by name and not tested: nothing could be concluded."""
 TIE: Final = 0.02
 """Differences of log R up to this are ties in WinsAndLosses."""
 
@@ -151,37 +149,6 @@ def _tail(rewards: Sequence[float]) -> float:
     return tail_mean(rewards, TAIL_SHARE)
 
 
-def no_slice_regresses(evidence: Evidence, limits: Limits) -> Measured:
-    """No kind of query loses more than `margin` of nDCG@10 for certain (sign-flip tests, Holm over the slices)."""
-    losses = _slice_differences(evidence.pairs)
-    tested = {name: values for name, values in losses.items() if len(values) >= SMALLEST_SLICE}
-    small = sorted(losses.keys() - tested.keys())
-    untested = f"; too small to test: {', '.join(small)}" if small else ""
-    if not tested:
-        return Measured(Verdict.PASS, f"no slice has {SMALLEST_SLICE} queries{untested}", threshold=-limits.margin)
-    names = sorted(tested)
-    flips = evidence.resamples
-    p_values = holm([sign_flip_loss(tested[name], flips, evidence.random(f"slice:{name}")) for name in names])
-    judged = {name: (mean(tested[name]), p_value) for name, p_value in zip(names, p_values, strict=True)}
-    harmed = [name for name in names if judged[name][0] < -limits.margin and judged[name][1] < evidence.settings.alpha]
-    worst = min(harmed or names, key=lambda name: judged[name][0])
-    loss, p_value = judged[worst]
-    relation = f"{'<' if harmed else '>=' if loss >= -limits.margin else 'against'} {-limits.margin:+.3f}"
-    message = f"worst of {len(names)} slices: {worst} nDCG@10 {loss:+.3f} {relation}, p={p_value:.3f}{untested}"
-    verdict = Verdict.FAIL if harmed else Verdict.PASS
-    return Measured(verdict, message, difference=loss, threshold=-limits.margin, n=sum(map(len, tested.values())))
-
-
-def _slice_differences(pairs: Sequence[Pair]) -> dict[str, list[float]]:
-    """nDCG@10 differences of each named slice."""
-    found: dict[str, list[float]] = {}
-    for pair in pairs:
-        difference = _difference(pair.candidate.ndcg10, pair.incumbent.ndcg10)
-        if pair.candidate.slice and difference is not None:
-            found.setdefault(pair.candidate.slice, []).append(difference)
-    return found
-
-
 def wins_outnumber_losses(evidence: Evidence, limits: Limits) -> Measured:
     """More queries gain reward than lose it: many small harms under a good mean are worth a look."""
     if evidence.reward is None:
@@ -199,8 +166,8 @@ def reward_agrees_with_gold(evidence: Evidence, limits: Limits) -> Measured:
     both = [
         (reward, gold)
         for pair in evidence.pairs
-        if (reward := _difference(pair.candidate.reward, pair.incumbent.reward)) is not None
-        and (gold := _difference(pair.candidate.ndcg10, pair.incumbent.ndcg10)) is not None
+        if (reward := minus(pair.candidate.reward, pair.incumbent.reward)) is not None
+        and (gold := minus(pair.candidate.ndcg10, pair.incumbent.ndcg10)) is not None
     ]
     rank = spearman([reward for reward, _ in both], [gold for _, gold in both]) if both else None
     if rank is None or len(both) < evidence.settings.minimum_queries:
@@ -211,8 +178,3 @@ def reward_agrees_with_gold(evidence: Evidence, limits: Limits) -> Measured:
         verdict = Verdict.FAIL
     message = f"rank correlation of reward and nDCG@10 differences {rank:+.2f}, standard error {error:.2f}"
     return Measured(verdict, message, candidate=rank, threshold=limits.min, n=len(both))
-
-
-def _difference(candidate: float | None, incumbent: float | None) -> float | None:
-    ours, theirs = number(candidate), number(incumbent)
-    return None if ours is None or theirs is None else ours - theirs

@@ -9,7 +9,7 @@ from dataclasses import replace
 from rewriter_contract.messages import EvidenceRow
 from rewriter_contract.reports import Verdict
 from rewriter_operator.core.gate_evidence import Evidence
-from rewriter_operator.core.gate_measured import Limits, Measured, unknown, worst_of
+from rewriter_operator.core.gate_measured import Limits, Measured, nothing_to_judge, unknown, worst_of
 from rewriter_operator.core.statistics import binomial_at_least, mcnemar
 
 IsBad = Callable[[EvidenceRow], bool | None]
@@ -22,7 +22,7 @@ def rare(what: str, evidence: Evidence, limits: Limits, is_bad: IsBad) -> Measur
         return unknown(what, "too few queries")
     ours = [bad for pair in evidence.pairs if (bad := is_bad(pair.candidate)) is not None]
     if not ours:
-        return Measured(Verdict.PASS, f"{what}: no query where it could happen", threshold=limits.max)
+        return nothing_to_judge(what, "no query where it could happen")
     absolute = share(what, sum(ours), len(ours), evidence, limits)
     return absolute if evidence.against_passthrough else _beside_incumbent(absolute, evidence, limits, is_bad)
 

@@ -10,8 +10,8 @@ from typing import Final
 from rewriter_contract.reports import Verdict
 from rewriter_operator.core.gate_evidence import Evidence, number
 from rewriter_operator.core.gate_measured import Limits, Measured, unknown
-from rewriter_operator.core.gate_ranking import SMALLEST_SLICE
-from rewriter_operator.core.statistics import bootstrap_mean, holm, mean, sign_flip_loss
+from rewriter_operator.core.gate_slices import SMALLEST_SLICE
+from rewriter_operator.core.statistics import bootstrap_mean
 
 TOP_SHARE: Final = 0.2
 """The queries that the reward praises most: where a cheat would be."""
@@ -44,31 +44,6 @@ def gold_holds_where_reward_rose_most(evidence: Evidence, limits: Limits) -> Mea
         high=found.high,
         threshold=-limits.margin,
         n=len(top),
-    )
-
-
-def reward_holds_in_slices(evidence: Evidence, limits: Limits) -> Measured:
-    """No kind of query loses more than `margin` of log R for certain (sign-flip tests, Holm over the slices)."""
-    slices: dict[str, list[float]] = {}
-    for pair in evidence.pairs:
-        ours, theirs = number(pair.candidate.reward), number(pair.incumbent.reward)
-        if pair.candidate.slice and ours is not None and theirs is not None:
-            slices.setdefault(pair.candidate.slice, []).append(ours - theirs)
-    names = sorted(name for name, values in slices.items() if len(values) >= SMALLEST_SLICE)
-    if not evidence.rewards_are_comparable or not names:
-        return unknown("log R of slices", f"no slice has {SMALLEST_SLICE} comparable queries")
-    flips = evidence.resamples
-    chances = holm([sign_flip_loss(slices[name], flips, evidence.random(f"log R:{name}")) for name in names])
-    judged = {name: (mean(slices[name]), chance) for name, chance in zip(names, chances, strict=True)}
-    harmed = [n for n in names if judged[n][0] < -limits.margin and judged[n][1] < evidence.settings.alpha]
-    worst = min(harmed or names, key=lambda name: judged[name][0])
-    loss, chance = judged[worst]
-    return Measured(
-        Verdict.FAIL if harmed else Verdict.PASS,
-        f"worst of {len(names)} slices: {worst} log R {loss:+.3f} against {-limits.margin:+.3f}, p={chance:.3f}",
-        difference=loss,
-        threshold=-limits.margin,
-        n=sum(len(slices[name]) for name in names),
     )
 
 
