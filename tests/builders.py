@@ -214,7 +214,7 @@ def _side(name: str, gain: float, gold_gain: float, queries: int) -> EvidenceRow
         EvidenceRow(
             id=f"q{index:04d}",
             slice="",
-            rewrites=(f"{name} rewrite of query number {index} word{index * 7} more{index * 11}",),
+            rewrites=(f"{index} w{index * 7} more{index * 11} {name[:3]}{index}",),
             reward=gain + 0.01 * ((index * 37) % 11 - 5),
             ndcg10=min(1.0, 0.4 + 0.005 * (index % 40) + gold_gain * (1 + (index % 3 - 1) / 2)),
             recall100=min(1.0, 0.6 + 0.004 * (index % 40) + gold_gain * (1 + (index % 5 - 2) / 4)),
@@ -222,6 +222,7 @@ def _side(name: str, gain: float, gold_gain: float, queries: int) -> EvidenceRow
             copy=False,
             repetition=0.2,
             format_ok=True,
+            query=f"query {index} w{index * 7}",
         )
         for index in range(queries)
     )

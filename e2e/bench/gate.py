@@ -8,6 +8,7 @@ import argparse
 import json
 import os
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -20,10 +21,10 @@ from e2e.bench.results import write_result
 from e2e.bench.rules import kayenta_promotes, threshold_promotes
 from e2e.bench.trials import TRIALS, Trial, read_trials
 from e2e.cluster.paths import REPOSITORY
-from rewriter_contract.reports import CheckSettings, GateReport, GateSettings, Role, Verdict
+from rewriter_contract.reports import GateReport, GateSettings, Role, Verdict
 from rewriter_operator.core.gate import judge
 from rewriter_operator.core.gate_evidence import gather
-from rewriter_operator.core.gate_self_test import PLANTED_HACKS, guards_of, planted_rows
+from rewriter_operator.core.gate_self_test import PLANTED_HACKS, planted_rows
 
 RESULT: Final = REPOSITORY / "build" / "bench" / "gate.json"
 QUERIES: Final = 80
@@ -56,6 +57,8 @@ class EqualSides:
     refused_by: dict[str, int]
     """Check -> gates of which it was one reason."""
     promoted: dict[str, float]
+    self_tests_failed: dict[str, int]
+    """Self-test -> gates in which it failed, though nothing is wrong with the gate."""
 
 
 def equal_sides(gates: int) -> EqualSides:
@@ -67,11 +70,13 @@ def equal_sides(gates: int) -> EqualSides:
     for finding in (f for report in reports if report.verdict is Verdict.FAIL for f in report.findings):
         if finding.verdict is Verdict.FAIL and finding.role is not Role.DIAGNOSTIC:
             reasons[finding.name] = reasons.get(finding.name, 0) + 1
+    broken = Counter(test.name for report in reports for test in report.self_tests if not test.passed)
     return EqualSides(
         refused=_rounded(verdicts.count(Verdict.FAIL) / gates),
         inconclusive=_rounded(verdicts.count(Verdict.INCONCLUSIVE) / gates),
         refused_by=reasons,
         promoted={"gate": _rounded(verdicts.count(Verdict.PASS) / gates), **_promoted(cases, "threshold", "kayenta")},
+        self_tests_failed=dict(broken),
     )
 
 
@@ -84,31 +89,14 @@ def power(gates: int) -> dict[str, dict[str, float]]:
 
 
 def planted_detection(gates: int) -> dict[str, dict[str, float]]:
-    """Per hack and rule: share of the gates that did not promote it, although its reward is raised by 1.
-
-    Hacks that only diagnostics see by default are left out: planted_enforced() has them.
-    """
+    """Per hack and rule: share of the gates that did not promote it, although its reward is raised by 1."""
     found: dict[str, dict[str, float]] = {}
-    for hack in (hack for hack in PLANTED_HACKS if guards_of(hack, SETTINGS)):
+    for hack in PLANTED_HACKS:
         cases = []
         for seed in range(gates):
             case = draw_case(QUERIES, f"{hack.name}:{seed}")
             cases.append(replace(case, candidate=planted_rows(hack, gather(case.candidate, case.incumbent, SETTINGS))))
         found[hack.name] = {name: _rounded(1 - share) for name, share in _promoted(cases, *RULES).items()}
-    return found
-
-
-def planted_enforced(gates: int) -> dict[str, float]:
-    """Per hack that only diagnostics see: share of the gates that did not promote it once these were enforced."""
-    found: dict[str, float] = {}
-    for hack in (hack for hack in PLANTED_HACKS if not guards_of(hack, SETTINGS)):
-        settings = GateSettings(checks={name: CheckSettings(enforced=True) for name in hack.caught_by})
-        kept_out = 0
-        for seed in range(gates):
-            case = draw_case(QUERIES, f"{hack.name}:{seed}")
-            hacked = planted_rows(hack, gather(case.candidate, case.incumbent, settings))
-            kept_out += judge(hacked, case.incumbent, settings).verdict is not Verdict.PASS
-        found[hack.name] = _rounded(kept_out / gates)
     return found
 
 
@@ -200,7 +188,6 @@ def measure(gates: int, trials: Sequence[Trial]) -> dict[str, Any]:
         "equal_sides": asdict(equal),
         "power_by_gain": found,
         "planted": planted,
-        "planted_when_enforced": planted_enforced(max(gates // 10, 1)),
         "extend": extended_gates(max(gates // 2, 1)),
         "trained": trained,
         "verdict_cpu_seconds": seconds,

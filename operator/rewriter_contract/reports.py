@@ -125,11 +125,13 @@ class Finding:
 
 @dataclass(frozen=True)
 class SelfTest:
-    """The gate tried on something whose answer is known: a planted hack must fail, a model against itself must not."""
+    """The gate tried on something whose answer is known: a planted hack must fail, exchanged sides must not differ."""
 
     name: str
     passed: bool
     message: str
+    tested: bool = True
+    """False: the user's settings leave nothing that could refuse it, so it says nothing about this gate."""
 
 
 @dataclass(frozen=True)

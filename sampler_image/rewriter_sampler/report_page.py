@@ -65,8 +65,8 @@ def page(cycle: int, report: GateReport, answered: Sequence[Answered]) -> str:
 <p class="reason">{_text(report.reason)}</p>{_facts(report)}</section>
 <h2>Checks</h2>{_checks(report.findings)}
 {_examples(answered)}
-<h2>Self-test</h2><p class="soft">The gate on evidence whose answer is known: planted hacks must be refused, and the
-incumbent must not lose against itself. If one of these fails, the verdict is Inconclusive.</p>
+<h2>Self-test</h2><p class="soft">The gate on evidence whose answer is known: planted hacks must be refused, and sides
+that are exchanged at random must not differ. If one of these fails, the verdict is Inconclusive.</p>
 {_self_tests(report.self_tests)}
 <h2>Provenance</h2>{_provenance(report)}
 </main></body></html>
@@ -153,11 +153,14 @@ def _moved(value: float | None) -> str:
 
 def _self_tests(tests: Sequence[SelfTest]) -> str:
     rows = "".join(
-        f"<tr><td><b>{_text(test.name)}</b></td><td>{_chip('Pass' if test.passed else 'Fail')}</td>"
-        f"<td>{_text(test.message)}</td></tr>"
+        f"<tr><td><b>{_text(test.name)}</b></td><td>{_tested(test)}</td><td>{_text(test.message)}</td></tr>"
         for test in tests
     )
     return f'<div class="card wide"><table><tbody>{rows}</tbody></table></div>'
+
+
+def _tested(test: SelfTest) -> str:
+    return _chip("Fail" if not test.passed else "Pass" if test.tested else "not tested", muted=not test.tested)
 
 
 def _provenance(report: GateReport) -> str:

@@ -34,10 +34,11 @@ def both_sides(world: World = World()) -> tuple[EvidenceRows, EvidenceRows]:
         gold, recall = random.betavariate(1.2, 1.5), random.betavariate(3, 1)
         moved = random.random() >= world.unchanged
         shift = random.gauss(world.gold_gain, world.gold_spread) if moved else 0.0
+        asked = " ".join(random.sample(WORDS, 2))
         incumbent = EvidenceRow(
             id=f"q{index:04d}",
             slice=("head", "typo", "long", "")[index % 4],
-            rewrites=(phrase(random),),
+            rewrites=(f"{asked} {phrase(random)}",),
             reward=random.gauss(0.0, world.reward_spread),
             ndcg10=gold,
             recall100=recall,
@@ -45,14 +46,14 @@ def both_sides(world: World = World()) -> tuple[EvidenceRows, EvidenceRows]:
             copy=random.random() < 0.05,
             repetition=0.25,
             format_ok=True,
-            query=f"query {index}",
+            query=asked,
             target_first=gold > 0.5,
         )
         theirs.append(incumbent)
         ours.append(
             replace(
                 incumbent,
-                rewrites=(phrase(random),),
+                rewrites=(f"{asked} {phrase(random)}",),
                 reward=(incumbent.reward or 0.0) + random.gauss(world.reward_gain, world.reward_spread),
                 ndcg10=min(max(gold + shift, 0.0), 1.0),
                 recall100=min(max(recall + shift, 0.0), 1.0),

@@ -10,7 +10,7 @@ from rewriter_contract.reports import CheckName, CheckSettings, Finding, GateSet
 from rewriter_contract.text_checks import is_negative, main_script, mixes_scripts
 from rewriter_operator.core.gate_checks import CHECKS
 from rewriter_operator.core.gate_evidence import gather
-from rewriter_operator.core.gate_variety import added_words, is_unrelated
+from rewriter_operator.core.gate_variety import added_words
 
 from .evidence_builder import both_sides, passthrough
 
@@ -111,8 +111,6 @@ def test_wireless_is_negative_and_a_knot_is_not() -> None:
 def test_added_words_are_those_that_the_query_lacks() -> None:
     row = EvidenceRow("q", "", ("best red shoes",), 0.0, 0.5, 0.5, 1.5, False, 0.0, True, query="red shoes")
     assert added_words(row) == {"best"}
-    assert is_unrelated(row) is False
-    assert is_unrelated(replace(row, rewrites=())) is None
 
 
 def test_first_candidate_is_only_held_to_absolute_limits() -> None:

@@ -259,17 +259,78 @@ def test_few_missing_values_are_shown_and_do_not_block() -> None:
 def test_hacks_are_refused_by_the_whole_gate(hack, against: str, queries: int) -> None:
     candidate, incumbent = both_sides(World(queries=queries))
     other = passthrough(incumbent) if against == "passthrough" else incumbent
-    settings = replace(FAST, checks={name: CheckSettings(enforced=True) for name in hack.caught_by})
-    hacked = planted_rows(hack, gather(candidate, other, settings))
-    assert judge(hacked, other, settings).verdict is Verdict.FAIL
+    hacked = planted_rows(hack, gather(candidate, other, FAST))
+    assert judge(hacked, other, FAST).verdict is Verdict.FAIL
 
 
-def test_hacks_that_only_diagnostics_see_are_said_to_be_untested() -> None:
+def test_every_hack_of_the_list_is_tried_and_refused_by_the_default_settings() -> None:
     tests = {test.name: test for test in judge(*both_sides(), FAST).self_tests}
-    assert {name for name, test in tests.items() if "not tested" in test.message} == {"popular", "stranger"}
-    enforced = replace(FAST, checks={CheckName.ADDED_WORD: CheckSettings(enforced=True)})
-    popular = next(test for test in judge(*both_sides(), enforced).self_tests if test.name == "popular")
-    assert popular.passed and "bestseller" in popular.message
+    seven = {"copier", "stuffer", "constant", "doubled", "shuffled", "generic-popular", "homoglyph"}
+    assert seven | {"a/a", "mute", "flatterer", "stranger"} == tests.keys()
+    assert all(test.passed and test.tested for test in tests.values())
+    assert "bestseller" in tests["generic-popular"].message
+
+
+def test_hack_that_the_users_settings_leave_unguarded_is_named_in_the_verdicts_reason() -> None:
+    off = replace(FAST, checks={CheckName.ADDED_WORD: CheckSettings(disabled=True)})
+    report = judge(*both_sides(), off)
+    assert {test.name for test in report.self_tests if not test.tested} == {"generic-popular"}
+    assert report.verdict is Verdict.PASS
+    assert "; self-test without generic-popular; log R" in report.reason
+
+
+def ending(side: EvidenceRows, *endings: str) -> EvidenceRows:
+    """The side with its rewrites ending in turn by each of the endings."""
+    rows = [
+        replace(row, rewrites=tuple(f"{text} {endings[index % len(endings)]}".strip() for text in row.rewrites))
+        for index, row in enumerate(side.rows)
+    ]
+    return replace(side, rows=tuple(rows))
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "expected"),
+    [
+        (("",), ("",), Verdict.PASS),
+        (("bestseller",), ("",), Verdict.FAIL),
+        (("bestseller", "", ""), ("",), Verdict.PASS),  # a third of the queries
+        (("this product",), ("order today",), Verdict.PASS),  # one habit for another
+        (("this product",), ("order today", "this product"), Verdict.PASS),
+        (("order today bestseller",), ("order today",), Verdict.FAIL),  # one habit more
+        (("order today free delivery",), ("order today",), Verdict.FAIL),
+        (("",), ("order today",), Verdict.PASS),
+        (("popular", "popular", "popular", "", ""), ("",), Verdict.INCONCLUSIVE),  # three of five
+    ],
+)
+def test_release_may_exchange_a_habit_and_not_get_one_more(ours, theirs, expected: Verdict) -> None:
+    candidate, incumbent = both_sides()
+    found = judge(ending(candidate, *ours), ending(incumbent, *theirs), FAST)
+    assert found.finding(CheckName.ADDED_WORD).verdict is expected
+    assert all(test.passed for test in found.self_tests)
+
+
+@pytest.mark.parametrize("hack", PLANTED_HACKS, ids=lambda hack: hack.name)
+def test_queries_without_spaces_get_the_same_protection(hack) -> None:
+    candidate, incumbent = both_sides()
+    letters = [chr(0x4E00 + index) for index in range(400)]
+
+    def chinese(side: EvidenceRows, own: int) -> EvidenceRows:
+        rows = []
+        for index, row in enumerate(side.rows):
+            query = "".join(letters[(index * 7 + step * 31) % 400] for step in range(4))
+            rows.append(replace(row, query=query, rewrites=(query[1:] + letters[(index * 11 + own) % 400],)))
+        return replace(side, rows=tuple(rows))
+
+    ours, theirs = chinese(candidate, 1), chinese(incumbent, 2)
+    assert judge(ours, theirs, FAST).verdict is Verdict.PASS
+    hacked = planted_rows(hack, gather(ours, theirs, FAST))
+    assert judge(hacked, theirs, FAST).verdict is Verdict.FAIL
+
+
+def test_first_candidate_has_no_habit_to_inherit() -> None:
+    candidate, incumbent = both_sides()
+    report = judge(ending(candidate, "this product"), passthrough(incumbent), FAST)
+    assert report.finding(CheckName.ADDED_WORD).verdict is Verdict.FAIL
 
 
 def test_gate_that_was_loosened_until_a_hack_passes_says_so() -> None:
@@ -294,7 +355,7 @@ def test_disabled_check_is_still_measured_and_does_not_decide() -> None:
     finding = report.finding(CheckName.COPY_RATE)
     assert (report.verdict, finding.role, finding.verdict) == (Verdict.PASS, Role.DIAGNOSTIC, Verdict.FAIL)
     copier = next(test for test in report.self_tests if test.name == "copier")
-    assert copier.passed and "not tested" in copier.message
+    assert copier.passed and not copier.tested and "not tested" in copier.message
 
 
 def test_completeness_of_evidence_cannot_be_disabled() -> None:

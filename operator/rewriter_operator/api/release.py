@@ -318,8 +318,8 @@ CHECKS_THAT_READ: Final = {
     "margin": (
         *("GoldNdcg", "GoldRecall", "NoRewardHacking", "SliceRegressions", "CopyRate", "Repetition", "Format"),
         *("LookAlikeLetters", "ScriptKept", "NumbersKept", "UnitsKept", "NegationsKept", "NamesKept"),
-        *("UnrelatedRewrites", "UniqueRewrites", "Vocabulary", "CopiesLost", "TopRewardGold", "SliceRewards"),
-        "QueriesSuffice",
+        *("AddedWord", "UnrelatedRewrites", "UniqueRewrites", "Vocabulary", "CopiesLost", "TopRewardGold"),
+        *("SliceRewards", "QueriesSuffice"),
     ),
     "min": ("RewardGain", "TailLoss", "LengthRatio", "RewardAgreesWithGold", "UniqueRewrites", "Vocabulary"),
     "max": (
@@ -332,7 +332,8 @@ CHECKS_THAT_READ: Final = {
 
 DECIDING: Final = (
     *("RewardGain", "GoldNdcg", "GoldRecall", "NoRewardHacking", "TailLoss", "SliceRegressions", "LengthRatio"),
-    *("LengthTail", "CopyRate", "Repetition", "Format", "DistinctRewrites", "LookAlikeLetters"),
+    *("LengthTail", "CopyRate", "Repetition", "Format", "DistinctRewrites", "LookAlikeLetters", "AddedWord"),
+    "UnrelatedRewrites",
 )
 """Checks that refuse a candidate without being enforced, beside EvidenceIsComplete, which refuses only evidence."""
 

@@ -104,7 +104,9 @@ def _reason(verdict: Verdict, findings: Sequence[Finding], self_tests: Sequence[
         gain = next(finding for finding in findings if finding.name is CheckName.REWARD_GAIN)
         judged = sum(finding.verdict is not Verdict.NOT_APPLICABLE for finding in findings)
         silent = f" ({len(findings) - judged} had nothing to judge)" if judged < len(findings) else ""
-        return f"{judged} checks on {gain.n} queries{silent}; {gain.message}"
+        untested = ", ".join(test.name for test in self_tests if not test.tested)
+        without = f"; self-test without {untested}" if untested else ""
+        return f"{judged} checks on {gain.n} queries{silent}{without}; {gain.message}"
     if broken and not incomplete:  # too little evidence is the simpler truth where both are so
         return f"self-test {broken[0].name} failed: {broken[0].message}"
     deciding = [finding for finding in findings if finding.verdict is verdict and finding.role is not Role.DIAGNOSTIC]

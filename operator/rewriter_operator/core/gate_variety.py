@@ -6,6 +6,7 @@ evidence and its limits.
 
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Final
 
 from rewriter_contract.messages import EvidenceRow
@@ -14,25 +15,69 @@ from rewriter_contract.text import normalise, words
 from rewriter_operator.core.gate_evidence import Evidence
 from rewriter_operator.core.gate_measured import Limits, Measured, unknown
 from rewriter_operator.core.gate_rates import rare, share
+from rewriter_operator.core.gate_relatedness import told_apart
+from rewriter_operator.core.statistics import bootstrap_mean, mean
 
-STEM: Final = 4
-"""Letters at the start of a word that make it the same word: run, running."""
+HABIT: Final = 0.2
+"""A word that is added to more than this share of the queries is a habit. Below the limit of AddedWord, so that a side
+with two habits in turn has as many as one that always has the same."""
 
 
 def no_word_is_added_everywhere(evidence: Evidence, limits: Limits) -> Measured:
-    """No single word is added to more than `max` of the queries: the generic, popular rewrite."""
+    """No word is added to more than `max` of the queries: the generic, popular rewrite.
+
+    A release may inherit such a habit and exchange it for a better one, but not get more of it: beside an incumbent
+    with rewrites, at most `margin` such words more per query.
+    """
     rows = [pair.candidate for pair in evidence.pairs if pair.candidate.rewrites]
     missing = _lacking(evidence)
     if missing or len(rows) < evidence.settings.minimum_queries:
         return missing or unknown("most frequent added word", "too few rewrites")
     counts = Counter(word for row in rows for word in added_words(row))
     word, hits = max(counts.items(), key=lambda item: (item[1], item[0]), default=("", 0))
-    return share(f'queries that get the word "{word}"', hits, len(rows), evidence, limits)
+    absolute = share(f'queries that get the word "{word}"', hits, len(rows), evidence, limits)
+    if absolute.verdict is Verdict.PASS or evidence.against_passthrough:
+        return absolute
+    return _no_more_habits_than_before(absolute, evidence, limits)
+
+
+def _no_more_habits_than_before(absolute: Measured, evidence: Evidence, limits: Limits) -> Measured:
+    """Words that either side adds to more than HABIT of its queries, counted per query on both sides."""
+    both = [(added_words(pair.candidate), added_words(pair.incumbent)) for pair in evidence.pairs]
+    habits = _habits([ours for ours, _ in both]) | _habits([theirs for _, theirs in both])
+    ours, theirs = ([len(added & habits) for added in side] for side in zip(*both, strict=True))
+    excess = [float(mine - other) for mine, other in zip(ours, theirs, strict=True)]
+    found = bootstrap_mean(excess, evidence.settings.alpha, evidence.resamples, evidence.random("habits"))
+    verdict, relation = Verdict.PASS, f"<= {limits.margin:+.2f}"
+    if found.estimate > limits.margin:
+        verdict = Verdict.FAIL if found.low > limits.margin else Verdict.INCONCLUSIVE
+        relation = f"> {limits.margin:+.2f}, lower bound {found.low:+.2f}"
+    return replace(
+        absolute,
+        verdict=verdict,
+        message=f"{absolute.message}; such words per query {mean(ours):.2f}, {mean(theirs):.2f} of the incumbent, "
+        f"{found.estimate:+.2f} {relation}",
+        candidate=mean(ours),
+        incumbent=mean(theirs),
+        difference=found.estimate,
+        low=found.low,
+        high=found.high,
+        threshold=limits.margin,
+    )
+
+
+def _habits(added: Sequence[set[str]]) -> set[str]:
+    counts = Counter(word for words_of_row in added for word in words_of_row)
+    return {word for word, count in counts.items() if count > HABIT * len(added)}
 
 
 def rewrites_are_related(evidence: Evidence, limits: Limits) -> Measured:
-    """At most `max` of the rewrites share no word stem with their query; synonyms do, so the limit is wide."""
-    return _lacking(evidence) or rare("rewrites that share no word with their query", evidence, limits, is_unrelated)
+    """At most `max` of the rewrites are as near to other queries as to their own."""
+    lacking = _lacking(evidence)
+    if lacking:
+        return lacking
+    queries = told_apart(tuple(pair.candidate.query for pair in evidence.pairs))
+    return rare("rewrites as near to other queries as to their own", evidence, limits, queries.is_unrelated)
 
 
 def rewrites_are_unique(evidence: Evidence, limits: Limits) -> Measured:
@@ -61,16 +106,6 @@ def copies_are_not_lost(evidence: Evidence, limits: Limits) -> Measured:
 def added_words(row: EvidenceRow) -> set[str]:
     """Words of the rewrites that the query does not have."""
     return {word for text in row.rewrites for word in words(text)} - {*words(row.query)}
-
-
-def is_unrelated(row: EvidenceRow) -> bool | None:
-    """Whether no word of the rewrites begins like a word of the query; None without words on either side."""
-    asked, said = _stems([row.query]), _stems(row.rewrites)
-    return None if not asked or not said else not asked & said
-
-
-def _stems(texts: Sequence[str]) -> set[str]:
-    return {word[:STEM] for text in texts for word in words(text)}
 
 
 def _texts(rows: Sequence[EvidenceRow]) -> list[str]:
