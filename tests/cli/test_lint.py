@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,27 @@ def test_what_admission_refuses_is_refused_with_field_value_and_remedy(row: Refu
     for words in row.says:
         assert words in told
     assert refusals(changed(row.fixed, "shop")) == []
+
+
+@pytest.mark.parametrize(
+    ("check", "told"),
+    [
+        ({"min": 3}, "spec.gate.checks[0].min: Invalid value: .*got 3.*at most 2.0, the default max .*set max, too"),
+        (
+            {"max": 0.3},
+            "spec.gate.checks[0].max: Invalid value: .*got 0.3.*at least 0.4, the default min .*set min, too",
+        ),
+    ],
+    ids=["min", "max"],
+)
+def test_a_bound_of_the_length_that_no_candidate_can_meet_is_refused(check: dict[str, float], told: str) -> None:
+    (refusal,) = refusals(body(**{"gate.checks": [{"name": "LengthRatio", **check}]}))
+    assert re.search(told.replace("[", r"\["), refusal)
+
+
+@pytest.mark.parametrize("check", [{"min": 3, "max": 4}, {"min": 2}, {"max": 0.4}, {"min": 0.1, "max": 0.3}])
+def test_bounds_of_the_length_that_can_be_met_are_not_refused(check: dict[str, float]) -> None:
+    assert refusals(body(**{"gate.checks": [{"name": "LengthRatio", **check}]})) == []
 
 
 @pytest.mark.parametrize("sample", sorted((ROOT / "manifests" / "samples").glob("*.yaml")), ids=lambda path: path.name)

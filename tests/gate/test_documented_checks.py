@@ -7,8 +7,9 @@ from typing import Final
 
 import pytest
 
-from rewriter_operator.api.release import CHECKS_THAT_READ, DECIDING
-from rewriter_operator.core.gate_checks import CHECKS, Check
+from rewriter_contract.reports import CheckName
+from rewriter_operator.api.release import CHECKS_THAT_READ, DECIDING, LENGTH_RATIO
+from rewriter_operator.core.gate_checks import CHECKS, DEFAULTS, Check
 from rewriter_operator.core.gate_measured import Limits
 
 PAGE: Final = Path(__file__).parents[2] / "docs" / "gate.md"
@@ -42,6 +43,13 @@ def test_release_takes_exactly_the_numbers_that_checks_have() -> None:
     for check in CHECKS:
         readable = {number for number, readers in CHECKS_THAT_READ.items() if check.name in readers}
         assert set_numbers(check).keys() - {"min"} <= readable, check.name
+
+
+def test_release_knows_the_bounds_that_a_bound_set_alone_meets() -> None:
+    limits = DEFAULTS[CheckName.LENGTH_RATIO]
+    assert (limits.min, limits.max) == LENGTH_RATIO
+    both = {check.name for check in CHECKS if {"min", "max"} <= set_numbers(check).keys()}
+    assert both == {CheckName.LENGTH_RATIO}, "another check with two bounds needs the same rule"
 
 
 def test_release_knows_which_checks_decide() -> None:

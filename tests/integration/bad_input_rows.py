@@ -55,7 +55,8 @@ def at(path: str, value: Any) -> dict[str, Any]:
 
 _DECIDING = (
     *("RewardGain", "GoldNdcg", "GoldRecall", "NoRewardHacking", "TailLoss", "SliceRegressions", "LengthRatio"),
-    *("LengthTail", "CopyRate", "Repetition", "Format", "DistinctRewrites", "LookAlikeLetters"),
+    *("LengthTail", "CopyRate", "Repetition", "Format", "DistinctRewrites", "LookAlikeLetters", "AddedWord"),
+    "UnrelatedRewrites",
 )
 _A_PATH = "must be a relative path"
 _A_DURATION = "must be a whole number of seconds, minutes or hours"
@@ -469,6 +470,20 @@ GATE: Final = (
         checks({"name": "LengthRatio", "min": 3, "max": 2}),
         ("spec.gate.checks[0].min", "min 3 and max 2", "must be at most max"),
         checks({"name": "LengthRatio", "min": 0.5, "max": 2}),
+    ),
+    Refused(
+        22,
+        "a min above the default max",
+        checks({"name": "LengthRatio", "min": 3}),
+        ("spec.gate.checks[0].min", "got 3", "at most 2.0, the default max of this check", "set max, too"),
+        checks({"name": "LengthRatio", "min": 3, "max": 4}),
+    ),
+    Refused(
+        22,
+        "a max below the default min",
+        checks({"name": "LengthRatio", "max": 0.3}),
+        ("spec.gate.checks[0].max", "got 0.3", "at least 0.4, the default min of this check", "set min, too"),
+        checks({"name": "LengthRatio", "min": 0.1, "max": 0.3}),
     ),
     Refused(
         23,

@@ -338,6 +338,10 @@ DECIDING: Final = (
 """Checks that refuse a candidate without being enforced, beside EvidenceIsComplete, which refuses only evidence."""
 
 
+LENGTH_RATIO: Final = (0.4, 2.0)
+"""Default min and max of LengthRatio: a bound that is set alone meets the other one's default."""
+
+
 def _read(number: str) -> dict[str, str]:
     readers = CHECKS_THAT_READ[number]
     return sentence(
@@ -356,6 +360,18 @@ _CHECK_RULES = rules(
         shown="self.min, self.max",
         got="min %s and max %s",
         path=".min",
+    ),
+    sentence(
+        f"self.name != 'LengthRatio' || !has(self.min) || has(self.max) || self.min <= {LENGTH_RATIO[1]}",
+        f"must be at most {LENGTH_RATIO[1]}, the default max of this check, or no candidate can pass; set max, too",
+        shown="self.min",
+        path=".min",
+    ),
+    sentence(
+        f"self.name != 'LengthRatio' || !has(self.max) || has(self.min) || self.max >= {LENGTH_RATIO[0]}",
+        f"must be at least {LENGTH_RATIO[0]}, the default min of this check, or no candidate can pass; set min, too",
+        shown="self.max",
+        path=".max",
     ),
     sentence(
         "!self.disabled || self.name != 'EvidenceIsComplete'",
