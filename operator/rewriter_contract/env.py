@@ -43,4 +43,4 @@ TRAINER_DTYPE: Final = "REWRITER_TRAINER_DTYPE"
 """float32 or bfloat16."""
 
 TRAINER_WORKERS: Final = "REWRITER_TRAINER_WORKERS"
-"""Processes that train side by side, one GPU each; default 1."""
+"""Processes that train side by side, one for each GPU of the pod's limits; default 1."""

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from rewriter_contract import env
 from rewriter_contract.messages import STAGE_HEADER, PromotionRecord, ServingConfig
 from rewriter_operator.api.revision import RewriterRevisionSpec
 from rewriter_operator.core.decision import (
@@ -214,3 +215,38 @@ def test_a_change_for_the_next_cycle_does_not_restart_what_serves_now() -> None:
     (now, _) = manifests("serving")
     (later, _) = render(world.release, (WANTED["serving"],), INSTALLATION)
     assert now.digest == later.digest
+
+
+def environment(what: str, **changes: Any) -> dict[str, str]:
+    (pod, *_) = render(make_world(make_spec(**changes)).release, (WANTED[what],), INSTALLATION)
+    return {item["name"]: item["value"] for item in pod.body["spec"]["containers"][0]["env"] if "value" in item}
+
+
+@pytest.mark.parametrize(
+    ("limits", "workers"),
+    [
+        ({"nvidia.com/gpu": "8"}, "8"),
+        ({"amd.com/gpu": "4", "cpu": "32"}, "4"),
+        ({"nvidia.com/gpu": "1"}, "1"),
+        ({"cpu": "32", "rdma/hca": "2"}, "1"),
+        ({"nvidia.com/mig-1g.5gb": "2"}, "1"),  # NCCL joins no two slices of one GPU
+        ({}, "1"),
+    ],
+    ids=str,
+)
+def test_a_trainer_trains_with_one_worker_for_each_gpu(limits: dict[str, str], workers: str) -> None:
+    assert environment("trainer", **{"training.trainer.resources": {"limits": limits}})[env.TRAINER_WORKERS] == workers
+
+
+def test_the_workers_of_a_trainer_share_its_processors() -> None:
+    resources = {"requests": {"cpu": "16"}, "limits": {"nvidia.com/gpu": "8"}}
+    assert environment("trainer", **{"training.trainer.resources": resources})["OMP_NUM_THREADS"] == "2"
+    assert environment("sampler", **{"training.samplers.resources": resources})["OMP_NUM_THREADS"] == "16"
+
+
+def test_a_pod_that_only_prepares_takes_no_gpu_whatever_the_trainer_has() -> None:
+    changes = {"training.trainer.resources": {"limits": {"nvidia.com/gpu": "8"}}}
+    assert env.TRAINER_WORKERS not in environment("prepare", **changes)
+    assert "nvidia.com/gpu" not in str(
+        render(make_world(make_spec(**changes)).release, (WANTED["prepare"],), INSTALLATION)
+    )

@@ -15,7 +15,7 @@ from rewriter_contract.expression import MAX_CHARACTERS
 from rewriter_contract.reports import CheckName
 from rewriter_operator.api.cron import CRON_RULES
 from rewriter_operator.api.model import CallTimeout, Duration, Image, Name, SpecModel, VolumePath, rules
-from rewriter_operator.api.resources import RESOURCE_RULES, TOLERATION_RULE, Labels, Resources, Toleration
+from rewriter_operator.api.resources import GPUS, RESOURCE_RULES, TOLERATION_RULE, Labels, Resources, Toleration
 from rewriter_operator.api.value_rules import ValueRule, at_most, lasting, matching, sentence
 from rewriter_operator.api.windows import FREEZE_RULES, Freeze, TimeZone, Window
 
@@ -202,7 +202,7 @@ def _engine_fits(device: str) -> dict[str, str]:
     )
 
 
-_ENGINE_FITS = rules(_engine_fits("nvidia.com/gpu"), _engine_fits("amd.com/gpu"))
+_ENGINE_FITS = rules(*map(_engine_fits, GPUS))
 
 
 class SamplerPods(Pods):
@@ -293,6 +293,7 @@ class Training(SpecModel):
     """What is not set has its default; only with spec.data.validation."""
     seed: Annotated[int, Field(ge=0, le=2_147_483_647)] = 0
     trainer: Pods = Pods()
+    """One pod; it trains with one worker process for each GPU (nvidia.com/gpu, amd.com/gpu) of its limits."""
     samplers: Annotated[SamplerPods, Field(json_schema_extra=_ENGINE_FITS)] = SamplerPods()
     phase_deadline: Duration = "6h"
     """A phase that takes longer fails the cycle; incumbents go on serving."""

@@ -68,6 +68,11 @@ TOLERATION_RULE: Final = ValueRule(
 )
 
 
+GPUS: Final = ("nvidia.com/gpu", "amd.com/gpu")
+"""Devices that are whole GPUs, each of which a process of its own can have. Slices of one (nvidia.com/mig-1g.5gb, or a
+GPU that is shared by time) are none: their processes cannot be joined to one group."""
+
+
 class Resources(SpecModel):
     """Requests and limits of the main container."""
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from rewriter_contract import env, wire
 from rewriter_operator.api.release import Pods, RewriterReleaseSpec
+from rewriter_operator.api.resources import GPUS
 from rewriter_operator.core.decision import WantedPod
 from rewriter_operator.core.recipe import engine_of, recipe_of
 from rewriter_operator.core.world import Role
@@ -30,6 +31,8 @@ class Program:
     environment: dict[str, str]
     writes_volume: bool
     mounts_volume: bool = True
+    processes: int = 1
+    """That compute side by side, and share the pod's processors."""
 
 
 def cycle_pod(release: str, spec: RewriterReleaseSpec, wanted: WantedPod, installation: Installation) -> dict[str, Any]:
@@ -102,7 +105,9 @@ def _program(spec: RewriterReleaseSpec, wanted: WantedPod, installation: Install
             order = {env.RECORD_ORDER: str(wanted.order)} if wanted.order else {}
             return Program(trainer, "rewriter_trainer.record", {env.RECORD: wire.dumps(wanted.record), **order}, True)
         case Role.TRAINER:
-            return Program(trainer, "rewriter_trainer", {env.TRAINER_DTYPE: spec.model.dtype}, True)
+            workers = trainer_workers(spec.training.trainer)
+            environment = {env.TRAINER_DTYPE: spec.model.dtype, env.TRAINER_WORKERS: str(workers)}
+            return Program(trainer, "rewriter_trainer", environment, True, processes=workers)
         case Role.SAMPLER:
             engine = engine_of(recipe_of(spec), spec.training.samplers.tensor_parallel, spec.training.seed)
             return Program(sampler, "rewriter_sampler.sample_server", {env.ENGINE: wire.dumps(engine)}, True)
@@ -139,8 +144,14 @@ def _container(
     return container
 
 
-def cpu_threads(pods: Pods) -> int | None:
-    """Whole CPUs that the pod was given (limit, else request), rounded up; None where it asks for none.
+def trainer_workers(pods: Pods) -> int:
+    """Processes that train side by side: one for each GPU of the pod's limits, one without any."""
+    return max(1, *(int(pods.resources.limits.get(device, "0")) for device in GPUS))
+
+
+def cpu_threads(pods: Pods, processes: int = 1) -> int | None:
+    """Whole CPUs of each process, of what the pod was given (limit, else request), rounded up; None where it asks for
+    none.
 
     torch ignores control groups: left alone it starts a thread for every core of the node, and they get in each
     other's way (measured on a busy node: a quarter of the tokens per second).
@@ -149,11 +160,11 @@ def cpu_threads(pods: Pods) -> int | None:
     if quantity is None:
         return None
     cpus = float(quantity[:-1]) / 1000 if quantity.endswith("m") else float(quantity)
-    return max(1, math.ceil(cpus))
+    return max(1, math.ceil(cpus / processes))
 
 
 def _environment(release: str, program: Program, pods: Pods) -> list[dict[str, Any]]:
-    threads = cpu_threads(pods)
+    threads = cpu_threads(pods, program.processes)
     values = {
         **({"OMP_NUM_THREADS": str(threads)} if threads else {}),
         env.RELEASE: release,
