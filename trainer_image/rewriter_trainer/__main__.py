@@ -4,7 +4,7 @@
     GET    /v1/phases/{cycle}/{phase}   WorkReport
     DELETE /v1/phases/{cycle}/{phase}   stop after a checkpoint
     GET    /v1/state                    TrainerState
-    GET    /healthz, /metrics           open
+    GET    /healthz, /readyz, /metrics  open; ready as long as orders are taken (503 once it stops)
 
 SIGTERM stops the running phase after a checkpoint; the process is gone within STOP_SECONDS.
 """
@@ -54,6 +54,7 @@ class Trainer:
         self._settings = settings
         self._boot_id = agent.boot_id()
         self._latest: tuple[int, int] | None = None
+        self._stopping = threading.Event()
         self.work = agent.WorkTable()
 
     def routes(self) -> list[agent.Route]:
@@ -64,8 +65,14 @@ class Trainer:
             agent.Route("DELETE", PHASE_PATH, lambda match, _: self.work.cancel(_key(match))),
             agent.Route("GET", "/v1/state", lambda *_: self.state()),
             agent.Route("GET", "/healthz", lambda *_: {"ok": True}, open=True),
+            agent.Route("GET", "/readyz", lambda *_: self.ready(), open=True),
             agent.Route("GET", "/metrics", lambda *_: self.metrics(), open=True),
         ]
+
+    def ready(self) -> agent.Reply:
+        """Whether an order would be taken up: from the first answer until the pod is told to stop."""
+        ready = not self._stopping.is_set()
+        return agent.Reply(HTTPStatus.OK if ready else HTTPStatus.SERVICE_UNAVAILABLE, {"ready": ready})
 
     def put_phase(self, match: re.Match[str], body: bytes) -> agent.Reply:
         """Start a phase, or answer with the one that was started by the same order."""
@@ -93,6 +100,7 @@ class Trainer:
 
     def stop(self, seconds: float) -> bool:
         """Stop all work; whether it ended within `seconds`."""
+        self._stopping.set()
         self.work.cancel_all()
         deadline = time.monotonic() + seconds
         while self.work.active() and time.monotonic() < deadline:
