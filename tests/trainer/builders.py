@@ -16,6 +16,7 @@ from rewriter_contract.messages import (
     WeightsRef,
 )
 from rewriter_contract.shards import write_shard
+from rewriter_contract.weights import manifest_digest
 
 REWARD = "reward-1"
 
@@ -69,3 +70,8 @@ def order(base: WeightsRef, *samples: ShardRef, phase: int = 1, **changes: Any) 
         checkpoint_every=0,
     )
     return replace(made, **changes)
+
+
+def base_ref(root: Path, version: str = "base-tiny") -> WeightsRef:
+    """The weight set that `tiny_model.publish_base` left on the volume."""
+    return WeightsRef(version, manifest_digest(root / volume.weights_dir(version)))

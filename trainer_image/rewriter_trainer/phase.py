@@ -98,7 +98,7 @@ def train_phase(job: Job, order: PhaseOrder, report: Reporter, stop: threading.E
     from rewriter_trainer.engine import finish_step, forget_optimizer, start_engine, zero_stage
     from rewriter_trainer.layout_choice import choose_layout
     from rewriter_trainer.layouts import micro_batches, sequences_of
-    from rewriter_trainer.loss import PairLogProbs, RunningMean, mpo_loss
+    from rewriter_trainer.loss import PairLogProbs, RunningMean, StepSize, mpo_loss
     from rewriter_trainer.publish import publish_policy
     from rewriter_trainer.scorer import CompletionScorer
     from rewriter_trainer.sequences import TokenPair, token_pair
@@ -160,11 +160,14 @@ def train_phase(job: Job, order: PhaseOrder, report: Reporter, stop: threading.E
     step, delta = (mark.step, mark.delta) if mark else (0, RunningMean(*carried_delta(job, order)))
     metrics = MetricsLog(job, from_step=step, speaks=rank == 0)
 
+    def over_workers(values: list[float], operation: Any) -> list[float]:
+        tensor = torch.tensor(values, dtype=torch.float64, device=device)
+        torch.distributed.all_reduce(tensor, op=operation)
+        return list(tensor.tolist())
+
     def summed(values: list[float]) -> list[float]:
         """Each value, added up over the workers."""
-        tensor = torch.tensor(values, dtype=torch.float64, device=device)
-        torch.distributed.all_reduce(tensor)
-        return list(tensor.tolist())
+        return over_workers(values, torch.distributed.ReduceOp.SUM)
 
     def save_checkpoint() -> None:
         if step == (mark.step if mark else 0):
@@ -178,12 +181,14 @@ def train_phase(job: Job, order: PhaseOrder, report: Reporter, stop: threading.E
         started, learning_rate = time.monotonic(), learning_rate_at(step, len(plan), order)
         for group in engine.optimizer.param_groups:
             group["lr"] = learning_rate
-        share = share_of(plan[step], rank, workers)
-        # A worker without pairs in the last, short step still takes part in it, with weight 0.
-        weight, share = (workers / len(plan[step]), share) if share else (0.0, plan[step][:1])
-        totals, step_delta, tokens = StepTotals(), delta, 0
-        stopping = summed([float(stop.is_set())])[0] > 0  # all workers stop at the same step, or none
-        for indices in micro_batches(pairs, share, layout, max_tokens):
+        parts = micro_batches(pairs, share_of(plan[step], rank, workers), layout, max_tokens)
+        size = StepSize(len(plan[step]), sum(len(pairs[index].chosen.completion) for index in plan[step]))
+        totals, tokens = StepTotals(), 0
+        # All workers stop at the same step, or none; and all do as many passes, because ZeRO 2 and 3 communicate in
+        # each: one that has no pairs left repeats a pair with weight 0 while the others work.
+        stopping, passes = over_workers([float(stop.is_set()), len(parts)], torch.distributed.ReduceOp.MAX)
+        for number in range(int(passes)):
+            indices, weight = (parts[number], workers) if number < len(parts) else (plan[step][:1], 0)
             if stopping or (workers == 1 and stop.is_set()):
                 save_checkpoint()
                 raise Stopped
@@ -194,28 +199,25 @@ def train_phase(job: Job, order: PhaseOrder, report: Reporter, stop: threading.E
                     rejected=rejected,
                     reference_chosen=reference_logprobs[indices, 0],
                     reference_rejected=reference_logprobs[indices, 1],
-                    chosen_tokens=torch.tensor([len(pairs[i].chosen.completion) for i in indices], device=device),
                 ),
                 order.mpo,
-                step_delta,
+                delta.value,
+                size,
             )
-            engine.backward(terms.total * (weight * len(indices)))
-            step_delta = terms.delta
-            totals.add(terms, len(indices) if weight else 0)
-            tokens += sum(len(pairs[index]) for index in indices)
+            engine.backward(terms.total * weight)  # times workers, because the engine takes the mean over them
+            if weight:
+                totals.add(terms)
+                tokens += sum(len(pairs[index]) for index in indices)
             report.say(ProgressLine(done=step, total=len(plan)))
         grad_norm = finish_step(engine, order)
-        row = totals.means(summed) | {"grad_norm": grad_norm, "learning_rate": learning_rate}
+        row = totals.over_all(summed) | {"grad_norm": grad_norm, "learning_rate": learning_rate}
         broken = [name for name, value in row.items() if not math.isfinite(value)]
         if broken:
             raise WorkFailed(
                 f"{', '.join(broken)} not finite at step {step + 1} of {len(plan)}; nothing is published, "
                 "lower spec.training.optimizer.learningRate or look at the samples"
             )
-        new_total, new_count = summed(
-            [step_delta.total - delta.total, step_delta.count - delta.count] if weight else [0, 0]
-        )
-        delta = RunningMean(delta.total + new_total, delta.count + int(new_count))
+        delta = delta.plus((row["reward_chosen"] + row["reward_rejected"]) * size.pairs, 2 * size.pairs)
         step += 1
         row |= {"delta": delta.value, "tokens_per_s": summed([tokens])[0] / (time.monotonic() - started)}
         metrics.append(step, row)
@@ -353,33 +355,29 @@ def carried_delta(job: Job, order: PhaseOrder) -> tuple[float, int]:
 
 
 class StepTotals:
-    """Adds up what the micro-batches of one step tell, weighted by their pairs."""
+    """Adds up what one worker's micro-batches of a step tell."""
 
     def __init__(self) -> None:
-        self._sums: dict[str, float] = {}
+        self._shares = dict.fromkeys(("loss", "loss_preference", "loss_quality", "loss_generation"), 0.0)
+        self._sums = dict.fromkeys(("reward_chosen", "reward_rejected", "accuracy", "margin"), 0.0)
         self._pairs = 0
 
-    def add(self, part: Any, pairs: int) -> None:
+    def add(self, part: Any) -> None:
         """Count a micro-batch's MpoLoss in."""
         margins = part.chosen_rewards - part.rejected_rewards
-        values = {
-            "loss": part.total,
-            "loss_preference": part.preference,
-            "loss_quality": part.quality,
-            "loss_generation": part.generation,
-            "reward_chosen": part.chosen_rewards.mean(),
-            "reward_rejected": part.rejected_rewards.mean(),
-            "accuracy": (margins > 0).float().mean(),
-            "margin": margins.mean(),
-        }
-        for name, value in values.items():
-            self._sums[name] = self._sums.get(name, 0.0) + float(value.detach()) * pairs
-        self._pairs += pairs
+        shares = (part.total, part.preference, part.quality, part.generation)
+        sums = (part.chosen_rewards, part.rejected_rewards, (margins > 0).float(), margins)
+        for name, share in zip(self._shares, shares, strict=True):
+            self._shares[name] += float(share.detach())
+        for name, values in zip(self._sums, sums, strict=True):
+            self._sums[name] += float(values.double().sum())
+        self._pairs += len(margins)
 
-    def means(self, summed: Callable[[list[float]], list[float]]) -> dict[str, float]:
-        """Mean per pair over all workers."""
-        *sums, pairs = summed([*self._sums.values(), float(self._pairs)])
-        return {name: total / pairs for name, total in zip(self._sums, sums, strict=True)}
+    def over_all(self, summed: Callable[[list[float]], list[float]]) -> dict[str, float]:
+        """The step's loss, and means per pair, over all workers."""
+        *totals, pairs = summed([*self._shares.values(), *self._sums.values(), float(self._pairs)])
+        found = dict(zip([*self._shares, *self._sums], totals, strict=True))
+        return found | {name: found[name] / pairs for name in self._sums}
 
 
 class MetricsLog:

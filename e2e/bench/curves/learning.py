@@ -34,7 +34,7 @@ from rewriter_sampler.corpus import read_documents
 from rewriter_sampler.reward import Scorer
 from rewriter_trainer.engine import finish_step, start_engine
 from rewriter_trainer.layouts import PackedLayout, micro_batches, sequences_of
-from rewriter_trainer.loss import PairLogProbs, RunningMean, mpo_loss
+from rewriter_trainer.loss import PairLogProbs, RunningMean, StepSize, mpo_loss
 from rewriter_trainer.pairs import build_pairs
 from rewriter_trainer.phase import MAX_MICRO_BATCH_TOKENS, learning_rate_at
 from rewriter_trainer.scorer import CompletionScorer
@@ -113,20 +113,20 @@ class Learner:
         """One optimizer step; none where no pair was found."""
         for group in self._engine.optimizer.param_groups:
             group["lr"] = learning_rate_at(step, STEPS, self._run.order)
-        delta = self._delta
+        size = StepSize(len(pairs), sum(len(pair.chosen.completion) for pair in pairs))
+        rewards = RunningMean()
         for indices in micro_batches(pairs, range(len(pairs)), self._layout, MAX_MICRO_BATCH_TOKENS["cpu"]):
             batch = self._layout.batch(sequences_of([pairs[index] for index in indices]))
             with torch.inference_mode():
                 reference_chosen, reference_rejected = self._reference(batch).chunk(2)
             chosen, rejected = self._engine(batch).chunk(2)
-            tokens = torch.tensor([len(pairs[index].chosen.completion) for index in indices])
-            logprobs = PairLogProbs(chosen, rejected, reference_chosen.clone(), reference_rejected.clone(), tokens)
-            terms = mpo_loss(logprobs, self._run.order.mpo, delta)
-            self._engine.backward(terms.total * (len(indices) / len(pairs)))
-            delta = terms.delta
+            logprobs = PairLogProbs(chosen, rejected, reference_chosen.clone(), reference_rejected.clone())
+            terms = mpo_loss(logprobs, self._run.order.mpo, self._delta.value, size)
+            self._engine.backward(terms.total)
+            rewards = rewards.including(terms.chosen_rewards).including(terms.rejected_rewards)
         if pairs:
             finish_step(self._engine, self._run.order)
-        self._delta = delta
+        self._delta = self._delta.plus(rewards.total, rewards.count)
 
     def evidence(self, step: int) -> EvidenceRows:
         """The policy's, on the held-out queries."""
