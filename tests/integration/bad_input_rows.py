@@ -919,6 +919,19 @@ LEARNING: Final = (
         "a sample longer than the model",
         at("spec.training.sampling.maxTokens", 512),
         ("spec.training.sampling.maxTokens", "got 512 of 512", "must be below spec.model.maxLength"),
+    Refused(
+        48,
+        "ZeRO stage 4",
+        at("spec.training.optimizer", {"zeroStage": 4}),
+        ("spec.training.optimizer.zeroStage", "4", "less than or equal to 3"),
+    ),
+    Refused(
+        48,
+        "bfloat16 without a float32 copy",
+        at("spec.training.optimizer", {"zeroStage": 0}),
+        ("spec.training.optimizer.zeroStage", "got 0", "must be 1, 2 or 3 with spec.model.dtype bfloat16"),
+        {"spec.training.optimizer": {"zeroStage": 0}, "spec.model.dtype": "float32"},
+    ),
         at("spec.training.sampling.maxTokens", 511),
     ),
     Refused(

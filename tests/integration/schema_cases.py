@@ -97,6 +97,7 @@ _JOINT: Final = (
 _BESIDE: Final[Mapping[tuple[str, str], Mapping[str, Any]]] = {
     ("model.maxLength", "minimum"): {"serving.maxTokens": 1, "training.sampling.maxTokens": 1},
     ("serving.maxTokens", "maximum"): {"model.maxLength": 2048},
+    ("training.optimizer.zeroStage", "minimum"): {"model.dtype": "float32"},
     ("training.sampling.maxTokens", "maximum"): {"model.maxLength": 2048},
     ("training.sampling.samplesPerQuery", "minimum"): {"training.pairs": {"topK": 1}},
     ("retention.samples", "maximum"): {"retention": {"reports": 1000}},

@@ -33,6 +33,7 @@ BASE = WeightsRef("base", "0" * 64)
         (1, "float32", 2, 0),
         (1, "float32", 3, 0),
         (1, "bfloat16", 2, 2),  # the flat copy is the float32 master weights
+        (2, "float32", 0, 0),
         (2, "float32", 1, 1),
         (2, "float32", 3, 3),
     ],

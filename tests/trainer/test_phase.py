@@ -314,7 +314,10 @@ def test_inputs_that_are_not_what_the_order_says_fail_the_phase(trained: tuple[P
     assert "expected 000000000000" in failure(pod, wrong_base, phase=23)
     outside = replace(order, samples=(replace(order.samples[0], path="../elsewhere.jsonl"),))
     assert "leaves the volume root" in failure(pod, outside, phase=24)
-    assert "zeroStage is 0" in failure(pod, replace(order, optimizer=OptimizerConfig(zero_stage=0)), phase=25)
+    unknown = replace(order, optimizer=OptimizerConfig(zero_stage=4))
+    assert "zeroStage is 4; it must be 0, 1, 2 or 3" in failure(pod, unknown, phase=25)
+    half = replace(order, optimizer=OptimizerConfig(zero_stage=0), dtype="bfloat16")
+    assert "zeroStage is 0 with bfloat16; it must be 1, 2 or 3" in failure(pod, half, phase=27)
 
 
 def test_a_loss_that_is_not_finite_fails_the_phase_and_publishes_nothing(

@@ -3,7 +3,7 @@
 ZeRO spares memory by sharding between workers, and pays for it with flat copies of the weights and of the gradients
 beside the model's own. One worker that trains in float32 has nobody to share with and needs no second precision: it
 runs at stage 0, whatever the spec says, which is the same arithmetic on the model's own tensors. In bfloat16 the flat
-copy is the float32 master weights, and stays.
+copy is the float32 master weights, and stays: stage 0 is not for bfloat16.
 """
 
 import math
@@ -35,7 +35,7 @@ def start_engine(scorer: Any, order: PhaseOrder, workers: int) -> Any:
     engine, *_ = deepspeed.initialize(model=scorer, optimizer=optimizer, config=config, dist_init_required=False)
     engine.module.eval()
     if stage == 0:
-        # With one worker it would only copy all gradients to a flat buffer and back.
+        # finish_step does it, BEFORE it clips; and one worker would only copy all gradients to a flat buffer and back.
         engine.enable_backward_allreduce = False
     return engine
 
@@ -65,6 +65,8 @@ def finish_step(engine: Any, order: PhaseOrder) -> float:
     norm = clip(list(engine.module.parameters()), order.optimizer.max_grad_norm)
     engine.step()
     return norm
+    if torch.distributed.get_world_size() > 1:
+        engine.buffered_allreduce_fallback()
 
 
 def clip(parameters: list[Any], max_norm: float) -> float:

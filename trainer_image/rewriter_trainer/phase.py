@@ -259,8 +259,12 @@ def check_order(order: PhaseOrder) -> None:
     """
     if order.dtype not in DTYPES:
         raise WorkFailed(f"dtype is {order.dtype!r}; it must be one of {', '.join(DTYPES)}")
-    if order.optimizer.zero_stage not in (1, 2, 3):
-        raise WorkFailed(f"optimizer.zeroStage is {order.optimizer.zero_stage}; it must be 1, 2 or 3")
+    if order.optimizer.zero_stage not in (0, 1, 2, 3):
+        raise WorkFailed(f"optimizer.zeroStage is {order.optimizer.zero_stage}; it must be 0, 1, 2 or 3")
+    if order.optimizer.zero_stage == 0 and order.dtype != "float32":
+        raise WorkFailed(
+            f"optimizer.zeroStage is 0 with {order.dtype}; it must be 1, 2 or 3, which keep the weights in float32 too"
+        )
     for name, value in (("pairsPerStep", order.optimizer.pairs_per_step), ("epochs", order.optimizer.epochs)):
         if value < 1:
             raise WorkFailed(f"optimizer.{name} is {value}; it must be at least 1")

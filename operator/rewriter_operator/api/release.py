@@ -252,8 +252,9 @@ class Optimizer(SpecModel):
     max_grad_norm: Annotated[float, Field(gt=0, le=1000)] = 1.0
     pairs_per_step: Annotated[int, Field(ge=1, le=4096)] = 32
     epochs: Annotated[int, Field(ge=1, le=10)] = 1
-    zero_stage: Annotated[int, Field(ge=1, le=3)] = 2
-    """DeepSpeed ZeRO stage."""
+    zero_stage: Annotated[int, Field(ge=0, le=3)] = 2
+    """DeepSpeed ZeRO stage: what the workers share out between them. 0: nothing; 1: the optimizer's state; 2: the
+    gradients too; 3: the weights too. 0 is for float32 only. One float32 worker always trains at 0."""
 
 
 class Validation(SpecModel):
@@ -710,6 +711,13 @@ SPEC_RULES: dict[str, Any] = rules(
         shown="self.training.pairs.topK, self.training.sampling.samplesPerQuery",
         got="%d of %d samples",
         path=".training.pairs.topK",
+    ),
+    sentence(
+        "self.training.optimizer.zeroStage > 0 || self.model.dtype != 'bfloat16'",
+        "must be 1, 2 or 3 with spec.model.dtype bfloat16: stage 0 keeps no float32 copy of the weights, and bfloat16 "
+        "cannot hold what a step changes",
+        shown="self.training.optimizer.zeroStage",
+        path=".training.optimizer.zeroStage",
     ),
     sentence(
         "self.training.sampling.maxTokens < self.model.maxLength",
