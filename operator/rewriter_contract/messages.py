@@ -497,6 +497,9 @@ class OptimizerConfig:
     pairs_per_step: int = 8
     epochs: int = 1
     zero_stage: int = 2
+    activation_checkpointing: bool | None = None
+    """Compute activations again on the way back instead of keeping them. Left out of the body where it is not asked
+    for, so that a trainer image from before this field still takes the order."""
 
 
 @dataclass(frozen=True)

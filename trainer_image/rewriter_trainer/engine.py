@@ -14,6 +14,7 @@ import deepspeed
 import torch
 
 from rewriter_contract.messages import PhaseOrder
+from rewriter_trainer.recomputation import recompute_activations
 
 
 def zero_stage(order: PhaseOrder, workers: int) -> int:
@@ -25,6 +26,8 @@ def start_engine(scorer: Any, order: PhaseOrder, workers: int) -> Any:
     """A DeepSpeed engine that trains `scorer`. Gradients are accumulated locally and reduced once per step, so that
     workers may cut their share of a step into different numbers of micro-batches."""
     stage = zero_stage(order, workers)
+    if order.optimizer.activation_checkpointing:
+        recompute_activations(scorer.policy)
     optimizer = torch.optim.AdamW(
         scorer.parameters(),
         lr=order.optimizer.learning_rate,
@@ -62,11 +65,11 @@ def finish_step(engine: Any, order: PhaseOrder) -> float:
     if engine.zero_optimization_stage():
         engine.step()
         return float(engine.get_global_grad_norm())
+    if torch.distributed.get_world_size() > 1:
+        engine.buffered_allreduce_fallback()
     norm = clip(list(engine.module.parameters()), order.optimizer.max_grad_norm)
     engine.step()
     return norm
-    if torch.distributed.get_world_size() > 1:
-        engine.buffered_allreduce_fallback()
 
 
 def clip(parameters: list[Any], max_norm: float) -> float:

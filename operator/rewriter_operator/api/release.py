@@ -5,6 +5,7 @@ estimate needs them and because an unbounded field is an outage that waits for i
 with which sentence, is docs/bad-input.md.
 """
 
+import operator
 import re
 from enum import StrEnum
 from typing import Annotated, Any, Final, Literal
@@ -255,6 +256,9 @@ class Optimizer(SpecModel):
     zero_stage: Annotated[int, Field(ge=0, le=3)] = 2
     """DeepSpeed ZeRO stage: what the workers share out between them. 0: nothing; 1: the optimizer's state; 2: the
     gradients too; 3: the weights too. 0 is for float32 only. One float32 worker always trains at 0."""
+    activation_checkpointing: Annotated[bool, Field(exclude_if=operator.not_)] = False
+    """True: activations are computed again on the way back instead of kept. The same weights bit by bit, less memory,
+    and a second forward pass of each layer."""
 
 
 class Validation(SpecModel):

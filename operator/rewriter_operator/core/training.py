@@ -190,13 +190,14 @@ def phase_order(world: World, phase: Phase) -> PhaseOrder:
     base = WeightsRef(phase.weights.version, phase.weights.digest)
     start = WeightsRef(cycle.start.version, cycle.start.digest)
     stop = world.spec.model.prompt.stop
+    recomputes = training.optimizer.activation_checkpointing or None
     return PhaseOrder(
         base=base,
         reference=base if training.reference == "PhaseStart" else start,
         samples=tuple(ShardRef(path=shard.path, rows=shard.rows, sha256=shard.sha256) for shard in phase.shards),
         pairs=PairsConfig(**dict(training.pairs)),
         mpo=MpoConfig(**dict(training.mpo)),
-        optimizer=OptimizerConfig(**dict(training.optimizer)),
+        optimizer=OptimizerConfig(**dict(training.optimizer) | {"activation_checkpointing": recomputes}),
         dtype=world.spec.model.dtype,
         seed=training.seed + 1000 * cycle.number + phase.number,
         reward_revision=cycle.reward_revision,
