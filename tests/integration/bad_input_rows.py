@@ -738,6 +738,21 @@ PODS: Final = (
         ("spec.training.trainer.nodeSelector[gpu]", '"a b"', "must be the value of a label"),
         at("spec.training.trainer.nodeSelector", {"gpu": "a"}),
     ),
+    *(
+        Refused(
+            36,
+            f"{kind} of the operator itself",
+            at(f"spec.{pods}.{kind}", {key: "x"}),
+            (f"spec.{pods}.{kind}", key, "must not hold the keys of the operator itself"),
+            at(f"spec.{pods}.{kind}", {"kueue.x-k8s.io/queue-name": "gpus"}),
+        )
+        for pods, kind, key in (
+            ("training.trainer", "labels", "rewriter.dev/release"),
+            ("training.samplers", "labels", "app.kubernetes.io/managed-by"),
+            ("serving", "labels", "pod-template-hash"),
+            ("training.trainer", "annotations", "rewriter.dev/spec-hash"),
+        )
+    ),
     Refused(
         36,
         "a toleration of everything by accident",
@@ -905,6 +920,19 @@ LEARNING: Final = (
         )
     ),
     Refused(
+        48,
+        "ZeRO stage 4",
+        at("spec.training.optimizer", {"zeroStage": 4}),
+        ("spec.training.optimizer.zeroStage", "4", "less than or equal to 3"),
+    ),
+    Refused(
+        48,
+        "bfloat16 without a float32 copy",
+        at("spec.training.optimizer", {"zeroStage": 0}),
+        ("spec.training.optimizer.zeroStage", "got 0", "must be 1, 2 or 3 with spec.model.dtype bfloat16"),
+        {"spec.training.optimizer": {"zeroStage": 0}, "spec.model.dtype": "float32"},
+    ),
+    Refused(
         49, "maxLength 0", at("spec.model.maxLength", 0), ("spec.model.maxLength", "0", "greater than or equal to 32")
     ),
     Refused(
@@ -919,19 +947,6 @@ LEARNING: Final = (
         "a sample longer than the model",
         at("spec.training.sampling.maxTokens", 512),
         ("spec.training.sampling.maxTokens", "got 512 of 512", "must be below spec.model.maxLength"),
-    Refused(
-        48,
-        "ZeRO stage 4",
-        at("spec.training.optimizer", {"zeroStage": 4}),
-        ("spec.training.optimizer.zeroStage", "4", "less than or equal to 3"),
-    ),
-    Refused(
-        48,
-        "bfloat16 without a float32 copy",
-        at("spec.training.optimizer", {"zeroStage": 0}),
-        ("spec.training.optimizer.zeroStage", "got 0", "must be 1, 2 or 3 with spec.model.dtype bfloat16"),
-        {"spec.training.optimizer": {"zeroStage": 0}, "spec.model.dtype": "float32"},
-    ),
         at("spec.training.sampling.maxTokens", 511),
     ),
     Refused(

@@ -52,6 +52,8 @@ def good_spec() -> dict[str, Any]:
     pods = {
         "image": "registry.test/trainer:1",
         "resources": {"requests": {"cpu": "1"}, "limits": {"cpu": "4"}},
+        "labels": {"zone": "a"},
+        "annotations": {"zone": "a"},
         "nodeSelector": {"zone": "a"},
         "tolerations": [{"key": "gpu", "operator": "Equal", "value": "x", "effect": "NoSchedule"}],
     }
@@ -95,9 +97,9 @@ _JOINT: Final = (
 """Places whose values other items of their list, or their neighbours, restrict."""
 
 _BESIDE: Final[Mapping[tuple[str, str], Mapping[str, Any]]] = {
+    ("training.optimizer.zeroStage", "minimum"): {"model.dtype": "float32"},
     ("model.maxLength", "minimum"): {"serving.maxTokens": 1, "training.sampling.maxTokens": 1},
     ("serving.maxTokens", "maximum"): {"model.maxLength": 2048},
-    ("training.optimizer.zeroStage", "minimum"): {"model.dtype": "float32"},
     ("training.sampling.maxTokens", "maximum"): {"model.maxLength": 2048},
     ("training.sampling.samplesPerQuery", "minimum"): {"training.pairs": {"topK": 1}},
     ("retention.samples", "maximum"): {"retention": {"reports": 1000}},

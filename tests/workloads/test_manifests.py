@@ -7,6 +7,7 @@ import pytest
 from rewriter_contract import env
 from rewriter_contract.messages import STAGE_HEADER, PromotionRecord, ServingConfig
 from rewriter_operator.api.revision import RewriterRevisionSpec
+from rewriter_operator.core.cycle import spec_digest
 from rewriter_operator.core.decision import (
     Wanted,
     WantedPod,
@@ -18,6 +19,7 @@ from rewriter_operator.core.decision import (
 from rewriter_operator.core.preparing import prepare_order
 from rewriter_operator.core.world import Role
 from rewriter_operator.workloads import names
+from rewriter_operator.workloads.pods import pod_metadata
 from rewriter_operator.workloads.render import Manifest, render
 from tests.builders import INSTALLATION, digest_of, make_cycle, make_spec, make_status, make_world, weights, weights_ref
 
@@ -250,3 +252,54 @@ def test_a_pod_that_only_prepares_takes_no_gpu_whatever_the_trainer_has() -> Non
     assert "nvidia.com/gpu" not in str(
         render(make_world(make_spec(**changes)).release, (WANTED["prepare"],), INSTALLATION)
     )
+
+
+OWN = {"team": "search", "kueue.x-k8s.io/queue-name": "gpus"}
+NOTE = {"cluster-autoscaler.kubernetes.io/safe-to-evict": "false", "kueue.x-k8s.io/pod-group-total-count": "1"}
+
+
+def metadata_of(what: str) -> dict[str, Any]:
+    pods = ("training.trainer", "training.samplers", "serving")
+    changes = {f"{path}.{kind}": given for path in pods for kind, given in (("labels", OWN), ("annotations", NOTE))}
+    body = render(make_world(make_spec(**changes)).release, (WANTED[what],), INSTALLATION)[0].body
+    metadata: dict[str, Any] = (body["spec"]["template"] if body["kind"] == "Deployment" else body)["metadata"]
+    return metadata
+
+
+@pytest.mark.parametrize("what", ["trainer", "sampler", "serving"])
+def test_labels_and_annotations_of_a_release_are_on_its_pods_beside_the_operators_own(what: str) -> None:
+    metadata = metadata_of(what)
+    assert OWN.items() <= metadata["labels"].items() and NOTE.items() <= metadata["annotations"].items()
+    assert metadata["labels"][names.LABEL_RELEASE] == "shop"
+
+
+@pytest.mark.parametrize("what", ["prepare", "record", "passthrough"])
+def test_pods_that_must_run_where_no_quota_is_free_are_not_queued(what: str) -> None:
+    metadata = metadata_of(what)
+    assert metadata["labels"]["team"] == "search"
+    assert "cluster-autoscaler.kubernetes.io/safe-to-evict" in metadata["annotations"]
+    assert "kueue" not in str(metadata)
+
+
+def test_a_label_of_a_release_that_was_stored_before_its_rule_wins_over_none_of_the_operators_own() -> None:
+    pods = make_spec().training.trainer.model_copy(update={"labels": {names.LABEL_RELEASE: "other"}})
+    assert pod_metadata(pods, {names.LABEL_RELEASE: "shop"})["labels"] == {names.LABEL_RELEASE: "shop"}
+
+
+def test_a_deployment_is_told_apart_by_the_operators_labels_alone() -> None:
+    world = make_world(make_spec(**{"serving.labels": OWN}))
+    deployment, service = (item.body for item in render(world.release, (WANTED["serving"],), INSTALLATION))
+    plain, _ = (item.body for item in manifests("serving"))
+    assert deployment["spec"]["selector"] == plain["spec"]["selector"], "a selector cannot be changed afterwards"
+    assert service["spec"]["selector"] == plain["spec"]["selector"]["matchLabels"]
+
+
+def test_a_release_without_labels_has_the_manifests_and_the_cycles_that_it_had() -> None:
+    empty = make_spec(**{"serving.labels": {}, "training.trainer.annotations": {}})
+    assert spec_digest(empty) == spec_digest(SPEC)
+    assert "labels" not in SPEC.to_api()["serving"] and "annotations" not in pod_template_of("serving")
+
+
+def pod_template_of(what: str) -> dict[str, Any]:
+    metadata: dict[str, Any] = manifests(what)[0].body["spec"]["template"]["metadata"]
+    return metadata

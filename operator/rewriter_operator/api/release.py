@@ -16,7 +16,16 @@ from rewriter_contract.expression import MAX_CHARACTERS
 from rewriter_contract.reports import CheckName
 from rewriter_operator.api.cron import CRON_RULES
 from rewriter_operator.api.model import CallTimeout, Duration, Image, Name, SpecModel, VolumePath, rules
-from rewriter_operator.api.resources import GPUS, RESOURCE_RULES, TOLERATION_RULE, Labels, Resources, Toleration
+from rewriter_operator.api.resources import (
+    GPUS,
+    RESOURCE_RULES,
+    TOLERATION_RULE,
+    Labels,
+    PodAnnotations,
+    PodLabels,
+    Resources,
+    Toleration,
+)
 from rewriter_operator.api.value_rules import ValueRule, at_most, lasting, matching, sentence
 from rewriter_operator.api.windows import FREEZE_RULES, Freeze, TimeZone, Window
 
@@ -185,6 +194,11 @@ class Pods(SpecModel):
     """Defaults to the image that the operator was installed with."""
     resources: Annotated[Resources, *RESOURCE_RULES] = Resources()
     """E.g. limits: {nvidia.com/gpu: "1"}."""
+    labels: Annotated[PodLabels, Field(exclude_if=operator.not_)] = {}
+    """Put on the pods beside the operator's own, e.g. kueue.x-k8s.io/queue-name. Pods that take no GPU (prepare,
+    record, passthrough) have them too, but for those of kueue.x-k8s.io: they must run even where no quota is free."""
+    annotations: Annotated[PodAnnotations, Field(exclude_if=operator.not_)] = {}
+    """The same for annotations."""
     node_selector: Labels = {}
     tolerations: Annotated[list[Annotated[Toleration, TOLERATION_RULE]], Field(max_length=16)] = []
     priority_class_name: Name | None = None

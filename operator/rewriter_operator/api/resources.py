@@ -32,15 +32,30 @@ LabelValue = Annotated[
     matching(_LABEL, "must be the value of a label: letters, digits and inner hyphens, underscores and dots"),
 ]
 
-Labels = Annotated[
-    dict[str, LabelValue],
-    Field(max_length=16),
-    ValueRule(
-        f"self.all(k, k.size() <= 253 && k.matches(r'^({_KEY})$'))",
-        lambda labels: all(len(key) <= 253 and re.fullmatch(_KEY, key) for key in labels),
-        "every key must be the key of a label, e.g. topology.kubernetes.io/zone",
-        shown="",
-    ),
+_KEYS: Final = ValueRule(
+    f"self.all(k, k.size() <= 253 && k.matches(r'^({_KEY})$'))",
+    lambda labels: all(len(key) <= 253 and re.fullmatch(_KEY, key) for key in labels),
+    "every key must be the key of a label, e.g. topology.kubernetes.io/zone",
+    shown="",
+)
+
+Labels = Annotated[dict[str, LabelValue], Field(max_length=16), _KEYS]
+
+OWN_DOMAIN: Final = "rewriter.dev/"
+OWN_KEYS: Final = ("app.kubernetes.io/managed-by", "pod-template-hash")
+"""What the operator and a Deployment find their pods by."""
+
+_NOT_OURS: Final = ValueRule(
+    f"self.all(k, !k.startsWith('{OWN_DOMAIN}') && !(k in {list(OWN_KEYS)}))",
+    lambda labels: not any(key.startswith(OWN_DOMAIN) or key in OWN_KEYS for key in labels),
+    f"must not hold the keys of the operator itself: {OWN_DOMAIN}..., {', '.join(OWN_KEYS)}; take them out",
+    shown="self.map(k, k)",
+)
+
+PodLabels = Annotated[dict[str, LabelValue], Field(max_length=16), _KEYS, _NOT_OURS]
+
+PodAnnotations = Annotated[
+    dict[str, Annotated[str, StringConstraints(max_length=1024)]], Field(max_length=16), _KEYS, _NOT_OURS
 ]
 
 

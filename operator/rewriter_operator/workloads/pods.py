@@ -6,7 +6,7 @@ writable places are emptyDirs and, for those that must write it, the release's d
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from rewriter_contract import env, wire
 from rewriter_operator.api.release import Pods, RewriterReleaseSpec
@@ -20,6 +20,9 @@ from rewriter_operator.workloads.installation import Installation
 VOLUME_MOUNT = "/volume"
 PORT = 8080
 USER = 10001
+KUEUE = "kueue.x-k8s.io/"
+
+PodsT = TypeVar("PodsT", bound=Pods)
 
 
 @dataclass(frozen=True)
@@ -41,17 +44,31 @@ def cycle_pod(release: str, spec: RewriterReleaseSpec, wanted: WantedPod, instal
     once = wanted.role in (Role.PREPARE, Role.RECORD)
     pods: Pods = spec.training.samplers if wanted.role is Role.SAMPLER else spec.training.trainer
     if once:  # they need no GPU and must run even where none is free
-        pods = pods.model_copy(update={"resources": type(pods.resources)(), "priority_class_name": None})
+        pods = without_queue(pods.model_copy(update={"resources": type(pods.resources)(), "priority_class_name": None}))
     template = pod_template(release, spec, program, pods, installation, once)
+    labels = names.labels(release, wanted.role, wanted.cycle, wanted.number)
+    name = names.cycle_pod(release, wanted.role, wanted.cycle, wanted.number)
     return {
         "apiVersion": "v1",
         "kind": "Pod",
-        "metadata": {
-            "name": names.cycle_pod(release, wanted.role, wanted.cycle, wanted.number),
-            "labels": names.labels(release, wanted.role, wanted.cycle, wanted.number),
-        },
+        "metadata": {"name": name} | pod_metadata(pods, labels),
         "spec": template,
     }
+
+
+def pod_metadata(pods: Pods, own_labels: dict[str, str]) -> dict[str, Any]:
+    """Labels and annotations of a pod: the release's beside the operator's own, which win."""
+    annotations = {"annotations": dict(pods.annotations)} if pods.annotations else {}
+    return {"labels": {**pods.labels, **own_labels}} | annotations
+
+
+def without_queue(pods: PodsT) -> PodsT:
+    """The same pods, not queued by Kueue."""
+
+    def kept(entries: dict[str, str]) -> dict[str, str]:
+        return {key: value for key, value in entries.items() if not key.startswith(KUEUE)}
+
+    return pods.model_copy(update={"labels": kept(pods.labels), "annotations": kept(pods.annotations)})
 
 
 def pod_template(

@@ -8,7 +8,7 @@ from rewriter_operator.core.decision import WantedServing
 from rewriter_operator.core.world import Role
 from rewriter_operator.workloads import names
 from rewriter_operator.workloads.installation import Installation
-from rewriter_operator.workloads.pods import PORT, Program, pod_template
+from rewriter_operator.workloads.pods import PORT, Program, pod_metadata, pod_template, without_queue
 
 MIN_READY_SECONDS = 3
 """A pod counts as available only after the gateway had the time to learn its address."""
@@ -32,7 +32,9 @@ def deployment(
     )
     pods = spec.serving
     if passthrough:  # a few lines of Python: no GPU, no node of its own
-        pods = pods.model_copy(update={"resources": type(pods.resources)(), "node_selector": {}, "tolerations": []})
+        pods = without_queue(
+            pods.model_copy(update={"resources": type(pods.resources)(), "node_selector": {}, "tolerations": []})
+        )
     labels = names.labels(release, role, wanted.revision)
     template = pod_template(release, spec, program, pods, installation, once=False)
     return {
@@ -46,7 +48,7 @@ def deployment(
             "selector": {"matchLabels": labels},
             # A pod is taken away only after its successor is ready: the gateway never sees an empty Service.
             "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 0, "maxSurge": 1}},
-            "template": {"metadata": {"labels": labels}, "spec": template},
+            "template": {"metadata": pod_metadata(pods, labels), "spec": template},
         },
     }
 
