@@ -370,6 +370,9 @@ class SampleRow:
     prompt: str
     """The exact prompt text, so that training sees what sampling saw."""
     samples: tuple[Sample, ...]
+    reward_revision: str | None = None
+    """Digest of the reward that scored the row, the same as its shard's. None in rows from before it was recorded, and
+    in those of a cycle whose trainer is from before: it would refuse the field."""
 
 
 @dataclass(frozen=True)
@@ -450,6 +453,8 @@ class EvidenceRow:
     """What was asked; empty in evidence from before it was recorded."""
     target_first: bool | None = None
     """The first document of the real search has the best grade that the query's labels give."""
+    reward_revision: str | None = None
+    """As in SampleRow."""
 
 
 @dataclass(frozen=True)

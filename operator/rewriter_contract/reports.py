@@ -10,6 +10,11 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final
 
+from rewriter_contract.messages import WeightsRef
+
+REPORT_SCHEMA: Final = 2
+"""Of report.json. 2: it says who was judged on what. A later one may only add fields."""
+
 MAX_SUMMARY: Final = 300
 """Characters of `GateReport.summary`: it goes into a status and an event."""
 
@@ -136,12 +141,19 @@ class SelfTest:
 
 @dataclass(frozen=True)
 class Judged:
-    """What the cycle recorded of how it scores: evidence that was scored otherwise is not judged."""
+    """Who was judged on what, as the cycle recorded it. Evidence that was scored otherwise is not judged."""
 
     cycle: int
     reward_revision: str
     relevance_model: str
     """Empty: the cycle recorded none (an operator from before that was refused), and no evidence is its own."""
+    fusion_sha256: str = ""
+    """Of the fusion's constants, as the cycle copied them from the serving config."""
+    candidate: WeightsRef | None = None
+    incumbent: WeightsRef | None = None
+    """None is the passthrough."""
+    data_digests: dict[str, str] = field(default_factory=dict)
+    """Role (corpus, train, gate, validation) -> sha256 of the file."""
 
 
 @dataclass(frozen=True)
@@ -162,6 +174,8 @@ class GateReport:
     reward_revision: str
     relevance_model: str
     settings: GateSettings
+    schema: int | None = None
+    """REPORT_SCHEMA; None in reports from before there was one, and where `judged` is left out for a cycle's pods."""
     judged: Judged | None = None
     """None in reports from before it was recorded, of cycles whose pods would refuse it, and of evidence without a
     cycle (benches)."""

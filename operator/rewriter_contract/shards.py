@@ -11,7 +11,7 @@ import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 from rewriter_contract import wire
 
@@ -80,6 +80,32 @@ def read_shard(path: Path, sha256: str) -> Iterator[dict[str, Any]]:
         raise ShardError(f"shard {path.name} has sha256 {found[:12]}, the order says {sha256[:12]}; sample it again")
     for line in data.splitlines():
         yield json.loads(line)
+
+
+class Scored(Protocol):
+    """A row that says which reward scored it; None where it is from before rows said so."""
+
+    @property
+    def reward_revision(self) -> str | None: ...
+
+
+Row = TypeVar("Row", bound=Scored)
+
+
+def read_scored(kind: type[Row], path: Path, sha256: str, reward_revision: str) -> tuple[Row, ...]:
+    """The rows of a shard, after checking its bytes, and that no other reward scored one of them than the shard's.
+
+    Raises:
+        ShardError: if the file is absent, its digest differs, or a row is of another reward: then two were mixed.
+    """
+    rows = tuple(wire.from_wire(kind, raw, f"{path.name} row") for raw in read_shard(path, sha256))
+    for number, row in enumerate(rows, start=1):
+        if row.reward_revision not in (None, reward_revision):
+            raise ShardError(
+                f"shard {path.name} line {number}: reward {str(row.reward_revision)[:12]} in a shard of reward "
+                f"{reward_revision[:12]}; sample it again"
+            )
+    return rows
 
 
 def replace_file(path: Path, data: bytes, writer: str) -> None:

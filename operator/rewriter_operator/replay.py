@@ -13,7 +13,7 @@ from pathlib import Path
 from rewriter_contract import wire
 from rewriter_contract.messages import EvidenceRow, EvidenceRows
 from rewriter_contract.reports import GateReport
-from rewriter_contract.shards import ShardError, read_done, read_shard
+from rewriter_contract.shards import ShardError, read_done, read_scored
 from rewriter_operator.core.gate import judge, merge
 
 
@@ -81,7 +81,7 @@ def _shard(path: Path) -> EvidenceRows:
     if done is None:
         raise ShardError(f"{path.name} was never finished")
     about = json.loads(path.with_name(f"{path.name}.about").read_bytes())
-    rows = tuple(wire.from_wire(EvidenceRow, raw, path.name) for raw in read_shard(path, done.sha256))
+    rows = read_scored(EvidenceRow, path, done.sha256, done.reward_revision)
     return EvidenceRows(rows, done.sha256, done.reward_revision, str(about["relevanceModel"]))
 
 

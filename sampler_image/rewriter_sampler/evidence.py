@@ -5,8 +5,8 @@ a query that went badly, and never write a number for something that could not b
 """
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -24,7 +24,7 @@ from rewriter_contract.messages import (
     WorkState,
 )
 from rewriter_contract.selection import read_requests, select
-from rewriter_contract.shards import ShardDone, ShardError, read_done, read_shard, replace_file, write_shard
+from rewriter_contract.shards import ShardDone, ShardError, read_done, read_scored, replace_file, write_shard
 from rewriter_contract.text import is_copy, repetition, words
 from rewriter_contract.text_checks import is_clean
 from rewriter_contract.volume import resolve
@@ -61,7 +61,7 @@ def run(order: EvidenceOrder, root: Path, generate: Generate, progress: Progress
     about = read_about(shard)
     done = read_done(shard)
     if about is not None and done is not None and about.order == order:
-        return _report(order, done, [_row(raw) for raw in read_shard(shard, done.sha256)])
+        return _report(order, done, read_scored(EvidenceRow, shard, done.sha256, done.reward_revision))
     rows = select(read_requests(resolve(root, order.requests_file), order.requests_sha256), order.selection)
     gatherer = _gatherer(order, generate, read_documents(resolve(root, order.corpus_file), rows))
     evidence: list[EvidenceRow] = []
@@ -87,9 +87,11 @@ def read_rows(root: Path, out: str) -> EvidenceRows:
     done, about = read_done(shard), read_about(shard)
     if done is None or about is None or about.sha256 != done.sha256:
         raise ShardError(f"evidence {out} is not complete; order it again")
-    rows = tuple(_row(raw) for raw in read_shard(shard, done.sha256))
     return EvidenceRows(
-        rows=rows, sha256=done.sha256, reward_revision=done.reward_revision, relevance_model=about.relevance_model
+        rows=read_scored(EvidenceRow, shard, done.sha256, done.reward_revision),
+        sha256=done.sha256,
+        reward_revision=done.reward_revision,
+        relevance_model=about.relevance_model,
     )
 
 
@@ -122,7 +124,7 @@ class _Gatherer:
         scores = self.scorer.score(answered)
         gold = self.search.measure(answered)
         return [
-            measure(row, texts, of_row, of_search)
+            replace(measure(row, texts, of_row, of_search), reward_revision=self.scorer.row_revision)
             for (row, texts), of_row, of_search in zip(answered, scores, gold, strict=True)
         ]
 
@@ -179,11 +181,7 @@ def _refuse_missing(order: EvidenceOrder, evidence: list[EvidenceRow]) -> None:
         )
 
 
-def _row(raw: object) -> EvidenceRow:
-    return wire.from_wire(EvidenceRow, raw, "evidence row")
-
-
-def _report(order: EvidenceOrder, done: ShardDone, evidence: list[EvidenceRow]) -> WorkReport:
+def _report(order: EvidenceOrder, done: ShardDone, evidence: Sequence[EvidenceRow]) -> WorkReport:
     rewards = [row.reward for row in evidence if row.reward is not None]
     gold = [row.ndcg10 for row in evidence if row.ndcg10 is not None]
     metrics = {

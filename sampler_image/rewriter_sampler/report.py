@@ -10,7 +10,7 @@ from rewriter_contract import wire
 from rewriter_contract.messages import EvidenceRow
 from rewriter_contract.reports import GateReport, evidence_digest
 from rewriter_contract.selection import read_requests
-from rewriter_contract.shards import ShardError, read_done, read_shard, replace_file
+from rewriter_contract.shards import ShardError, read_done, read_scored, replace_file
 from rewriter_contract.volume import cycle_dir, report_file, resolve
 from rewriter_sampler.evidence import read_about
 from rewriter_sampler.report_page import Answered, page
@@ -39,14 +39,14 @@ def _answered(root: Path, cycle: int, report: GateReport) -> list[Answered]:
 
 
 def _side(root: Path, cycle: int, side: str, digest: str) -> dict[str, EvidenceRow]:
-    announced = [(shard, done.sha256) for shard in _shards(root, cycle, side) if (done := read_done(shard)) is not None]
-    if not announced or evidence_digest(sha256 for _, sha256 in announced) != digest:
+    announced = [(shard, done) for shard in _shards(root, cycle, side) if (done := read_done(shard)) is not None]
+    if not announced or evidence_digest(done.sha256 for _, done in announced) != digest:
         return {}
     try:
-        rows = [raw for shard, sha256 in announced for raw in read_shard(shard, sha256)]
+        shards = [read_scored(EvidenceRow, shard, done.sha256, done.reward_revision) for shard, done in announced]
     except ShardError:
         return {}
-    return {row.id: row for row in (wire.from_wire(EvidenceRow, raw, "evidence row") for raw in rows)}
+    return {row.id: row for rows in shards for row in rows}
 
 
 def _queries(root: Path, cycle: int) -> dict[str, str]:

@@ -9,8 +9,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from rewriter_contract.messages import EvidenceRow
-from rewriter_contract.reports import Finding, GateReport, Role, SelfTest, Verdict
+from rewriter_contract.messages import PASSTHROUGH, EvidenceRow
+from rewriter_contract.reports import Finding, GateReport, Judged, Role, SelfTest, Verdict
 from rewriter_sampler.report_plots import Point, interval, scatter, waterfall
 from rewriter_sampler.report_style import STYLE
 
@@ -173,12 +173,23 @@ def _provenance(report: GateReport) -> str:
         ("Incumbent evidence", report.incumbent_sha256),
         ("Reward revision", report.reward_revision),
         ("Relevance model", report.relevance_model),
+        *(_subjects(report.judged) if report.judged else ()),
         ("Seed", str(report.settings.seed)),
         ("Minimum queries", str(report.settings.minimum_queries)),
         ("Limits changed", overrides or "none"),
     )
     rows = "".join(f"<dt>{name}</dt><dd><code>{_text(value)}</code></dd>" for name, value in entries)
     return f'<div class="card"><dl>{rows}</dl></div>'
+
+
+def _subjects(judged: Judged) -> Sequence[tuple[str, str]]:
+    sides = (("Candidate weights", judged.candidate), ("Incumbent weights", judged.incumbent))
+    return (
+        ("Cycle", str(judged.cycle)),
+        ("Fusion constants", judged.fusion_sha256),
+        *((name, f"{ref.version} {ref.digest}" if ref else PASSTHROUGH) for name, ref in sides),
+        *((f"Data file {role}", digest) for role, digest in sorted(judged.data_digests.items())),
+    )
 
 
 def _chip(verdict: str, muted: bool = False) -> str:

@@ -95,6 +95,14 @@ class Scorer:
         """`name@digest` that the service said; empty before the first call."""
         return self._client.model
 
+    @property
+    def row_revision(self) -> str | None:
+        """The reward's revision as rows carry it; None where their readers are from before rows did.
+
+        Those are the pods of a cycle whose orders name no model: an upgrade has left them as they were.
+        """
+        return self._config.revision if self._config.relevance_model is not None else None
+
     def score(self, rows: list[tuple[DataRow, list[str]]]) -> list[list[Score]]:
         """log R of every rewrite of every row, shaped like the input.
 

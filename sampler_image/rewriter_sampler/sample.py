@@ -149,7 +149,7 @@ def _score(prompt: PromptConfig, scorer: Scorer, chunk: list[DrawnRow], n: int) 
             Sample(text, score.value, score.missing, completion.finished, completion.token_ids)
             for text, score, completion in zip(rewrites, row_scores, drawn.completions, strict=True)
         ] or [Sample("", None, drawn.missing)] * n
-        rows.append(SampleRow(drawn.row.id, drawn.row.query, drawn.prompt, tuple(samples)))
+        rows.append(SampleRow(drawn.row.id, drawn.row.query, drawn.prompt, tuple(samples), scorer.row_revision))
     return rows
 
 

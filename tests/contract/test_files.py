@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from rewriter_contract import shards, volume, wire
-from rewriter_contract.messages import DataRow, Selection
+from rewriter_contract.messages import DataRow, SampleRow, Selection
 from rewriter_contract.selection import read_requests, select
 from rewriter_contract.text import is_copy, normalise, words
 
@@ -37,6 +37,28 @@ def test_half_a_shard_is_refused(tmp_path: Path) -> None:
 def test_a_shard_that_is_not_there_is_refused(tmp_path: Path) -> None:
     with pytest.raises(shards.ShardError, match="is missing; sample it again"):
         list(shards.read_shard(tmp_path / "shard-000.jsonl", "0" * 64))
+
+
+def of_rewards(*revisions: str | None) -> list[SampleRow]:
+    return [SampleRow(str(index), "q", "q", (), revision) for index, revision in enumerate(revisions)]
+
+
+def scored(path: Path, done: shards.ShardDone) -> tuple[SampleRow, ...]:
+    return shards.read_scored(SampleRow, path, done.sha256, done.reward_revision)
+
+
+def test_rows_that_say_which_reward_scored_them_are_read_beside_those_from_before_they_did(tmp_path: Path) -> None:
+    path, rows = tmp_path / "shard-000.jsonl", of_rewards("reward", None)
+    done = shards.write_shard(path, rows, "r0001-p01", "reward", "uid-1")
+    assert path.read_text().splitlines()[1] == '{"id": "1", "query": "q", "prompt": "q", "samples": []}', "as before"
+    assert scored(path, done) == tuple(rows)
+
+
+def test_a_shard_in_which_rows_of_two_rewards_are_mixed_is_refused_with_its_line(tmp_path: Path) -> None:
+    path = tmp_path / "shard-000.jsonl"
+    done = shards.write_shard(path, of_rewards("reward", "other"), "r0001-p01", "reward", "uid-1")
+    with pytest.raises(shards.ShardError, match=r"shard-000.jsonl line 2: reward other in a shard of reward reward"):
+        scored(path, done)
 
 
 @pytest.mark.parametrize("text", ["", "{", '{"rows": 2}', "null"])

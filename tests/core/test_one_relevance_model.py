@@ -1,17 +1,22 @@
 """One relevance model scores a cycle: a swap between phases, before the gate or under an upgrade promotes nothing."""
 
+from hashlib import sha256
 from typing import Any
 
 import pytest
 
 from rewriter_contract import wire
+from rewriter_contract.messages import WeightsRef
+from rewriter_contract.reports import REPORT_SCHEMA
 from rewriter_operator.api.states import State
 from rewriter_operator.api.status import RewriterReleaseStatus
 from rewriter_operator.core.cycle import CONTRACT
+from rewriter_operator.core.decision import WantedRevision
 from rewriter_operator.core.gating import SIDES, evidence_order, report_of
+from rewriter_operator.core.plan import plan
 from rewriter_operator.core.training import samples_order
 from rewriter_operator.core.validating import validation_order
-from tests.builders import RELEVANCE, make_spec, serving, stage_status
+from tests.builders import RELEVANCE, make_spec, serving, stage_status, weights_ref
 from tests.core.simulator import Simulator
 
 OTHER = "minilm@2"
@@ -78,10 +83,25 @@ def test_a_model_that_comes_back_within_the_stall_timeout_costs_nothing_but_time
     assert story.cycle_ends(20_000) == "Promoted"
 
 
+def test_the_report_says_who_was_judged_on_what_and_the_revision_keeps_the_fusions_digest() -> None:
+    story = story_with_incumbent().until(State.GATING).until(lambda told: len(told.world().evidence) == 2)
+    report, cycle = report_of(story.world()), story.status.cycle
+    assert cycle and cycle.candidate and report.judged
+    assert report.schema == REPORT_SCHEMA
+    assert report.judged.cycle == cycle.number
+    assert report.judged.candidate == WeightsRef(cycle.candidate.weights.version, cycle.candidate.weights.digest)
+    assert report.judged.incumbent == weights_ref("r0001-p02")
+    assert report.judged.data_digests == cycle.data_digests
+    assert report.judged.fusion_sha256 == cycle.fusion_sha256 == sha256(cycle.fusion.encode()).hexdigest()
+    story.until(lambda told: told.has("RewriterRevision", "shop-r0002"))
+    (wanted,) = [item for item in plan(story.world()).wanted if isinstance(item, WantedRevision)]
+    assert wanted.spec.fusion_sha256 == cycle.fusion_sha256
+
+
 def upgraded(story: Simulator, **changes: Any) -> Simulator:
     """Its cycle as an operator from before orders named the model has written it; its pods are from then too."""
     written = story.status.to_api()
-    del written["cycle"]["contract"]
+    del written["cycle"]["contract"], written["cycle"]["fusionSha256"]
     written["cycle"].update(changes)
     story.status = RewriterReleaseStatus.model_validate(written)
     return story
@@ -92,7 +112,8 @@ def test_pods_of_a_cycle_from_before_the_upgrade_are_told_nothing_that_they_woul
     text = wire.dumps(evidence_order(story.world(), "candidate", 0))
     assert "relevanceModel" not in text
     story.until(lambda told: len(told.world().evidence) == 2)
-    assert "judged" not in wire.dumps(report_of(story.world()))
+    text = wire.dumps(report_of(story.world()))
+    assert "judged" not in text and "schema" not in text
     assert story.cycle_ends() == "Promoted"
 
 

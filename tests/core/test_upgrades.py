@@ -43,7 +43,9 @@ def test_a_release_in_mid_rollout_goes_on_without_a_field_that_an_older_operator
     assert story.status.serves == "r0002"
 
 
-@pytest.mark.parametrize("name", ["stalls", "message", "restoreRecord", "reason", "trigger", "gateSide", "contract"])
+@pytest.mark.parametrize(
+    "name", ["stalls", "message", "restoreRecord", "reason", "trigger", "gateSide", "contract", "fusionSha256"]
+)
 def test_nor_without_one_of_its_cycle(name: str) -> None:
     story = baking()
     written = story.status.to_api()

@@ -13,6 +13,7 @@ from rewriter_contract import wire
 from rewriter_contract.messages import EvidenceRow, EvidenceRows
 from rewriter_contract.reports import (
     MAX_SUMMARY,
+    REPORT_SCHEMA,
     CheckName,
     CheckSettings,
     GateReport,
@@ -229,10 +230,19 @@ def test_sides_that_agree_with_each_other_and_not_with_the_cycle_are_never_judge
     assert not may_be_approved(report)
 
 
+def test_rows_of_another_reward_within_the_cycles_shards_are_never_judged() -> None:
+    candidate, incumbent = both_sides()
+    named = changed(candidate, reward_revision=REWARD)
+    assert judge(named, incumbent, FAST, CYCLE).verdict is Verdict.PASS
+    report = judge(changed(named, 3 / 80, reward_revision="2" * 64), incumbent, FAST, CYCLE)
+    assert "candidate: 3 rows are of another reward revision" in report.finding(CheckName.EVIDENCE_IS_COMPLETE).message
+    assert report.verdict is Verdict.INCONCLUSIVE
+
+
 def test_the_cycles_own_evidence_is_judged_and_the_report_says_whose_it_is() -> None:
     report = judge(*both_sides(), FAST, CYCLE)
     assert report.verdict is Verdict.PASS
-    assert report.judged == CYCLE
+    assert (report.schema, report.judged) == (REPORT_SCHEMA, CYCLE)
     assert replace(report, judged=None) == judge(*both_sides(), FAST)
 
 

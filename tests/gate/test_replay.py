@@ -7,11 +7,12 @@ from pathlib import Path
 import pytest
 
 from rewriter_contract import wire
-from rewriter_contract.messages import EvidenceRows
-from rewriter_contract.reports import GateSettings, Verdict
+from rewriter_contract.messages import EvidenceRows, WeightsRef
+from rewriter_contract.reports import GateSettings, Judged, Verdict
 from rewriter_contract.shards import write_shard
 from rewriter_operator.core.gate import judge, merge
-from rewriter_operator.replay import main, replay
+from rewriter_operator.replay import evidence_of, main, replay
+from tests.builders import RELEVANCE, REWARD
 
 from .evidence_builder import World, both_sides
 
@@ -64,6 +65,33 @@ def test_edited_report_is_found_out(tmp_path: Path, capsys: pytest.CaptureFixtur
     report.write_text(report.read_text().replace('"verdict":"Fail"', '"verdict":"Pass"'))
     assert main([str(tmp_path)]) == 1
     assert "RewardGain: Pass -> Fail" in capsys.readouterr().out
+
+
+JUDGED = Judged(
+    7, REWARD, RELEVANCE, "f" * 64, WeightsRef("r0007-p02", "a" * 64), None, {"gate": "b" * 64, "corpus": "c" * 64}
+)
+
+
+def test_a_report_that_says_who_was_judged_on_what_is_replayed_against_that(tmp_path: Path) -> None:
+    directory = volume(tmp_path)
+    sides = [evidence_of(directory, side) for side in ("candidate", "incumbent")]
+    (directory / "report.json").write_text(wire.dumps(judge(*sides, FAST, JUDGED)))
+    written, again = replay(directory)
+    assert again == written and (again.judged, again.verdict) == (JUDGED, Verdict.PASS)
+    moved = replace(written, judged=replace(JUDGED, relevance_model="other@1"))
+    (directory / "report.json").write_text(wire.dumps(moved))
+    assert replay(directory)[1].verdict is Verdict.INCONCLUSIVE
+
+
+def test_a_report_from_before_it_had_a_schema_is_replayed_as_it_was_judged(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    report = volume(tmp_path) / "report.json"
+    text = report.read_text().replace(',"schema":2', "")
+    assert "schema" not in text and "judged" not in text
+    report.write_text(text)
+    assert main([str(tmp_path)]) == 0
+    assert "every number is the same" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("absent", ["report.json", "candidate-000.jsonl.done", "incumbent-000.jsonl"])

@@ -18,7 +18,7 @@ from rewriter_contract.messages import (
     WorkReport,
     WorkState,
 )
-from rewriter_contract.reports import GateSettings
+from rewriter_contract.reports import GateSettings, Judged
 from rewriter_contract.shards import ShardError
 from rewriter_contract.text_checks import is_clean
 from rewriter_contract.volume import evidence_file
@@ -138,6 +138,28 @@ def test_evidence_by_another_model_than_the_cycles_is_never_written(tmp_path: Pa
     ):
         evidence.run(of_model(aimed(order, relevance, gold), "minilm@abc"), tmp_path, rewrite, progress(), "pod")
     assert not list((tmp_path / "cycles").rglob("*.jsonl*"))
+
+
+def test_each_row_says_which_reward_scored_it_where_the_cycles_pods_know_the_field(tmp_path: Path) -> None:
+    order = volume(tmp_path)
+    with service(honest) as relevance, service(search) as gold:
+        before = aimed(order, relevance, gold)
+        evidence.run(before, tmp_path, rewrite, progress(), "pod")
+        assert "rewardRevision" not in (tmp_path / order.out).read_text()
+        evidence.run(of_model(before, "overlap@1"), tmp_path, rewrite, progress(), "pod")
+    assert {entry.reward_revision for entry in evidence.read_rows(tmp_path, order.out).rows} == {"reward-1"}
+
+
+def test_the_page_says_who_was_judged_on_what(tmp_path: Path) -> None:
+    order = volume(tmp_path)
+    with service(honest) as relevance, service(search) as gold:
+        evidence.run(aimed(order, relevance, gold), tmp_path, rewrite, progress(), "pod")
+    ours = evidence.read_rows(tmp_path, order.out)
+    judged = Judged(7, "reward-1", "overlap@1", "f" * 64, order.weights, None, {"gate": "b" * 64})
+    report.write(tmp_path, 7, wire.dumps(judge(ours, ours, GateSettings(resamples=50), judged)).encode(), "pod")
+    page = (tmp_path / "cycles/0007/gate/report.html").read_text()
+    for shown in ("f" * 64, "r0007-p02 digest", "passthrough", "Data file gate", "b" * 64):
+        assert f"<code>{shown}</code>" in page or f"<dt>{shown}</dt>" in page
 
 
 def test_a_shard_of_an_order_that_named_no_model_is_not_taken_for_one_that_does(tmp_path: Path) -> None:

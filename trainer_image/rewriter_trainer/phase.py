@@ -33,7 +33,7 @@ from rewriter_contract import volume, wire
 from rewriter_contract.agent import WorkFailed
 from rewriter_contract.full_volume import is_full
 from rewriter_contract.messages import PhaseOrder, SampleRow, WeightsRef, WorkReport, WorkState
-from rewriter_contract.shards import ShardError, read_done, read_shard, write_shard
+from rewriter_contract.shards import ShardError, read_done, read_scored, write_shard
 from rewriter_contract.weights import WeightsRefused, manifest_digest, verify
 from rewriter_trainer import phase_files
 from rewriter_trainer.heap import give_freed_memory_back, keep_freed_memory
@@ -297,7 +297,7 @@ def read_samples(job: Job, order: PhaseOrder) -> list[SampleRow]:
     Raises:
         ShardError: for a shard that is not what the order says.
     """
-    rows = []
+    rows: list[SampleRow] = []
     for ref in order.samples:
         path = volume.resolve(job.root, ref.path)
         done = read_done(path)
@@ -307,7 +307,7 @@ def read_samples(job: Job, order: PhaseOrder) -> list[SampleRow]:
                 f"shard {ref.path} holds {found}; the order wants {order.base.version} and reward "
                 f"{order.reward_revision[:12]}; sample it again"
             )
-        rows += [wire.from_wire(SampleRow, row, ref.path) for row in read_shard(path, ref.sha256)]
+        rows += read_scored(SampleRow, path, ref.sha256, order.reward_revision)
     return rows
 
 

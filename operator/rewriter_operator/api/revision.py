@@ -31,6 +31,8 @@ class RewriterRevisionSpec(ApiModel):
     spec_digest: Digest
     reward_revision: Annotated[str, Field(max_length=64)] = ""
     """Digest of the reward that trained it."""
+    fusion_sha256: Annotated[str, Field(max_length=64)] = ""
+    """Of the fusion's constants in that reward; empty in a revision from before it was recorded."""
     relevance_model: Annotated[str, Field(max_length=256)] = ""
     data_digests: Annotated[dict[str, str], Field(max_length=8)] = {}
     phases: Annotated[list[RevisionPhase], Field(max_length=1000)] = []

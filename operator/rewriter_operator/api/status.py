@@ -182,6 +182,8 @@ class Cycle(ApiModel):
     attempt_at: float = 0
     fusion: Annotated[str, Field(max_length=4096)] = ""
     """The fusion's constants as JSON, as they were when the cycle was prepared: its reward stays what it was."""
+    fusion_sha256: Annotated[str, Field(max_length=64)] = ""
+    """Of that text; empty in a cycle that was prepared before it was recorded."""
     reward_revision: str = ""
     relevance_model: Annotated[str, Field(max_length=256)] = ""
     """What every score of the cycle must come from; empty only in a cycle that an operator from before this rule

@@ -50,6 +50,7 @@ def _facts(spec: RewriterRevisionSpec) -> Iterator[tuple[str, str]]:
     yield "trained from", spec.parent
     yield "spec", spec.spec_digest[:12]
     yield "reward", spec.reward_revision[:12]
+    yield "fusion", spec.fusion_sha256[:12]
     yield "relevance model", spec.relevance_model
     yield from ((f"data {name}", digest[:12]) for name, digest in sorted(spec.data_digests.items()))
     yield "phases", str(len(spec.phases))

@@ -177,6 +177,7 @@ def _revisions(world: World) -> list[Wanted]:
         parent=cycle.start.version if cycle.start else "",
         spec_digest=cycle.spec_digest,
         reward_revision=cycle.reward_revision,
+        fusion_sha256=cycle.fusion_sha256,
         relevance_model=cycle.relevance_model,
         data_digests=cycle.data_digests,
         phases=[

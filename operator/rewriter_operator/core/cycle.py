@@ -33,8 +33,9 @@ such thing: it decides which queries are asked and at which alpha they are judge
 
 CONTRACT: Final = 2
 """What the pods of a cycle understand, when it is prepared now. 2: orders name the relevance model that every score
-must come from. An upgrade leaves the pods of a running cycle as they are, and pods refuse fields that they do not know:
-a cycle of a lower number is given what it began with."""
+must come from, rows of shards say which reward scored them, the gate's report says who was judged on what. An upgrade
+leaves the pods of a running cycle as they are, and pods refuse fields that they do not know: a cycle of a lower number
+is given what it began with."""
 
 HISTORY = 10
 SERVED = 20

@@ -10,6 +10,7 @@ from typing import Final
 
 from rewriter_contract.messages import EvidenceRows
 from rewriter_contract.reports import (
+    REPORT_SCHEMA,
     CheckName,
     Finding,
     GateReport,
@@ -32,7 +33,7 @@ BOUNDED: Final = frozenset({CheckName.REWARD_GAIN, CheckName.GOLD_NDCG, CheckNam
 def judge(
     candidate: EvidenceRows, incumbent: EvidenceRows, settings: GateSettings, judged: Judged | None = None
 ) -> GateReport:
-    """Run every check and every self-test, and sum them up. `judged`: how the cycle scores; None is not known."""
+    """Run every check and every self-test, and sum them up. `judged`: what the cycle recorded; None is not known."""
     evidence = gather(candidate, incumbent, settings, judged)
     findings = tuple(check.find(evidence) for check in CHECKS)
     self_tests = gate_self_test.run(evidence)
@@ -49,6 +50,7 @@ def judge(
         reward_revision=candidate.reward_revision,
         relevance_model=candidate.relevance_model or incumbent.relevance_model,
         settings=settings,
+        schema=REPORT_SCHEMA,
         judged=judged,
     )
 

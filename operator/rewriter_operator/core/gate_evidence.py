@@ -164,6 +164,9 @@ def _foreign(name: str, side: EvidenceRows, judged: Judged) -> str:
             f"{name}: reward revision {side.reward_revision[:12]}, the cycle's is {judged.reward_revision[:12]}; "
             "start a new cycle"
         )
+    strange = sum(row.reward_revision not in (None, judged.reward_revision) for row in side.rows)
+    if strange:
+        return f"{name}: {strange} rows are of another reward revision than the cycle's; start a new cycle"
     if side.relevance_model == judged.relevance_model:
         return ""
     if side.relevance_model:

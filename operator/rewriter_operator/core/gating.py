@@ -9,7 +9,7 @@ import hashlib
 from dataclasses import replace
 
 from rewriter_contract import volume, wire
-from rewriter_contract.messages import EvidenceOrder, Selection, WorkState
+from rewriter_contract.messages import EvidenceOrder, Selection, WeightsRef, WorkState
 from rewriter_contract.reports import CheckSettings, GateReport, GateSettings, Judged, Verdict
 from rewriter_operator.api.model import evolve, seconds
 from rewriter_operator.api.status import GateResult, Recipe, Weights
@@ -111,14 +111,25 @@ def report_of(world: World) -> GateReport:
     report = judge(merge(world.evidence["candidate"]), merge(world.evidence["incumbent"]), settings, judged)
     cycle = world.status.cycle
     assert cycle is not None
-    return report if cycle.contract >= cycles.CONTRACT else replace(report, judged=None)  # its pods refuse the field
+    if cycle.contract < cycles.CONTRACT:  # its pods refuse fields that they do not know
+        return replace(report, schema=None, judged=None)
+    return report
 
 
 def _judged(world: World) -> Judged:
-    """How the cycle scores, as it was recorded when the cycle was prepared."""
+    """Who is judged on what, as status has it."""
     cycle = world.status.cycle
     assert cycle is not None
-    return Judged(cycle.number, cycle.reward_revision, cycle.relevance_model)
+    candidate, incumbent = (_weights(world, side) for side in SIDES)
+    return Judged(
+        cycle=cycle.number,
+        reward_revision=cycle.reward_revision,
+        relevance_model=cycle.relevance_model,
+        fusion_sha256=cycle.fusion_sha256,
+        candidate=WeightsRef(candidate.version, candidate.digest) if candidate else None,
+        incumbent=WeightsRef(incumbent.version, incumbent.digest) if incumbent else None,
+        data_digests=dict(cycle.data_digests),
+    )
 
 
 def _judge(world: World) -> Step:

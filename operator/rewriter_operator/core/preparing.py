@@ -17,7 +17,7 @@ from rewriter_operator.core import cycle as cycles
 from rewriter_operator.core import intents, reported, retention, schedule, windows
 from rewriter_operator.core.decision import Note, Step
 from rewriter_operator.core.recipe import recipe_of
-from rewriter_operator.core.reward import expression_problem, health_base, reward_revision
+from rewriter_operator.core.reward import expression_problem, fusion_sha256, health_base, reward_revision
 from rewriter_operator.core.states import Event
 from rewriter_operator.core.world import Role, World
 
@@ -129,6 +129,7 @@ def prepare(world: World) -> Step:
     prepared = evolve(
         cycle,
         fusion=wire.dumps(world.fusion.terms),
+        fusion_sha256=fusion_sha256(world.fusion.terms),
         reward_revision=reward_revision(world.spec.reward, world.fusion.terms, answer.relevance_model),
         relevance_model=answer.relevance_model,
         contract=cycles.CONTRACT,

@@ -28,6 +28,11 @@ def health_base(endpoint: ServiceEndpoint, namespace: str) -> str:
     return f"http://{endpoint.service_name}.{namespace}.svc:{endpoint.port}"
 
 
+def fusion_sha256(terms: tuple[FusionTerm, ...]) -> str:
+    """Digest of the fusion's constants: of the text of `status.cycle.fusion`."""
+    return hashlib.sha256(wire.dumps(terms).encode()).hexdigest()
+
+
 def reward_revision(reward: Reward, terms: tuple[FusionTerm, ...], relevance_model: str) -> str:
     """sha256 over everything that decides a score."""
     parts: dict[str, object] = {
