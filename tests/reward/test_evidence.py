@@ -18,7 +18,7 @@ from rewriter_contract.messages import (
     WorkReport,
     WorkState,
 )
-from rewriter_contract.reports import GateSettings, Judged
+from rewriter_contract.reports import CheckName, CheckSettings, GateSettings, Judged
 from rewriter_contract.shards import ShardError
 from rewriter_contract.text_checks import is_clean
 from rewriter_contract.volume import evidence_file
@@ -93,8 +93,9 @@ def test_evidence_measures_both_sides_and_the_gate_reads_it(tmp_path: Path) -> N
     assert {(entry.reward, entry.rewrites, entry.length_ratio) for entry in theirs.rows} == {(0.0, (), None)}
     assert {entry.ndcg10 for entry in ours.rows} == {1.0}
     assert all((entry.reward or 0) > 0 and (entry.length_ratio or 0) == pytest.approx(4 / 3) for entry in ours.rows)
-    verdict = judge(ours, theirs, GateSettings(resamples=100))
-    assert verdict.verdict == "Pass"
+    one_word = {CheckName.ADDED_WORD: CheckSettings(disabled=True)}  # all that this rewriter can do
+    verdict = judge(ours, theirs, GateSettings(resamples=100, checks=one_word))
+    assert verdict.verdict == "Pass", verdict.reason
     report.write(tmp_path, 7, wire.dumps(verdict).encode(), "pod")
     page = (tmp_path / "cycles/0007/gate/report.html").read_text()
     assert "blue shoes 0 running" in page and "blue shoes 0</td>" in page
