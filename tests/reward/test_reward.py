@@ -1,4 +1,5 @@
 import math
+import struct
 from dataclasses import replace
 
 import pytest
@@ -55,6 +56,61 @@ def test_raising_a_skipped_document_never_raises_the_reward(reward, rewrite, que
     negatives[index] = max(negatives[index], target)
     raised = replace(rewrite, negatives=tuple(negatives))
     assert log_reward(reward, raised, query) <= log_reward(reward, rewrite, query) + 1e-12
+
+
+near_zero = st.floats(-300.0, 1.0).map(lambda exponent: 10.0**exponent)
+hard_terms = st.builds(FusionTerm, stage=st.just("s"), a=st.floats(0.01, 50), b=near_zero, gamma=st.floats(0, 5))
+hard_configs = st.builds(
+    lambda fusion, weight, clip: config(fusion=tuple(fusion), negatives_weight=weight, clip=clip),
+    st.lists(hard_terms, min_size=1, max_size=3),
+    st.floats(0, 2),
+    st.floats(0.01, 2000),
+)
+HALF_STEP = 2.0**-24
+"""Relative error of a float32."""
+SMALLEST = 2.0**-126
+"""Of the normal float32 numbers; below it the error is no longer relative."""
+scores = st.one_of(st.just(0.0), st.floats(SMALLEST, 1.0))
+scored = st.builds(
+    Relevances,
+    st.lists(scores, min_size=3, max_size=3).map(tuple),
+    st.lists(scores, min_size=2, max_size=2).map(tuple),
+)
+
+
+def as_float32(of: Relevances) -> Relevances:
+    """What a model in single precision answers."""
+    positives, negatives = (
+        tuple(struct.unpack("f", struct.pack("f", value))[0] for value in values)
+        for values in (of.positives, of.negatives)
+    )
+    return Relevances(positives, negatives)
+
+
+@settings(max_examples=60, deadline=None)
+@given(hard_configs, scored, scored)
+def test_scores_in_float32_move_the_reward_by_their_own_rounding_however_small_b_is(reward, rewrite, query) -> None:
+    """b + a*rel has at most the relative error of rel, so each log ratio moves by two half steps at most."""
+    whole = sum(term.gamma for term in reward.fusion) * (1 + reward.negatives_weight)
+    moved = log_reward(reward, as_float32(rewrite), as_float32(query)) - log_reward(reward, rewrite, query)
+    assert abs(moved) <= 2.001 * HALF_STEP * whole + 1e-12 * (1 + whole)
+
+
+@settings(max_examples=60, deadline=None)
+@given(hard_configs, both, both)
+def test_with_b_near_zero_the_reward_stays_finite_and_between_its_bounds(reward, rewrite, query) -> None:
+    value, lowest = log_reward(reward, rewrite, query), lowest_reward(reward)
+    assert math.isfinite(value)
+    assert abs(value) <= -lowest * (1 + 1e-12)
+    assert log_reward(reward, query, query) == 0.0
+
+
+@pytest.mark.parametrize("b", [5e-324, 1e-300, 1e-30, 1e-9])
+def test_from_nothing_to_everything_is_worth_the_clip_and_no_more_however_small_b_is(b: float) -> None:
+    reward = config(fusion=(FusionTerm("finerank", a=1.0, b=b, gamma=2.0),), negatives_weight=0.5)
+    nothing, everything = Relevances((0.0,), (0.0,)), Relevances((1.0,), (0.0,))
+    assert log_reward(reward, everything, nothing) == pytest.approx(2.0 * reward.clip)
+    assert log_reward(reward, nothing, everything) == pytest.approx(-2.0 * reward.clip)
 
 
 def test_lambda_takes_the_gain_from_a_rewrite_that_raises_every_document() -> None:
