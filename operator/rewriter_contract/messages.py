@@ -274,9 +274,10 @@ class RewardConfig:
     timeout_seconds: float = 10.0
     max_missing: float = 0.02
     """Share of samples without a score above which a shard fails."""
-    penalties: tuple[Penalty, ...] = ()
-    expression: str = ""
-    """Gives the reward from the terms (expression.py); empty: the log ratio less the penalties."""
+    penalties: tuple[Penalty, ...] | None = None
+    """Left out of the body where there are none, like the expression: a sampler from before both takes the order."""
+    expression: str | None = None
+    """Gives the reward from the terms (expression.py); None: the log ratio less the penalties."""
     relevance_model: str | None = None
     """`name@digest` that every score must come from: the one that `revision` was computed with. None only in orders of
     a cycle whose pods are from before this field (they would refuse it, so it is left out of the body): then the first

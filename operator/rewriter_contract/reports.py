@@ -135,8 +135,9 @@ class SelfTest:
     name: str
     passed: bool
     message: str
-    tested: bool = True
-    """False: the user's settings leave nothing that could refuse it, so it says nothing about this gate."""
+    tested: bool | None = True
+    """False: the user's settings leave nothing that could refuse it, so it says nothing about this gate. None: not told
+    to pods that would refuse the field; the message tells."""
 
 
 @dataclass(frozen=True)

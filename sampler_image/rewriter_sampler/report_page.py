@@ -160,7 +160,9 @@ def _self_tests(tests: Sequence[SelfTest]) -> str:
 
 
 def _tested(test: SelfTest) -> str:
-    return _chip("Fail" if not test.passed else "Pass" if test.tested else "not tested", muted=not test.tested)
+    return _chip(
+        "Fail" if not test.passed else "not tested" if test.tested is False else "Pass", muted=test.tested is False
+    )
 
 
 def _provenance(report: GateReport) -> str:

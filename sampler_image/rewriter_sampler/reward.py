@@ -64,7 +64,7 @@ def lowest_reward(config: RewardConfig) -> float:
     At the bound it is never chosen over any text.
     """
     ratio = sum(term.gamma for term in config.fusion) * config.clip * (1.0 + config.negatives_weight)
-    return -ratio - sum(penalty.nats for penalty in config.penalties)
+    return -ratio - sum(penalty.nats for penalty in config.penalties or ())
 
 
 def _mean_log_ratio(term: FusionTerm, clip: float, rewrite: Sequence[float], query: Sequence[float]) -> float:
@@ -167,7 +167,7 @@ class Scorer:
         if not config.penalties and self._expression is None:
             return Score(log_r)
         terms = text_terms(row, rewrite)
-        log_r -= sum(penalty.nats for penalty in config.penalties if not terms[penalty.term])
+        log_r -= sum(penalty.nats for penalty in config.penalties or () if not terms[penalty.term])
         if self._expression is None:
             return Score(log_r)
         value = self._expression.value({**dict.fromkeys(STAGES, 0.0), **stages, **terms, LOG_R: log_r})
@@ -219,7 +219,7 @@ def _check(config: RewardConfig) -> None:
         raise ValueError(f"reward.clip: is {config.clip}; want a finite number above 0")
     if not (math.isfinite(config.negatives_weight) and config.negatives_weight >= 0):
         raise ValueError(f"reward.lambda: is {config.negatives_weight}; want a finite number, 0 or more")
-    for penalty in config.penalties:
+    for penalty in config.penalties or ():
         if penalty.term not in TRUTHS or not (math.isfinite(penalty.nats) and penalty.nats >= 0):
             raise ValueError(
                 f"reward.penalties {penalty.term}: {penalty.nats}; want one of {', '.join(TRUTHS)}, 0 or more"

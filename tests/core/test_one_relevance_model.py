@@ -110,10 +110,10 @@ def upgraded(story: Simulator, **changes: Any) -> Simulator:
 def test_pods_of_a_cycle_from_before_the_upgrade_are_told_nothing_that_they_would_refuse() -> None:
     story = upgraded(story_with_incumbent().until(State.GATING))
     text = wire.dumps(evidence_order(story.world(), "candidate", 0))
-    assert "relevanceModel" not in text
+    assert not any(word in text for word in ('"relevanceModel"', '"penalties"', '"expression"'))
     story.until(lambda told: len(told.world().evidence) == 2)
     text = wire.dumps(report_of(story.world()))
-    assert "judged" not in text and "schema" not in text
+    assert not any(word in text for word in ('"judged"', '"schema"', '"tested"', "NotApplicable"))
     assert story.cycle_ends() == "Promoted"
 
 

@@ -11,6 +11,7 @@ from dataclasses import replace
 from rewriter_contract import volume, wire
 from rewriter_contract.messages import EvidenceOrder, Selection, WeightsRef, WorkState
 from rewriter_contract.reports import CheckSettings, GateReport, GateSettings, Judged, Verdict
+from rewriter_contract.reports import Role as ReportRole
 from rewriter_operator.api.model import evolve, seconds
 from rewriter_operator.api.status import GateResult, Recipe, Weights
 from rewriter_operator.core import cycle as cycles
@@ -111,9 +112,19 @@ def report_of(world: World) -> GateReport:
     report = judge(merge(world.evidence["candidate"]), merge(world.evidence["incumbent"]), settings, judged)
     cycle = world.status.cycle
     assert cycle is not None
-    if cycle.contract < cycles.CONTRACT:  # its pods refuse fields that they do not know
-        return replace(report, schema=None, judged=None)
-    return report
+    return report if cycle.contract >= cycles.CONTRACT else _for_older_pods(report)
+
+
+def _for_older_pods(report: GateReport) -> GateReport:
+    """The same verdict in words that the pods of a cycle from before the upgrade know: they refuse all others."""
+    findings = tuple(
+        replace(found, verdict=Verdict.INCONCLUSIVE, role=ReportRole.DIAGNOSTIC)  # shown, and decides nothing
+        if found.verdict is Verdict.NOT_APPLICABLE
+        else found
+        for found in report.findings
+    )
+    self_tests = tuple(replace(test, tested=None) for test in report.self_tests)
+    return replace(report, findings=findings, self_tests=self_tests, schema=None, judged=None)
 
 
 def _judged(world: World) -> Judged:

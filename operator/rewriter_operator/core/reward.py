@@ -57,8 +57,8 @@ def reward_config(reward: Reward, terms: tuple[FusionTerm, ...], revision: str, 
         revision=revision,
         timeout_seconds=float(seconds(reward.relevance.timeout)),
         max_missing=reward.max_missing,
-        penalties=penalties(reward),
-        expression=reward.expression,
+        penalties=penalties(reward) or None,
+        expression=reward.expression or None,
     )
 
 
