@@ -98,6 +98,9 @@ class PrepareOrder:
     resolved_spec: str
     """JSON text of the resolved spec; written to cycles/NNNN/spec.json."""
     seed: int = 0
+    models_path: str | None = None
+    """Where a relevance service of vLLM's kind lists its models, instead of naming its one at `health_path`. Left out
+    of the body where it is not needed."""
 
 
 @dataclass(frozen=True)
@@ -276,6 +279,8 @@ class RewardConfig:
     """Share of samples without a score above which a shard fails."""
     penalties: tuple[Penalty, ...] | None = None
     """Left out of the body where there are none, like the expression: a sampler from before both takes the order."""
+    relevance_api: str | None = None
+    """`Rerank` or `Score`, the calls that vLLM serves; None: `Batch`."""
     expression: str | None = None
     """Gives the reward from the terms (expression.py); None: the log ratio less the penalties."""
     relevance_model: str | None = None

@@ -1,5 +1,7 @@
 """Asks the deployed relevance model for scores (docs/relevance-api.md), for the reward and for nobody else.
 
+How a call looks on the wire is relevance_calls.py's business.
+
 A score that is absent, not a number or out of range becomes a missing score with its reason: it is never replaced
 by a number, because an outage that looks like a bad score would be learned as one. Two things end the whole order
 instead: another model behind the URL than the cycle's reward is of (scores of two models must not be mixed) and a
@@ -7,17 +9,15 @@ service that stays away.
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Final
 
 from rewriter_contract.agent import WorkFailed
+from rewriter_sampler.relevance_calls import BATCH, CallFormat, RelevanceRequest, pieces
 from rewriter_sampler.service_call import CallFailed, Service
 
-DOCUMENTS_PER_CALL: Final = 256
-CHARACTERS_PER_CALL: Final = 1_000_000
-"""Keeps bodies at a few MB whatever the documents are."""
 CALLS_IN_FLIGHT: Final = 4
 LOST_CALLS: Final = 3
 """That many calls in a row without an answer (each retried) end the order: the service is down, not flaky."""
@@ -37,22 +37,19 @@ class Score:
     missing: str = ""
 
 
-@dataclass(frozen=True)
-class RelevanceRequest:
-    """Score every document for this query."""
-
-    query: str
-    documents: tuple[str, ...]
-
-
 class RelevanceClient:
     """The relevance model behind one URL, for the length of one order."""
 
     def __init__(
-        self, url: str, timeout_seconds: float, backoff_seconds: float = 0.25, wanted: str | None = None
+        self,
+        url: str,
+        timeout_seconds: float,
+        backoff_seconds: float = 0.25,
+        wanted: str | None = None,
+        form: CallFormat = BATCH,
     ) -> None:
         """`wanted`: `name@digest` that every answer must be of; None takes the first answer's."""
-        self._service = Service(url, timeout_seconds, backoff=backoff_seconds)
+        self._service, self._form = Service(url, timeout_seconds, backoff=backoff_seconds), form
         self._lost, self._wanted = 0, wanted
         self.model = ""
         """`name@digest` of the answers so far; empty before the first."""
@@ -63,7 +60,7 @@ class RelevanceClient:
         Raises:
             RelevanceFailed: when another model answers, or when calls keep failing.
         """
-        calls = list(_calls(requests))
+        calls = list(self._form.calls(requests))
         with ThreadPoolExecutor(CALLS_IN_FLIGHT) as pool:
             answers = list(pool.map(self._call, calls))  # in the order of the calls, so that results are repeatable
         scores: list[list[Score]] = []
@@ -72,9 +69,8 @@ class RelevanceClient:
         return _joined(requests, scores)
 
     def _call(self, call: list[RelevanceRequest]) -> Any:
-        body = {"requests": [{"query": request.query, "documents": list(request.documents)} for request in call]}
         try:
-            return self._service.post(body)
+            return self._service.post(self._form.body(call, self._wanted or ""))
         except CallFailed as failure:
             return failure
 
@@ -88,7 +84,7 @@ class RelevanceClient:
         if not isinstance(answer, dict) or not isinstance(answer.get("model"), str) or not answer["model"]:
             return _all_missing(call, "NoModelName")
         self._check_model(answer["model"])
-        lists = answer.get("scores")
+        lists = self._form.lists(call, answer)
         if not isinstance(lists, list) or len(lists) != len(call):
             return _all_missing(call, "WrongShape")
         return [_read_scores(request, values) for request, values in zip(call, lists, strict=True)]
@@ -107,32 +103,10 @@ class RelevanceClient:
         self.model = model
 
 
-def _calls(requests: Sequence[RelevanceRequest]) -> Iterator[list[RelevanceRequest]]:
-    """Requests in groups that fit a call; a request with more documents than fit is cut into several."""
-    call: list[RelevanceRequest] = []
-    documents = characters = 0
-    for request in requests:
-        for piece in _pieces(request):
-            size = sum(map(len, piece.documents))
-            full = documents + len(piece.documents) > DOCUMENTS_PER_CALL or characters + size > CHARACTERS_PER_CALL
-            if call and full:
-                yield call
-                call, documents, characters = [], 0, 0
-            call.append(piece)
-            documents, characters = documents + len(piece.documents), characters + size
-    if call:
-        yield call
-
-
-def _pieces(request: RelevanceRequest) -> Iterator[RelevanceRequest]:
-    for start in range(0, max(len(request.documents), 1), DOCUMENTS_PER_CALL):
-        yield RelevanceRequest(request.query, request.documents[start : start + DOCUMENTS_PER_CALL])
-
-
-def _joined(requests: Sequence[RelevanceRequest], pieces: list[list[Score]]) -> list[list[Score]]:
-    """Undo `_pieces`."""
-    rest = iter(pieces)
-    return [[score for _ in _pieces(request) for score in next(rest)] for request in requests]
+def _joined(requests: Sequence[RelevanceRequest], of_pieces: list[list[Score]]) -> list[list[Score]]:
+    """Undo `pieces`."""
+    rest = iter(of_pieces)
+    return [[score for _ in pieces(request) for score in next(rest)] for request in requests]
 
 
 def _all_missing(call: list[RelevanceRequest], reason: str) -> list[list[Score]]:

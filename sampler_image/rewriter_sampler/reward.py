@@ -22,7 +22,8 @@ from rewriter_contract.expression import Expression, ExpressionError, compile_ex
 from rewriter_contract.messages import STAGES, DataRow, FusionTerm, RewardConfig
 from rewriter_contract.terms import LOG_R, TERMS, TRUTHS, text_terms
 from rewriter_contract.text import is_copy, normalise
-from rewriter_sampler.relevance import RelevanceClient, RelevanceRequest, Score
+from rewriter_sampler.relevance import RelevanceClient, Score
+from rewriter_sampler.relevance_calls import FORMATS, RelevanceRequest
 
 __all__ = ["Score", "Scorer", "log_reward", "log_rewards", "lowest_reward"]
 
@@ -87,7 +88,10 @@ class Scorer:
         _check(config)
         self._expression = _expression(config)
         self._config, self._corpus = config, corpus
-        self._client = RelevanceClient(config.relevance_url, config.timeout_seconds, wanted=config.relevance_model)
+        form = FORMATS[config.relevance_api or "Batch"]
+        self._client = RelevanceClient(
+            config.relevance_url, config.timeout_seconds, wanted=config.relevance_model, form=form
+        )
         self._queries: dict[RelevanceRequest, list[Score]] = {}
 
     @property
@@ -209,6 +213,8 @@ def _expression(config: RewardConfig) -> Expression | None:
 
 
 def _check(config: RewardConfig) -> None:
+    if config.relevance_api is not None and config.relevance_api not in FORMATS:
+        raise ValueError(f"reward.relevance.api: is {config.relevance_api!r}; want one of {', '.join(FORMATS)}")
     if not config.fusion:
         raise ValueError("reward.fusion: is empty; name at least one stage's term")
     for term in config.fusion:

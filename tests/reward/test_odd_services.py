@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from rewriter_contract import timed_http
-from rewriter_sampler.relevance import RelevanceClient, RelevanceFailed, RelevanceRequest
+from rewriter_sampler.relevance import RelevanceClient, RelevanceFailed
+from rewriter_sampler.relevance_calls import RelevanceRequest
 from rewriter_sampler.service_call import CallFailed, Service
 from rewriter_trainer import check_services as health
 from rewriter_trainer.check_services import check_services

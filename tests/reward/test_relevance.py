@@ -4,7 +4,8 @@ import socket
 import pytest
 
 from rewriter_sampler import relevance
-from rewriter_sampler.relevance import RelevanceClient, RelevanceFailed, RelevanceRequest
+from rewriter_sampler.relevance import RelevanceClient, RelevanceFailed
+from rewriter_sampler.relevance_calls import RelevanceRequest
 from rewriter_sampler.service_call import MAX_RESPONSE_BYTES, CallFailed, Service
 
 from .reward_builder import honest, service

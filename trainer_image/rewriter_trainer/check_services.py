@@ -13,6 +13,8 @@ from rewriter_contract.timed_http import TimedConnection
 TIMEOUT_SECONDS: Final = 5.0
 MAX_ANSWER_BYTES: Final = 64 * 1024
 
+NAMED: Final = '{"model": "name@digest"}'
+LISTED: Final = '{"data": [{"id": "name@digest"}]}'
 REASONS: Final = {"relevance": "RelevanceServiceUnreachable", "search": "SearchServiceUnreachable"}
 
 
@@ -25,14 +27,16 @@ class ServicesReport:
     """`model` of the relevance service's health answer; empty only beside a problem."""
 
 
-def check_services(services: dict[str, str], health_path: str) -> ServicesReport:
+def check_services(services: dict[str, str], health_path: str, models_path: str | None = None) -> ServicesReport:
     """GET `url + health_path` of every service; a whole answer with 200 within TIMEOUT_SECONDS is healthy.
 
-    The relevance service must say there which model it is: the cycle's rewards are told apart by that name.
+    The relevance service must say there which model it is: the cycle's rewards are told apart by that name. One of
+    vLLM's kind says it at `models_path`, as the first of a list.
     """
     problems, relevance_model = [], ""
     for role, base in services.items():
-        url = base.rstrip("/") + health_path
+        listed = models_path if role == "relevance" else None
+        url = base.rstrip("/") + (listed or health_path)
         try:
             answer = _get(url)
         except (OSError, HTTPException, ValueError) as error:
@@ -40,8 +44,8 @@ def check_services(services: dict[str, str], health_path: str) -> ServicesReport
             problems.append(Problem(reason, f"{role} service: GET {url}: {_words(error)}; start it or change its URL"))
             continue
         if role == "relevance":
-            relevance_model = _model(answer)
-            problems += [] if relevance_model else [_unnamed(url, answer)]
+            relevance_model = _first_model(answer) if listed else _model(answer)
+            problems += [] if relevance_model else [_unnamed(url, answer, LISTED if listed else NAMED)]
     return ServicesReport(tuple(problems), relevance_model)
 
 
@@ -74,10 +78,18 @@ def _model(answer: bytes) -> str:
     return name if isinstance(name, str) and name.strip() else ""
 
 
-def _unnamed(url: str, answer: bytes) -> Problem:
+def _first_model(answer: bytes) -> str:
+    try:
+        name = json.loads(answer)["data"][0]["id"]
+    except (ValueError, RecursionError, LookupError, TypeError):
+        return ""
+    return name if isinstance(name, str) and name.strip() else ""
+
+
+def _unnamed(url: str, answer: bytes, wanted: str) -> Problem:
     got = answer[:100].decode(errors="replace")
     text = (
-        f"relevance service: GET {url}: got {got!r}, which names no model; answer "
-        '{"model": "name@digest"} with the `model` of its scores, so that one model scores a whole cycle'
+        f"relevance service: GET {url}: got {got!r}, which names no model; answer {wanted} with the `model` of its "
+        "scores, so that one model scores a whole cycle"
     )
     return Problem("RelevanceModelUnnamed", text)

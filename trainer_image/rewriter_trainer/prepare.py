@@ -59,7 +59,7 @@ def prepare(
     _log("model", model.problems)
     data = check_data(root, order.data_files)
     _log("data", data.problems)
-    services = check_services(order.services, order.health_path)
+    services = check_services(order.services, order.health_path, order.models_path)
     _log("services", services.problems)
     promoted, record_problems = read_promoted(root)
     _log("promoted.json", record_problems)

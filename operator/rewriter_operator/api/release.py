@@ -131,6 +131,14 @@ class ServiceEndpoint(SpecModel):
     """Longest wait for one answer."""
 
 
+class RelevanceEndpoint(ServiceEndpoint):
+    """The deployed relevance model's service."""
+
+    api: Literal["Batch", "Rerank", "Score"] = "Batch"
+    """How it is asked (docs/relevance-api.md). Batch: many queries a call, the fastest. Rerank, Score: the calls that
+    vLLM serves for a cross-encoder."""
+
+
 class FusionReference(SpecModel):
     """The serving fusion's constants, read from the config that serving itself uses."""
 
@@ -171,7 +179,7 @@ class Reward(SpecModel):
     """The multiplicative ratio reward: log R(x,y) = sum_g gamma_g * [mean over positives of clip(log rho_g) - lambda *
     mean over negatives of clip(log rho_g)], rho_g = (b_g + a_g*rel(y,d)) / (b_g + a_g*rel(x,d)). Copying scores 0."""
 
-    relevance: ServiceEndpoint
+    relevance: RelevanceEndpoint
     """The deployed relevance model (docs/relevance-api.md)."""
     fusion: FusionReference
     """Constants a, b, gamma per stage."""

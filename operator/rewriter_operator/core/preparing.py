@@ -164,6 +164,7 @@ def prepare_order(world: World) -> PrepareOrder:
         health_path="/healthz",
         resolved_spec=wire.dumps(spec.to_api()),
         seed=spec.training.seed,
+        models_path=None if spec.reward.relevance.api == "Batch" else "/v1/models",
     )
 
 

@@ -59,6 +59,7 @@ def reward_config(reward: Reward, terms: tuple[FusionTerm, ...], revision: str, 
         max_missing=reward.max_missing,
         penalties=penalties(reward) or None,
         expression=reward.expression or None,
+        relevance_api=reward.relevance.api if reward.relevance.api != "Batch" else None,
     )
 
 
