@@ -69,9 +69,9 @@ def _settings(evidence: Evidence) -> GateSettings:
 
 def _exchanged(evidence: Evidence, number: int, settings: GateSettings) -> Evidence:
     """The evidence of one exchange; the numbers that bounds draw are its own."""
-    random = evidence.random(f"exchange:{number}")
-    chosen = random.sample(evidence.pairs, LARGEST) if len(evidence.pairs) > LARGEST else evidence.pairs
-    pairs = tuple(_tossed(pair, random) for pair in chosen)
+    tosses = evidence.random(f"exchange:{number}")
+    chosen = tosses.sample(evidence.pairs, LARGEST) if len(evidence.pairs) > LARGEST else evidence.pairs
+    pairs = tuple(_tossed(pair, tosses) for pair in chosen)
     return replace(
         evidence,
         candidate=replace(evidence.candidate, rows=tuple(pair.candidate for pair in pairs)),
@@ -81,5 +81,5 @@ def _exchanged(evidence: Evidence, number: int, settings: GateSettings) -> Evide
     )
 
 
-def _tossed(pair: Pair, random: Random) -> Pair:
-    return pair if random.random() < 0.5 else Pair(candidate=pair.incumbent, incumbent=pair.candidate)
+def _tossed(pair: Pair, tosses: Random) -> Pair:
+    return pair if tosses.random() < 0.5 else Pair(candidate=pair.incumbent, incumbent=pair.candidate)
