@@ -35,7 +35,7 @@ def test_an_idle_release_shows_the_next_cycle() -> None:
         "shop  plan of cycle 7",
         "2 phases of 8 queries, 64 samples each; time not known yet, at most 6h a phase",
         "as many queries as spec.data.gate holds, at least 30, alpha 0.05",
-        "set 10 %: verified on 50 requests within 10m; tells from it no lower one, 30.5 % and more; waits for a window",
+        "set 10 %: verified on about 101 requests within 10m; tells from it 5.5 % and less, 31.2 % and more",
         "analysis at 10 %: 100 requests of the candidate within 1h, about 1000 of the stage, 0.28 a second",
         "pause 300 s at 10 %",
         "recall, after finerank",

@@ -27,7 +27,6 @@ from rewriter_operator.core.cycle_plan import (
 )
 from rewriter_operator.core.gate import judge
 from rewriter_operator.core.statistics import binomial_at_least
-from rewriter_operator.core.traffic import share_interval
 from rewriter_operator.core.world import Role
 from tests.builders import evidence, make_cycle, make_spec, stage, weights
 from tests.core.simulator import Simulator
@@ -118,25 +117,20 @@ def test_steps_carry_share_requests_and_deadlines() -> None:
     assert plan.windows == ["Mon,Fri 09:00-16:00 UTC"]
 
 
-def test_few_requests_do_not_tell_a_small_share_from_none() -> None:
-    assert told_shares(5, 50, 0.001)[0] is None
-    below, above = told_shares(5, 5000, 0.001)
+def test_a_share_is_planned_with_as_many_requests_as_tell_it_from_none() -> None:
+    first = plan_of(**{"rollout.stages": [stage("finerank", {"setShare": 5}, {"setShare": 100})]}).stages[0].steps[0]
+    assert (first.requests or 0) > 50, "minRequests are not enough"
+    assert first.share_below is not None
+    assert 0 < first.share_below < 5
+
+
+@examples(20)
+@given(st.integers(1, 99))
+def test_many_requests_tell_every_share_that_is_not_quite_near(share: int) -> None:
+    below, above = told_shares(share, 20_000, 0.001)
     assert below is not None
     assert above is not None
-    assert 0 < below < 5 < above < 10
-
-
-@examples(40)
-@given(st.integers(1, 99), st.integers(20, 100_000))
-def test_more_requests_tell_nearer_shares(share: int, requests: int) -> None:
-    few, many = told_shares(share, requests, 0.001), told_shares(share, 4 * requests, 0.001)
-    width = 100 * share_interval(share, requests, 0.001)
-    for index, way in ((0, -1), (1, 1)):
-        near, far = many[index], few[index]
-        if far is not None:
-            assert near is not None
-            assert way * (far - share) >= way * (near - share)
-            assert way * (far - share) >= width - 0.11
+    assert max(0, share - 8) <= below < share < above <= min(100, share + 8)
 
 
 @examples(40)
@@ -152,17 +146,6 @@ def test_a_rate_that_is_told_is_found_as_often_as_is_said(requests: int, limit: 
     assert binomial_at_least(fewest, requests, rate) >= POWER - 0.01
     assert binomial_at_least(fewest, requests, rate - 0.0002) < POWER + 0.01
     assert rate > limit
-
-
-def test_a_share_that_is_told_is_found_as_often_as_is_said() -> None:
-    draw, runs, requests = random.Random(3), 400, 500
-    _, above = told_shares(20, requests, 0.01)
-    assert above is not None
-    found = 0
-    for _ in range(runs):
-        hits = sum(draw.random() < above / 100 for _ in range(requests))
-        found += abs(hits / requests - 0.2) > share_interval(20, requests, 0.01)
-    assert found / runs == pytest.approx(POWER, abs=0.06)
 
 
 def test_beside_incumbents_more_requests_tell_less() -> None:

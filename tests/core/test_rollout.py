@@ -180,6 +180,29 @@ def test_a_route_that_the_gateway_does_not_accept_is_rolled_back_at_the_timeout(
     assert "not accepted by the gateway" in rolled_back(story, "NotVerified")
 
 
+@pytest.mark.parametrize("share", [1, 10, 19])
+def test_a_small_share_that_reaches_nobody_never_becomes_a_large_one(share: int) -> None:
+    spec = make_spec(**{"rollout.stages": [stage("finerank", {"setShare": share}, {"setShare": 100})]})
+    story = passed(spec, requests_per_second=1).until(State.ROLLING_OUT)
+    story.data_plane = {"finerank": {"shop-r0001": 100}}
+    story.behaviour.gateway_takes_over = False
+    assert f"share {share} % set, 0.0 % observed on" in rolled_back(story, "NotVerified")
+    told = [note.message for note in story.notes if note.reason == "ShareSet"]
+    assert told == [f"finerank: 0 % -> {share} % to r0002"]
+
+
+def test_a_data_plane_that_takes_the_share_over_late_is_believed_in_the_end() -> None:
+    story = passed().until(State.ROLLING_OUT)
+    story.data_plane = {"finerank": {"shop-r0001": 100}}
+    story.behaviour.gateway_takes_over = False
+    story.wait(60)
+    assert story.share() == 10
+    assert not story.status.stages[0].verified
+    story.behaviour.gateway_takes_over = True
+    story.gateway_answers()
+    assert story.cycle_ends() == "Promoted"
+
+
 def test_a_stage_without_requests_is_never_verified() -> None:
     assert "on 0 requests" in rolled_back(passed(requests_per_second=0), "NotVerified")
 

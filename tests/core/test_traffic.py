@@ -1,33 +1,12 @@
-"""What counters say: three answers, real numbers, and pods that come and go."""
+"""What counters say: real numbers, and pods that come and go."""
 
 import math
 
 import pytest
 
 from rewriter_operator.api.status import Counters
-from rewriter_operator.core.traffic import Look, look, percentile_ms, share_is_real, slower_than, snapshot
+from rewriter_operator.core.traffic import look, percentile_ms, slower_than, snapshot
 from tests.builders import counters, stage_status, stats
-
-
-def seen(candidate: int, others: int) -> Look:
-    return Look(Counters(requests=candidate), Counters(requests=others))
-
-
-@pytest.mark.parametrize(
-    "candidate, others, share, answer",
-    [
-        pytest.param(2, 10, 10, None, id="too-few-requests"),
-        pytest.param(0, 0, 10, None, id="no-requests"),
-        pytest.param(100, 900, 10, True, id="exactly"),
-        pytest.param(120, 880, 10, True, id="inside-the-interval"),
-        pytest.param(200, 800, 10, False, id="twice-the-share"),
-        pytest.param(0, 1000, 10, False, id="none-reaches-the-candidate"),
-        pytest.param(1000, 0, 100, True, id="all-of-it"),
-        pytest.param(900, 100, 100, False, id="a-tenth-goes-elsewhere"),
-    ],
-)
-def test_a_share_is_real_unreal_or_unknown(candidate: int, others: int, share: int, answer: bool | None) -> None:
-    assert share_is_real(seen(candidate, others), share, min_requests=50, alpha=0.001) is answer
 
 
 def test_a_percentile_is_interpolated_inside_its_bucket() -> None:

@@ -640,9 +640,10 @@ class ShareVerification(SpecModel):
     """A share is verified by the serving pods' own counters, not assumed from the route."""
 
     min_requests: Annotated[int, Field(ge=1, le=10_000_000)] = 50
-    """Requests of the stage, on both sides together, that the binomial interval needs."""
+    """Requests of the stage, on both sides together, that the first look needs. A small share needs more by itself:
+    until it is told from none, and from all (docs/operations.md)."""
     alpha: Annotated[float, Field(gt=0), at_most(0.1)] = 0.001
-    """A share outside its 1-alpha binomial interval stops the rollout."""
+    """A share that is the set one is called another with at most this probability, at all looks together."""
     timeout: Duration = "15m"
     """A share that cannot be verified by then rolls the stage back."""
 

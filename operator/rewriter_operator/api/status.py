@@ -323,7 +323,7 @@ class StageStatus(ApiModel):
     """Its next share, or the promotion, waits for a window to open or a freeze to end."""
     share_at: float = 0
     verified: bool = False
-    """The share was seen inside its binomial interval."""
+    """The share was seen to be the set one, and told from none and from all."""
     requests: int = 0
     """Requests of the stage since the share was set."""
     counting_since: float = 0
@@ -391,7 +391,7 @@ class StepPlan(ApiModel):
     share: Percent
     """Percent that the candidate has in it."""
     requests: Annotated[int, Field(ge=1)] | None = None
-    """SetShare: of both sides, that verify the share. Analysis: of the candidate."""
+    """SetShare: of both sides, that verify the share in 80 of 100 rollouts. Analysis: of the candidate."""
     stage_requests: Annotated[int, Field(ge=1)] | None = None
     """Analysis: about so many of the whole stage give the candidate that many."""
     share_below: Annotated[float, Field(ge=0, le=100)] | None = None

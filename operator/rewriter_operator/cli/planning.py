@@ -66,7 +66,7 @@ def _step(step: StepPlan) -> str:
             above = "no higher one" if step.share_above is None else f"{step.share_above:g} % and more"
             told = below if step.share == 100 else f"{below}, {above}"
             waits = "; waits for a window" if step.waits_for_window else ""
-            verified = f"verified on {step.requests} requests within {step.deadline}"
+            verified = f"verified on about {step.requests} requests within {step.deadline}"
             return f"set {step.share} %: {verified}; tells from it {told}{waits}"
         case "Pause":
             return f"pause {step.seconds} s at {step.share} %"

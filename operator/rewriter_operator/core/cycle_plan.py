@@ -3,9 +3,8 @@
 From the spec and from what earlier cycles measured; what neither of them gives is absent, never guessed. It holds no
 time of day, so the same cycle gives the same plan at every look. It decides nothing.
 
-An effect counts as told when at least POWER of all runs find it, at the first look that has the requests. Shares use
-the normal approximation, as their verification does; limits and comparison are asked with their own tests
-(core/anytime.py).
+An effect counts as told when at least POWER of all runs find it, at the first look that has the requests. Shares are
+asked with the test that verifies them (core/shares.py), limits and comparison with theirs (core/anytime.py).
 """
 
 import hashlib
@@ -33,8 +32,8 @@ from rewriter_operator.api.windows import Day, Window
 from rewriter_operator.core import comparison, limits
 from rewriter_operator.core.anytime import at_least, at_most, exceeds
 from rewriter_operator.core.gate_checks import DEFAULTS
+from rewriter_operator.core.shares import Counts, verified_counts
 from rewriter_operator.core.statistics import binomial_at_least
-from rewriter_operator.core.traffic import share_interval
 
 POWER: Final = 0.8
 
@@ -87,23 +86,61 @@ def told_gain(deviation: float, queries: int, alpha: float) -> float:
 
 
 @lru_cache(maxsize=1024)
+def verifying_requests(share: int, min_requests: int, alpha: float) -> int:
+    """The fewest requests, of both sides, after which a share that is the set one is verified in POWER of all runs."""
+
+    def is_verified(requests: int) -> bool:
+        return _chance(verified_counts(share, requests, alpha), requests, share / 100) >= POWER
+
+    most = max(min_requests, 1)
+    if is_verified(most):
+        return most
+    while not is_verified(most):
+        most *= 2
+    fewest = most // 2
+    while most - fewest > 1:
+        middle = (fewest + most) // 2
+        fewest, most = (fewest, middle) if is_verified(middle) else (middle, most)
+    return most
+
+
+@lru_cache(maxsize=1024)
 def told_shares(share: int, requests: int, alpha: float) -> tuple[float | None, float | None]:
-    """The nearest real shares in percent, below and above the set one, that so many requests tell from it.
+    """The nearest real shares in percent, below and above the set one, that so many requests do not verify as it.
 
     None: not even 0 or 100 would be told.
     """
-    set_to = share / 100
-    width = share_interval(share, requests, alpha)
+    part, counts = share / 100, verified_counts(share, requests, alpha)
 
-    def reach(real: float) -> float:
-        return abs(real - set_to) - _Z * math.sqrt(real * (1 - real) / requests)
+    def is_told(real: float) -> bool:
+        return _chance(counts, requests, real) <= 1 - POWER
 
-    below = _first(lambda step: reach(set_to * (1 - step)) > width)
-    above = _first(lambda step: reach(set_to + (1 - set_to) * step) > width)
+    below = _first(lambda step: is_told(part * (1 - step)))
+    above = None if share == 100 else _first(lambda step: is_told(part + (1 - part) * step))
     return (
-        None if below is None else _rounded(100 * set_to * (1 - below), math.floor),
-        None if above is None else _rounded(100 * (set_to + (1 - set_to) * above), math.ceil),
+        None if below is None else _rounded(100 * part * (1 - below), math.floor),
+        None if above is None else _rounded(100 * (part + (1 - part) * above), math.ceil),
     )
+
+
+def _chance(counts: Counts | None, requests: int, rate: float) -> float:
+    """Of so many requests, of which this part goes to the candidate, its counts are those."""
+    if counts is None:
+        return 0.0
+    return _at_least(counts.fewest, requests, rate) - _at_least(counts.most + 1, requests, rate)
+
+
+def _at_least(hits: int, requests: int, rate: float) -> float:
+    """P(X >= hits) for X ~ Binomial(requests, rate): of the shorter tail, or the normal curve where that is long."""
+    misses = requests - hits
+    if hits <= 0 or misses < 0 or rate <= 0 or rate >= 1:
+        return float(hits <= 0 or (rate >= 1 and misses >= 0))
+    if misses <= _COUNTED_EXACTLY:
+        return binomial_at_least(hits, requests, rate)
+    if hits <= _COUNTED_EXACTLY:
+        return 1 - binomial_at_least(misses + 1, requests, 1 - rate)
+    spread = math.sqrt(requests * rate * (1 - rate))
+    return 1 - NormalDist().cdf((hits - 0.5 - requests * rate) / spread)
 
 
 @lru_cache(maxsize=1024)
@@ -218,11 +255,12 @@ def _stage(rollout: Rollout, stage: Stage) -> StagePlan:
 def _step(rollout: Rollout, step: Step, share: int) -> StepPlan:
     if step.set_share is not None:
         check = rollout.verification
-        below, above = told_shares(share, check.min_requests, check.alpha)
+        requests = verifying_requests(share, check.min_requests, check.alpha)
+        below, above = told_shares(share, requests, check.alpha)
         return StepPlan(
             does="SetShare",
             share=share,
-            requests=check.min_requests,
+            requests=requests,
             share_below=below,
             share_above=above,
             deadline=check.timeout,

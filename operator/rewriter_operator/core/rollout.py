@@ -15,8 +15,9 @@ from rewriter_operator.core.counters import believed, unread
 from rewriter_operator.core.decision import Note, Step, serving_name
 from rewriter_operator.core.limits import crossed_limit, limit_in_doubt
 from rewriter_operator.core.recording import Recording
+from rewriter_operator.core.shares import share_is_real
 from rewriter_operator.core.states import Event
-from rewriter_operator.core.traffic import Look, look, share_is_real, snapshot
+from rewriter_operator.core.traffic import Look, look, snapshot
 from rewriter_operator.core.world import Role, World
 
 SETTLE_SECONDS = 3
@@ -241,7 +242,8 @@ def _verify(world: World, stage: StageStatus, overdue: bool) -> StageStatus | st
         return evolve(passed, verified=True, step=stage.step + 1, step_at=world.now, message=f"share {shown} verified")
     numbers = f"{stage.name}: share {stage.share} % set, {shown} observed on {found.requests} requests"
     if overdue:
-        return f"{numbers} within {verification.timeout} (spec.rollout.verification needs {verification.min_requests})"
+        needed = f"at least {verification.min_requests}, and enough to tell {stage.share} % from none"
+        return f"{numbers} within {verification.timeout} (spec.rollout.verification needs {needed})"
     return evolve(_with_look(world, stage, found), message=numbers if _is_due(world, stage) else stage.message)
 
 

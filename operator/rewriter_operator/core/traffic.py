@@ -1,18 +1,14 @@
-"""What the serving pods' own counters say: how many requests, whose, how slow, and was the share real?
+"""What the serving pods' own counters say: how many requests, whose, and how slow.
 
-Three answers, never two: True, False, and None for "cannot tell", which advances nothing.
+What is not known is None, which is never zero. Whether a share is the set one is asked in core/shares.py.
 """
 
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
-from statistics import NormalDist
 
 from rewriter_contract.messages import ServingStats, StageCounters
 from rewriter_operator.api.status import Counters, PodCounters, StageStatus
-
-SLACK = 0.01
-"""One percent point beside the binomial interval: requests that were under way when the route changed."""
 
 
 @dataclass(frozen=True)
@@ -47,24 +43,6 @@ def look(stats: Iterable[ServingStats], stage: StageStatus, candidate: str) -> L
         before = baseline.get(pod.boot_id, Counters())
         sides[pod.revision == candidate].append(_minus(_counters(pod, stage.name), before))
     return Look(candidate=_total(sides[True]), others=_total(sides[False]))
-
-
-def share_is_real(seen: Look, share: int, min_requests: int, alpha: float) -> bool | None:
-    """Whether the observed share lies in its 1-alpha binomial interval (normal approximation, plus SLACK).
-
-    None: fewer than `min_requests` requests.
-    """
-    if seen.requests < min_requests or seen.observed_share is None:
-        return None
-    expected = share / 100
-    deviation = abs(seen.observed_share / 100 - expected)
-    return deviation <= share_interval(share, seen.requests, alpha)
-
-
-def share_interval(share: int, requests: int, alpha: float) -> float:
-    """How far, as a part of 1, the observed share may be from the set one (in percent) and still be taken for it."""
-    expected = share / 100
-    return _z(alpha) * math.sqrt(expected * (1 - expected) / requests) + SLACK
 
 
 def percentile_ms(counters: Counters, quantile: float) -> float | None:
@@ -124,8 +102,3 @@ def _total(parts: list[Counters]) -> Counters:
         empty=sum(part.empty for part in parts),
         latency_ms={key: sum(part.latency_ms.get(key, 0) for part in parts) for key in sorted(bounds)},
     )
-
-
-def _z(alpha: float) -> float:
-    """Two-sided normal quantile: 3.29 for alpha 0.001."""
-    return NormalDist().inv_cdf(1 - alpha / 2)
