@@ -12,6 +12,7 @@ _MASKED = frozenset(
         "baseline", "boot_id", "createdAt", "findings", "finishedAt", "lastTransitionTime", "lookedAt", "message",
         "metrics", "observedShare", "phaseSeconds", "progress", "requests", "seconds", "shareAt", "startedAt", "stepAt",
         "summary", "busy", "countingSince", "lastRunToken", "operatorEpoch", "order",
+        "watch",
     }
 )  # fmt: skip
 

@@ -73,6 +73,7 @@ class Reason(StrEnum):
     GOLD_DECAYS = "GoldDecays"
     VERIFIED = "Verified"
     VERIFYING = "Verifying"
+    SHARE_DOUBTED = "ShareDoubted"
     NO_CANDIDATE = "NoCandidate"
 
 

@@ -306,6 +306,28 @@ class PodCounters(ApiModel):
     counters: Counters
 
 
+class PodRequests(ApiModel):
+    """Requests of a stage that one life of a pod had answered."""
+
+    boot_id: Annotated[str, Field(max_length=64)]
+    requests: Annotated[int, Field(ge=0)] = 0
+
+
+class ShareWatch(ApiModel):
+    """What a verified share is watched with: its requests are counted in windows."""
+
+    share: Percent = 0
+    """The share that is watched."""
+    number: Annotated[int, Field(ge=0)] = 0
+    """Of the window, of all of this stage in this cycle: each has a smaller part of the false alarms than the last."""
+    pods: Annotated[list[PodRequests], Field(max_length=1024)] = []
+    """All that answer, at its beginning. With another pod, or another life of one, another window begins."""
+    doubt: ShortText = ""
+    """The numbers that showed another share than the set one; empty without a doubt."""
+    doubt_since: float = 0
+    """When the share was seen to be another; 0 without a doubt."""
+
+
 class StageStatus(ApiModel):
     """One consumer of rewrites."""
 
@@ -332,6 +354,8 @@ class StageStatus(ApiModel):
     """Counters at that time."""
     looked_at: float = 0
     """When observedShare was last written."""
+    watch: ShareWatch | None = None
+    """Since the first share of the cycle was verified."""
     message: ShortText = ""
 
 

@@ -4,12 +4,14 @@ A step is left only on evidence: the route accepted at its generation, the obser
 limits not crossed, enough requests. What cannot be told stops the clock of promotion, never that of the deadlines.
 """
 
+from dataclasses import replace
+
 from rewriter_operator.api.model import evolve, seconds
 from rewriter_operator.api.release import AnalysisStep, Pause
 from rewriter_operator.api.release import Stage as StagePlan
 from rewriter_operator.api.status import RewriterReleaseStatus, Serving, StageStatus
 from rewriter_operator.core import cycle as cycles
-from rewriter_operator.core import held_up, recording, windows
+from rewriter_operator.core import held_up, recording, watching, windows
 from rewriter_operator.core.comparison import comparison_in_doubt, crossed_comparison
 from rewriter_operator.core.counters import believed, unread
 from rewriter_operator.core.decision import Note, Step, serving_name
@@ -45,9 +47,12 @@ def deploy(world: World) -> Step:
 
 def roll_out(world: World) -> Step:
     """Move each stage whose turn it is by at most one step."""
-    trouble = degraded(world)
-    if trouble:
-        return trouble
+    look_at = watching.watched(world)
+    step = degraded(look_at.world) or _moved(look_at.world)
+    return replace(step, notes=(*look_at.notes, *step.notes))
+
+
+def _moved(world: World) -> Step:
     plans = {plan.name.value: plan for plan in world.spec.rollout.stages}
     stages = [_advance(world, plans[stage.name], stage) for stage in world.status.stages]
     overdue = next((stage for stage in stages if isinstance(stage, str)), None)
@@ -56,17 +61,19 @@ def roll_out(world: World) -> Step:
     moved = [stage for stage in stages if isinstance(stage, StageStatus)]
     status = evolve(world.status, stages=moved, message=_message(moved))
     if all(stage.step >= len(plans[stage.name].steps) for stage in moved):
-        return Step(
-            cycles.enter(status, Event.FULL, world.now), notes=(Note("FullShare", "every stage is at full share"),)
-        )
+        full = Note("FullShare", "every stage is at full share")
+        return Step(cycles.enter(status, Event.FULL, world.now), notes=(full,))
     return Step(status, notes=_share_notes(world, moved), wait_seconds=1)
 
 
 def bake(world: World) -> Step:
     """Watch all stages at full share for the bake time."""
-    trouble = degraded(world)
-    if trouble:
-        return trouble
+    look_at = watching.watched(world)
+    step = degraded(look_at.world) or _baked(look_at.world)
+    return replace(step, notes=(*look_at.notes, *step.notes))
+
+
+def _baked(world: World) -> Step:
     cycle = world.status.cycle
     assert cycle is not None
     stages = [_looked(world, stage) for stage in world.status.stages]
@@ -91,9 +98,12 @@ def bake(world: World) -> Step:
 
 def promote(world: World) -> Step:
     """Wait until promoted.json names the candidate, watching on; then it is the incumbent of every stage."""
-    trouble = degraded(world)
-    if trouble:
-        return trouble
+    look_at = watching.watched(world)
+    step = degraded(look_at.world) or _recorded(look_at.world)
+    return replace(step, notes=(*look_at.notes, *step.notes))
+
+
+def _recorded(world: World) -> Step:
     cycle = world.status.cycle
     assert cycle and cycle.candidate
     match recording.state_of(world, cycle.number, cycle.attempt, cycle.attempt_at):
@@ -165,6 +175,9 @@ def degraded(world: World) -> Step | None:
             crossed = crossed_limit(found, limits) or compared
             if crossed:
                 return _stop(world, Event.DEGRADED, "LimitCrossed", f"{stage.name}: {crossed}")
+    late = next((told for stage in world.status.stages if (told := watching.overdue(world, stage))), None)
+    if late:
+        return _stop(world, Event.DEGRADED, "NotVerified", late)
     if withdrawn:  # last: the counters may still tell why it was
         return _stop(world, Event.DEGRADED, "Withdrawn", "the candidate was taken off the route before status said so")
     return None
@@ -201,6 +214,9 @@ def _set_share(world: World, stage: StageStatus, share: int) -> StageStatus | st
             return _looked(world, evolve(stage, held=True, message=f"share {share} % waits: {closed}"[:1024]))
         if stage.held:  # deadlines count from here: nothing was late while it was held
             return evolve(stage, held=False, step_at=world.now, message="")
+        other = watching.any_doubted(world)
+        if other is not None:  # it has a deadline of its own
+            return evolve(stage, message=f"share {share} % is not set: {other}"[:1024])
         doubt = _doubt(world, stage)
         if doubt is not None:  # what ended the last step may be long ago: the operator may have been away
             overdue = world.now - stage.step_at > seconds(world.spec.rollout.verification.timeout)
@@ -266,7 +282,9 @@ def _pause(world: World, stage: StageStatus, pause: Pause) -> StageStatus | str:
             _next(world, stage, "approved") if doubt is None else evolve(stage, message=f"approved, but {doubt}"[:1024])
         )
     command = f"kubectl annotate --overwrite rr {world.release.name} {cycles.APPROVE_ANNOTATION}={wanted}"
-    return _looked(world, evolve(stage, message=f"waits for approval: {command}"))
+    doubt = watching.doubted(stage)
+    told = f"waits for approval: {command}" + (f"; in doubt: {doubt}" if doubt else "")
+    return _looked(world, evolve(stage, message=told[:1024]))
 
 
 def _analyse(world: World, stage: StageStatus, analysis: AnalysisStep) -> StageStatus | str:
@@ -312,7 +330,7 @@ def _doubt(world: World, stage: StageStatus) -> str | None:
     route = world.route
     if not (route and route.accepted and route.shares.get(stage.name, 0) == stage.share):
         return f"the route with share {stage.share} % is not accepted by the gateway"
-    missing = unread(world, stage)
+    missing = unread(world, stage) or watching.doubted(stage)
     if missing is not None:
         return missing
     found = seen(world, stage)

@@ -5,7 +5,7 @@ from rewriter_operator.api.conditions import ConditionType, Reason, rfc3339, set
 from rewriter_operator.api.model import evolve
 from rewriter_operator.api.states import State
 from rewriter_operator.api.status import Condition, Outcome, RewriterReleaseStatus
-from rewriter_operator.core import drift, held_up, recording, retention, schedule
+from rewriter_operator.core import drift, held_up, recording, retention, schedule, watching
 from rewriter_operator.core.decision import serving_name
 from rewriter_operator.core.states import CYCLE_STATES, TRAFFIC_STATES
 from rewriter_operator.core.world import Role, World
@@ -153,6 +153,9 @@ def _traffic_verified(world: World, status: RewriterReleaseStatus) -> _Answer:
     )
     if all(stage.verified for stage in shared):
         return True, Reason.VERIFIED, shown
+    doubts = [f"{stage.name}: {doubt}" for stage in shared if (doubt := watching.doubted(stage)) is not None]
+    if doubts:
+        return False, Reason.SHARE_DOUBTED, "; ".join(doubts)
     return None, Reason.VERIFYING, shown
 
 
