@@ -22,6 +22,7 @@ from rewriter_operator.api.status import RewriterReleaseStatus
 from rewriter_operator.cluster.act import Foreign, Hands
 from rewriter_operator.cluster.contests import Contests
 from rewriter_operator.cluster.kube import Forbidden, Invalid
+from rewriter_operator.cluster.managers import annotation_managers
 from rewriter_operator.cluster.observe import Observation, observe
 from rewriter_operator.cluster.stored import ROLE, StatusRefused, check_kept, refused
 from rewriter_operator.cluster.unwatched import Trouble, Unwatched
@@ -264,6 +265,7 @@ def _read(live: dict[str, Any]) -> Release:
         annotations=metadata.get("annotations", {}),
         spec=_part(RewriterReleaseSpec, live, "spec"),
         status=_part(RewriterReleaseStatus, live, "status"),
+        managers=annotation_managers(metadata),
     )
 
 

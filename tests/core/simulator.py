@@ -136,6 +136,8 @@ class Simulator:
         self.behaviour = behaviour or Behaviour()
         self.now = now
         self.annotations: dict[str, str] = {}
+        self.managers: dict[str, str] = {}
+        """Annotation -> who wrote it last, as the API server keeps it."""
         self.claim: Claim | None = Claim("Bound", ("ReadWriteMany",))
         self.fusion: Fusion | None = fusion()
         self.children: dict[tuple[str, str], Child] = {}
@@ -267,6 +269,7 @@ class Simulator:
             fusion=self.fusion,
             children=tuple(self.children.values()),
         )
+        world = replace(world, release=replace(world.release, managers=dict(self.managers)))
         state, paths = self.status.state, self._asked_paths(world)
         sampler_pods = {pod.number for pod in world.pods(Role.SAMPLER) if pod.ip and not pod.deleting}
         works = {path: self.works[path] for _, path in paths if path in self.works}

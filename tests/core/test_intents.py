@@ -15,6 +15,7 @@ from rewriter_operator.core.cycle import (
     ROLLBACK_ANNOTATION,
     RUN_ANNOTATION,
 )
+from rewriter_operator.core.intents import ASKED_ANNOTATION
 from rewriter_operator.core.plan import plan
 from rewriter_operator.core.world import Revision, Role
 from rewriter_operator.workloads.render import render
@@ -245,6 +246,7 @@ def counts_as_seen(story: Simulator, state: State) -> None:
     story.reconcile()
     assert story.status.rollback is None or story.status.rollback.to is None
     assert story.status.last_run_token == story.annotations.get(RUN_ANNOTATION, "")
+    assert story.status.last_approval == story.annotations.get(APPROVE_ANNOTATION, "")
 
 
 CYCLE = (State.PREPARING, State.TRAINING, State.GATING, State.HOLDING, State.DEPLOYING, State.ROLLING_OUT, State.BAKING)
@@ -260,8 +262,7 @@ TABLE: dict[Intent, dict[State, Intent]] = {
     | {State.WITHDRAWING: ignored}
     | dict.fromkeys((State.BOOTSTRAPPING, State.IDLE, State.RETURNING), goes_on),
     abort_another: dict.fromkeys(State, ignored_and_told),
-    approve_another: dict.fromkeys(State, ignored)
-    | dict.fromkeys((State.ROLLING_OUT, State.HOLDING), ignored_and_told),
+    approve_another: dict.fromkeys(State, ignored_and_told) | {State.BOOTSTRAPPING: counts_as_seen},
     roll_back: dict.fromkeys(State, serves_r0003) | {State.BOOTSTRAPPING: counts_as_seen},
     roll_back_to_nothing: dict.fromkeys(State, refused_with_what_is_known) | {State.BOOTSTRAPPING: counts_as_seen},
 }
@@ -418,6 +419,67 @@ def test_an_approval_that_was_used_is_not_complained_about() -> None:
     story = at(State.BAKING)
     assert story.annotations[APPROVE_ANNOTATION] == "r0007/finerank/1"
     assert story.status.notice == ""
+
+
+def test_an_approval_that_was_used_is_not_complained_about_after_the_cycle() -> None:
+    story = at(State.BAKING)
+    story.behaviour.record_ends = True
+    story.annotations[ABORT_ANNOTATION] = "7"
+    assert story.cycle_ends() == "Aborted"
+    assert story.status.last_approval == "r0007/finerank/1"
+    assert story.wait(60).status.notice == ""
+
+
+def test_an_approval_for_a_pause_to_come_is_not_complained_about_and_acts_there() -> None:
+    story = at(State.TRAINING)
+    story.annotations[APPROVE_ANNOTATION] = "r0007/finerank/1"
+    story.until(State.BAKING)
+    assert "IntentIgnored" not in [note.reason for note in story.notes]
+
+
+@pytest.mark.parametrize("given", ["r0006/finerank/1", "r0008/finerank/1", "r0007/finerank/0", "r0007/recall/1", "yes"])
+def test_a_stale_approval_is_told_at_once_while_nothing_waits(given: str) -> None:
+    story = at(State.TRAINING)
+    story.annotations[APPROVE_ANNOTATION] = given
+    story.reconcile()
+    assert story.status.notice == (
+        f"annotation rewriter.dev/approve: got {given!r}; nothing waits for an approval, "
+        "and no pause to come has this name"
+    )
+
+
+def test_who_asked_for_what() -> None:
+    """Every intent that acts, with the Event that tells of it."""
+    acts: list[tuple[State, str, str, str]] = [
+        (State.IDLE, RUN_ANNOTATION, "monday", "CycleStarted"),
+        (State.IDLE, ROLLBACK_ANNOTATION, "r0003/x", "RollbackStarted"),
+        (State.DEPLOYING, ABORT_ANNOTATION, "7", "Aborted"),
+        (State.DEPLOYING, ROLLBACK_ANNOTATION, "r0003/x", "Aborted"),
+        (State.ROLLING_OUT, APPROVE_ANNOTATION, "r0007/finerank/1", "StepApproved"),
+        (State.HOLDING, APPROVE_ANNOTATION, "", "GateApproved"),
+    ]
+    for state, annotation, value, reason in acts:
+        for asked, managers, words in (
+            ("{verb} {value} by alice: looks good", {annotation: "kubectl-rewriter"}, "by alice: looks good"),
+            (
+                "approve r0001/finerank/1 by bob",
+                {annotation: "argocd-server"},
+                "by field manager argocd-server, without",
+            ),
+            ("", {}, "by whom is not known"),
+        ):
+            story = at(state)
+            hold = story.status.cycle.hold if story.status.cycle else None
+            given = value or (hold.token if hold else "")
+            verb = annotation.rsplit("/", 1)[1]
+            story.annotations[annotation], story.managers = given, managers
+            story.annotations[ASKED_ANNOTATION] = asked.format(verb=verb, value=given)
+            story.notes.clear()
+            for _ in range(8):
+                story.reconcile()
+            told = [note.message for note in story.notes if note.reason == reason]
+            assert len(told) == 1, (state, reason, words)
+            assert words in told[0]
 
 
 def test_a_release_that_is_created_again_does_not_act_on_what_was_left_behind() -> None:

@@ -527,7 +527,8 @@ class Pause(SpecModel):
     """A wait: for a time, or until approved for this revision."""
 
     duration: Duration | None = None
-    """Empty: until a person approves (annotation rewriter.dev/approve: "<revision>")."""
+    """Empty: until a person approves: kubectl rewriter approve NAME STAGE, or the annotation rewriter.dev/approve with
+    revision, stage and index of this step, e.g. "r0007/finerank/2", as status.message says it."""
 
 
 class AnalysisStep(SpecModel):

@@ -499,6 +499,8 @@ class RewriterReleaseStatus(ApiModel):
     last_cycle_number: int = 0
     last_spec_digest: str = ""
     last_run_token: Annotated[str, Field(max_length=128)] = ""
+    last_approval: Annotated[str, Field(max_length=128)] = ""
+    """The newest value of rewriter.dev/approve that acted: it has done what it was for."""
     last_scheduled_at: float = 0
     schedule_in_force: Annotated[str, Field(max_length=192)] = ""
     """Cron and time zone; empty without a schedule, and while suspended."""

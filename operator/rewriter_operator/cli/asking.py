@@ -17,9 +17,7 @@ from rewriter_operator.core.decision import serving_name
 from rewriter_operator.core.states import Event, allows
 from rewriter_operator.core.world import World
 
-ASKED_ANNOTATION: Final = "rewriter.dev/asked"
-"""`abort 7 by alice: relevance model is being exchanged`: who asked last, and why; nothing is decided by it."""
-
+ASKED_ANNOTATION: Final = intents.ASKED_ANNOTATION
 MAX_ASKED: Final = 512
 
 

@@ -11,6 +11,7 @@ from rewriter_operator.api.conditions import rfc3339
 from rewriter_operator.api.model import evolve, seconds
 from rewriter_operator.api.status import Hold
 from rewriter_operator.core import cycle as cycles
+from rewriter_operator.core import intents
 from rewriter_operator.core.decision import Note, Step, serving_name
 from rewriter_operator.core.states import Event
 from rewriter_operator.core.world import World
@@ -61,8 +62,10 @@ def hold(world: World) -> Step:
 def _approved(world: World) -> Step:
     cycle = world.status.cycle
     assert cycle and cycle.hold and cycle.gate
-    status = evolve(world.status, cycle=evolve(cycle, hold=evolve(cycle.hold, approved=True)))
-    message = f"{cycle.hold.token} was approved by a person; {cycle.gate.summary}"[:1024]
+    held = evolve(cycle, hold=evolve(cycle.hold, approved=True))
+    status = evolve(world.status, cycle=held, last_approval=cycle.hold.token)
+    who = intents.by_whom(world, cycles.APPROVE_ANNOTATION)
+    message = f"{cycle.hold.token} was approved {who}; {cycle.gate.summary}"[:1024]
     return Step(cycles.enter(status, Event.APPROVED, world.now), notes=(Note("GateApproved", message),))
 
 

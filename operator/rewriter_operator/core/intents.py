@@ -15,7 +15,14 @@ from rewriter_operator.core import retention
 from rewriter_operator.core.decision import serving_name
 from rewriter_operator.core.world import World
 
+ASKED_ANNOTATION = "rewriter.dev/asked"
+"""`abort 7 by alice: relevance model is being exchanged`: who asked last, and why; nothing is decided by it."""
+
 MAX_TOKEN = 128
+MAX_SAID = 512
+
+
+_OF_A_STEP = r"(r\d{4,6})/([a-z]+)/(\d{1,2})"
 
 
 @dataclass(frozen=True)
@@ -82,7 +89,25 @@ def seen(world: World, status: RewriterReleaseStatus) -> RewriterReleaseStatus:
     token = world.release.annotations.get(cycles.ROLLBACK_ANNOTATION, "")[:MAX_TOKEN]
     message = f"annotation {cycles.ROLLBACK_ANNOTATION}: {token!r} is older than this release and is ignored"
     rollback = Rollback(token=token, refusal=message) if token else None
-    return status.model_copy(update={"last_run_token": run_token(world), "rollback": rollback})
+    approval = world.release.annotations.get(cycles.APPROVE_ANNOTATION, "")[:MAX_TOKEN]
+    known = {"last_run_token": run_token(world), "last_approval": approval, "rollback": rollback}
+    return status.model_copy(update=known)
+
+
+def by_whom(world: World, annotation: str) -> str:
+    """Who asked and why, as far as it is known: what `kubectl rewriter` wrote beside it, else the field manager."""
+    value, asked = (world.release.annotations.get(key, "") for key in (annotation, ASKED_ANNOTATION))
+    said = re.fullmatch(rf"[a-z-]+ {re.escape(value)} (by .+)", asked)
+    if said:
+        return said[1][:MAX_SAID]
+    manager = world.release.managers.get(annotation)
+    return f"by field manager {manager[:MAX_TOKEN]}, without a reason" if manager else "by whom is not known"
+
+
+def used_approvals(world: World, after: list[StageStatus]) -> list[str]:
+    """The approvals that have just ended a pause."""
+    steps = {stage.name: stage.step for stage in after}
+    return [value for value, stage in awaited_approvals(world).items() if steps.get(stage.name, 0) > stage.step]
 
 
 def notice(world: World) -> str:
@@ -134,16 +159,32 @@ def _unused_abort(world: World) -> str:
 def _unused_approval(world: World) -> str:
     given = world.release.annotations.get(cycles.APPROVE_ANNOTATION, "")
     awaited = [*awaited_approvals(world), *filter(None, [awaited_decision(world)])]
-    if not given or not awaited or given in awaited or _is_passed(world, given):
+    if not given or given in awaited or given[:MAX_TOKEN] == world.status.last_approval or _is_passed(world, given):
         return ""
-    return f"annotation {cycles.APPROVE_ANNOTATION}: got {given[:60]!r}; {' and '.join(awaited)} is waited for"
+    got = f"annotation {cycles.APPROVE_ANNOTATION}: got {given[:60]!r}"
+    if awaited:
+        return f"{got}; {' and '.join(awaited)} is waited for"
+    return (
+        "" if _is_to_come(world, given) else f"{got}; nothing waits for an approval, and no pause to come has this name"
+    )
+
+
+def _is_to_come(world: World, given: str) -> bool:
+    """Whether the approval is for a pause that the running cycle has ahead: given early, it will act there."""
+    cycle, match = world.status.cycle, re.fullmatch(_OF_A_STEP, given)
+    if match is None or cycle is None or cycle.outcome is not None or int(match[1][1:]) != cycle.number:
+        return False
+    steps = next((plan.steps for plan in world.spec.rollout.stages if plan.name.value == match[2]), [])
+    at = int(match[3])
+    pause = steps[at].pause if at < len(steps) else None
+    return pause is not None and not pause.duration
 
 
 def _is_passed(world: World, given: str) -> bool:
     """Whether the approval was for an earlier step of this very candidate: it has done what it was for."""
     if world.status.cycle and world.status.cycle.hold and given == world.status.cycle.hold.token:
         return True
-    match = re.fullmatch(r"(r\d{4,6})/([a-z]+)/(\d{1,2})", given)
+    match = re.fullmatch(_OF_A_STEP, given)
     if match is None or world.status.cycle is None or match[1] != serving_name(world.status.cycle.candidate):
         return False
     return any(stage.name == match[2] and int(match[3]) < stage.step for stage in world.status.stages)

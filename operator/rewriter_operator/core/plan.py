@@ -69,7 +69,8 @@ def idle(world: World) -> Step:
         return Step(preparing.refused(world, status, missing), wait_seconds=IDLE_SECONDS)
     status = preparing.mended(world, status)
     if token and token != status.last_run_token:
-        return _start(evolve(status, last_run_token=token), "Requested", digest, now)
+        who = f", asked for {intents.by_whom(world, cycles.RUN_ANNOTATION)}"
+        return _start(evolve(status, last_run_token=token), "Requested", digest, now, who)
     if digest != status.last_spec_digest:
         return _start(status, "SpecChanged" if status.last_spec_digest else "Created", digest, now)
     if spec.schedule is None:
@@ -96,9 +97,10 @@ STATES: Final[Mapping[State, Callable[[World], Step]]] = {
 }
 
 
-def _start(status: RewriterReleaseStatus, trigger: str, digest: str, now: float) -> Step:
+def _start(status: RewriterReleaseStatus, trigger: str, digest: str, now: float, who: str = "") -> Step:
     started = cycles.start(status, trigger, digest, now)
-    return Step(started, notes=(Note("CycleStarted", f"cycle {started.last_cycle_number}: {trigger}"),), wait_seconds=1)
+    told = f"cycle {started.last_cycle_number}: {trigger}{who}"
+    return Step(started, notes=(Note("CycleStarted", told[:1024]),), wait_seconds=1)
 
 
 def _interrupted(world: World) -> Step | None:
@@ -113,7 +115,8 @@ def _interrupted(world: World) -> Step | None:
     ):
         message = f"annotation {cycles.ABORT_ANNOTATION} names cycle {cycle.number}"
         ended = cycles.enter(status, Event.ABORTED, world.now, "AbortRequested", message)
-        return Step(rollout.taken_back(ended), notes=(Note("Aborted", message),))
+        told = f"{message}, asked for {intents.by_whom(world, cycles.ABORT_ANNOTATION)}"
+        return Step(rollout.taken_back(ended), notes=(Note("Aborted", told[:1024]),))
     if allows(status.state, Event.SUPERSEDED) and cycles.spec_digest(world.spec) != cycle.spec_digest:
         message = "the spec changed in a part that this cycle depends on; a new cycle follows"
         ended = cycles.enter(status, Event.SUPERSEDED, world.now, "SpecChanged", message)
@@ -134,7 +137,8 @@ def _rollback(world: World, request: intents.RollbackRequest) -> Step | None:
     if status.cycle and allows(status.state, Event.ABORTED):
         message = f"annotation {cycles.ROLLBACK_ANNOTATION} asks for {request.token!r}"
         ended = cycles.enter(status, Event.ABORTED, world.now, "RollbackRequested", message)
-        return Step(rollout.taken_back(ended), notes=(Note("Aborted", message),))
+        told = f"{message}, {intents.by_whom(world, cycles.ROLLBACK_ANNOTATION)}"
+        return Step(rollout.taken_back(ended), notes=(Note("Aborted", told[:1024]),))
     return None
 
 

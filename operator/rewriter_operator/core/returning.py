@@ -9,7 +9,7 @@ from rewriter_operator.api.model import evolve, seconds
 from rewriter_operator.api.states import State
 from rewriter_operator.api.status import RewriterReleaseStatus, Rollback
 from rewriter_operator.core import cycle as cycles
-from rewriter_operator.core import held_up, recording
+from rewriter_operator.core import held_up, intents, recording
 from rewriter_operator.core.decision import Note, Step, serving_name
 from rewriter_operator.core.intents import RollbackRequest
 from rewriter_operator.core.recording import Recording
@@ -29,7 +29,8 @@ def begin(world: World, request: RollbackRequest) -> Step:
     state = advance(status.state, Event.RETURN) if status.state is State.IDLE else status.state
     message = f"{name} is brought back by annotation {cycles.ROLLBACK_ANNOTATION}"
     started = evolve(status, state=state, rollback=back, message=message)
-    return Step(started, notes=(Note("RollbackStarted", message),), wait_seconds=1)
+    told = f"{message}, asked for {intents.by_whom(world, cycles.ROLLBACK_ANNOTATION)}"
+    return Step(started, notes=(Note("RollbackStarted", told[:1024]),), wait_seconds=1)
 
 
 def bring_back(world: World) -> Step:

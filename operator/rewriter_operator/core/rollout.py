@@ -11,7 +11,7 @@ from rewriter_operator.api.release import AnalysisStep, Pause
 from rewriter_operator.api.release import Stage as StagePlan
 from rewriter_operator.api.status import RewriterReleaseStatus, Serving, StageStatus
 from rewriter_operator.core import cycle as cycles
-from rewriter_operator.core import held_up, recording, watching, windows
+from rewriter_operator.core import held_up, intents, recording, watching, windows
 from rewriter_operator.core.comparison import comparison_in_doubt, crossed_comparison
 from rewriter_operator.core.counters import believed, unread
 from rewriter_operator.core.decision import Note, Step, serving_name
@@ -60,10 +60,13 @@ def _moved(world: World) -> Step:
         return _stop(world, Event.DEGRADED, "NotVerified", overdue)
     moved = [stage for stage in stages if isinstance(stage, StageStatus)]
     status = evolve(world.status, stages=moved, message=_message(moved))
+    used, who = intents.used_approvals(world, moved), intents.by_whom(world, cycles.APPROVE_ANNOTATION)
+    approved = tuple(Note("StepApproved", f"{value} was approved {who}"[:1024]) for value in used)
+    status = evolve(status, last_approval=used[0]) if used else status
     if all(stage.step >= len(plans[stage.name].steps) for stage in moved):
         full = Note("FullShare", "every stage is at full share")
-        return Step(cycles.enter(status, Event.FULL, world.now), notes=(full,))
-    return Step(status, notes=_share_notes(world, moved), wait_seconds=1)
+        return Step(cycles.enter(status, Event.FULL, world.now), notes=(*approved, full))
+    return Step(status, notes=(*approved, *_share_notes(world, moved)), wait_seconds=1)
 
 
 def bake(world: World) -> Step:

@@ -40,6 +40,8 @@ class Release:
     annotations: Mapping[str, str]
     spec: RewriterReleaseSpec
     status: RewriterReleaseStatus
+    managers: Mapping[str, str] = field(default_factory=dict)
+    """Annotation -> the field manager that wrote it last; for Events only."""
 
 
 @dataclass(frozen=True)
