@@ -328,7 +328,8 @@ def test_a_pause_before_the_first_share_is_a_pause() -> None:
     story.until(lambda it: it.share() == 100, limit=90)
 
 
-APPROVAL = make_spec(**{"rollout.stages": [stage("finerank", {"setShare": 10}, {"pause": {}}, {"setShare": 100})]})
+WAITS = [stage("finerank", {"setShare": 10}, {"pause": {}}, {"setShare": 100})]
+APPROVAL = make_spec(**{"rollout.stages": WAITS})
 
 
 def test_a_pause_until_approved_waits_and_says_how_to_approve() -> None:
@@ -337,6 +338,42 @@ def test_a_pause_until_approved_waits_and_says_how_to_approve() -> None:
     assert "kubectl annotate --overwrite rr shop rewriter.dev/approve=r0002/finerank/1" in story.status.message
     story.annotations[APPROVE_ANNOTATION] = "r0002/finerank/1"
     assert story.cycle_ends() == "Promoted"
+
+
+def test_a_pause_that_nobody_approves_in_time_takes_the_candidate_back() -> None:
+    story = with_share(make_spec(**{"rollout.stages": WAITS, "rollout.approvalTimeout": "2h"})).wait(7000)
+    assert story.status.state is State.ROLLING_OUT
+    message = rolled_back(story, "NotApproved")
+    assert message == "finerank: nobody approved r0002/finerank/1 within spec.rollout.approvalTimeout 2h"
+
+
+def test_more_time_for_an_approval_acts_at_once_and_ends_no_cycle() -> None:
+    story = with_share(make_spec(**{"rollout.stages": WAITS, "rollout.approvalTimeout": "2h"})).wait(7000)
+    story.spec = make_spec(**{"rollout.stages": WAITS, "rollout.approvalTimeout": "4h"})
+    story.wait(3600)
+    story.annotations[APPROVE_ANNOTATION] = "r0002/finerank/1"
+    assert story.cycle_ends() == "Promoted"
+    assert story.status.history[0].number == 2
+
+
+def test_an_approval_of_what_stays_in_doubt_is_taken_back_at_the_timeout() -> None:
+    story = with_share(APPROVAL).wait(3600)
+    unread(story)
+    story.annotations[APPROVE_ANNOTATION] = "r0002/finerank/1"
+    story.wait(540)
+    assert story.share() == 10
+    assert "approved, but pod" in story.status.message
+    assert "tells no counters (for 10m)" in rolled_back(story, "NotVerified")
+
+
+def test_an_approval_of_what_was_in_doubt_for_a_moment_goes_on() -> None:
+    story = with_share(APPROVAL).wait(60)
+    unread(story)
+    story.annotations[APPROVE_ANNOTATION] = "r0002/finerank/1"
+    story.wait(300)
+    story.behaviour.stats_readable = True
+    story.until(lambda it: it.share() == 100, limit=60)
+    assert story.status.stages[0].approved_at == 0
 
 
 @pytest.mark.parametrize("other", ["r0001/finerank/1", "r0002/recall/1", "r0002/finerank/3", "r0002", "yes", ""])

@@ -663,6 +663,9 @@ class Rollout(SpecModel):
     limits: Limits = Limits()
     comparison: Comparison = Comparison()
     verification: ShareVerification = ShareVerification()
+    approval_timeout: HoldTimeout | None = None
+    """Longest wait of a pause for a person's approval; then the candidate is taken back. Empty: as long as it takes. A
+    change acts at once and ends no cycle."""
     bake: Duration = "1h"
     """All stages at full share for this long, limits still judged, before the candidate becomes the incumbent."""
     windows: Annotated[list[Window], Field(max_length=16)] = []

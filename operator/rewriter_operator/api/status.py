@@ -343,6 +343,8 @@ class StageStatus(ApiModel):
     step_at: float = 0
     held: bool = False
     """Its next share, or the promotion, waits for a window to open or a freeze to end."""
+    approved_at: float = 0
+    """When the approval of its pause was seen, while what it would raise is in doubt; 0 otherwise."""
     share_at: float = 0
     verified: bool = False
     """The share was seen to be the set one, and told from none and from all."""

@@ -53,6 +53,9 @@ def roll_out(world: World) -> Step:
 
 
 def _moved(world: World) -> Step:
+    unapproved = _unapproved(world)
+    if unapproved is not None:
+        return _stop(world, Event.DEGRADED, "NotApproved", unapproved)
     plans = {plan.name.value: plan for plan in world.spec.rollout.stages}
     stages = [_advance(world, plans[stage.name], stage) for stage in world.status.stages]
     overdue = next((stage for stage in stages if isinstance(stage, str)), None)
@@ -280,14 +283,40 @@ def _pause(world: World, stage: StageStatus, pause: Pause) -> StageStatus | str:
         )
     wanted = f"{serving_name(_candidate(world))}/{stage.name}/{stage.step}"
     if world.release.annotations.get(cycles.APPROVE_ANNOTATION) == wanted:
-        doubt = _doubt(world, stage)  # a person approves what was seen, not what nobody can see
-        return (
-            _next(world, stage, "approved") if doubt is None else evolve(stage, message=f"approved, but {doubt}"[:1024])
-        )
+        return _approved(world, stage)
     command = f"kubectl annotate --overwrite rr {world.release.name} {cycles.APPROVE_ANNOTATION}={wanted}"
     doubt = watching.doubted(stage)
     told = f"waits for approval: {command}" + (f"; in doubt: {doubt}" if doubt else "")
-    return _looked(world, evolve(stage, message=told[:1024]))
+    return _looked(world, evolve(stage, approved_at=0, message=told[:1024]))
+
+
+def _approved(world: World, stage: StageStatus) -> StageStatus | str:
+    """A person approves what was seen, not what nobody can see: a doubt then has as long as any other has."""
+    doubt, timeout = _doubt(world, stage), world.spec.rollout.verification.timeout
+    if doubt is None:
+        return _next(world, evolve(stage, approved_at=0), "approved")
+    since = stage.approved_at or world.now
+    if world.now - since > seconds(timeout):
+        return f"{stage.name}: approved, but {doubt} (for {timeout})"
+    return evolve(stage, approved_at=since, message=f"approved, but {doubt}"[:1024])
+
+
+def _unapproved(world: World) -> str | None:
+    """The sentence that ends a rollout that nobody approved in time.
+
+    Asked before the annotation is: an approval that nobody saw in time must not fire after a long outage.
+    """
+    timeout = world.spec.rollout.approval_timeout
+    if timeout is None:
+        return None
+    return next(
+        (
+            f"{stage.name}: nobody approved {value} within spec.rollout.approvalTimeout {timeout}"
+            for value, stage in intents.awaited_approvals(world).items()
+            if not stage.approved_at and world.now - stage.step_at > seconds(timeout)
+        ),
+        None,
+    )
 
 
 def _analyse(world: World, stage: StageStatus, analysis: AnalysisStep) -> StageStatus | str:
