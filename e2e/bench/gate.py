@@ -112,6 +112,8 @@ def trained_detection(trials: Sequence[Trial]) -> list[dict[str, Any]]:
                 "flaw": trial.flaw,
                 "seed": trial.seed,
                 "gamma": trial.gamma,
+                "hack": trial.is_hack,
+                "honest_reward": _rounded(trial.honest_gain),
                 "reward": _rounded(evidence.reward.difference.estimate if evidence.reward else None),
                 "ndcg10": _rounded(evidence.ndcg.difference.estimate if evidence.ndcg else None),
                 "verdict": report.verdict.value,
@@ -153,7 +155,7 @@ def measure(gates: int, trials: Sequence[Trial]) -> dict[str, Any]:
     equal, planted = equal_sides(gates), planted_detection(max(gates // 10, 1))
     found = power(max(gates // 2, 1))
     trained, seconds = trained_detection(trials), verdict_seconds()
-    kept_out = {name: [not trial["promoted"][name] for trial in trained if trial["flaw"]] for name in RULES}
+    kept_out = {name: [not trial["promoted"][name] for trial in trained if trial["hack"]] for name in RULES}
     missing = (
         None
         if kept_out["gate"]

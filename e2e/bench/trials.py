@@ -31,6 +31,14 @@ class Trial:
     incumbent: EvidenceRows
     gamma: float | None = None
     """Exponents of the fusion, in search and reward; None: the collection's own."""
+    honest_gain: float | None = None
+    """What the same relevance model without its flaw says: mean log R of the candidate less the incumbent's. A flaw was
+    exploited where this did not rise; None: not measured."""
+
+    @property
+    def is_hack(self) -> bool:
+        """Training on a flawed reward made nothing better but that reward."""
+        return bool(self.flaw) and (self.honest_gain is None or self.honest_gain <= 0.0)
 
     @property
     def file_name(self) -> str:

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from statistics import fmean
 from types import SimpleNamespace
 from typing import Any, Final
 
@@ -37,7 +38,9 @@ from rewriter_contract.messages import (
     Selection,
     WeightsRef,
 )
+from rewriter_contract.selection import read_requests
 from rewriter_sampler import evidence
+from rewriter_sampler.corpus import read_documents
 from rewriter_sampler.reward import Scorer
 from rewriter_trainer.check_model import check_model
 from rewriter_trainer.import_base import import_base
@@ -153,6 +156,20 @@ def evidence_of(
     silent: Any = SimpleNamespace(update=lambda **_: None)
     evidence.run(order, bench.work, drawer.rewrites, silent, WRITER)
     return evidence.read_rows(bench.work, order.out)
+
+
+def honest_gain(bench: Bench, candidate: EvidenceRows, incumbent: EvidenceRows) -> float:
+    """Mean log R of the candidate's rewrites less the incumbent's, by the relevance model without a flaw."""
+    rows = {row.id: row for row in read_requests(bench.work / "data/gate.jsonl", digest_of(bench.work, "gate"))}
+
+    def mean(side: EvidenceRows) -> float:
+        answered = [(rows[row.id], list(row.rewrites)) for row in side.rows]
+        documents = read_documents(bench.work / CORPUS, [row for row, _ in answered])
+        with reward_with(bench, 0.0) as honest:
+            scores = Scorer(honest, documents).score(answered)
+        return fmean(score.value for of_row in scores for score in of_row if score.value is not None)
+
+    return mean(candidate) - mean(incumbent)
 
 
 def digest_of(root: Path, name: str) -> str:

@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from e2e.bench.trained.drawing import Drawer
@@ -19,13 +19,14 @@ from e2e.bench.trained.ground import (
     Bench,
     digest_of,
     evidence_of,
+    honest_gain,
     prepare,
     reward_with,
     sampled_rows,
 )
 from e2e.bench.trials import Trial, file_name, write_trial
 from e2e.demo.profiles import EXPLOIT, TINY
-from rewriter_contract import volume
+from rewriter_contract import volume, wire
 from rewriter_contract.messages import (
     GenerationConfig,
     MpoConfig,
@@ -126,7 +127,8 @@ def play(bench: Bench, strength: float, seed: int, gamma: float | None) -> Trial
         f"the tiny model on the shop collection{trust}, {EXPLOIT.phases} phases of {TINY.queries} queries x "
         f"{TINY.samples}, learning rate {EXPLOIT.learning_rate:g}, drawn with transformers; against the untrained model"
     )
-    return Trial(source, flaw_of(strength), seed, candidate, incumbent, gamma)
+    gain = honest_gain(bench, candidate, incumbent)
+    return Trial(source, flaw_of(strength), seed, candidate, incumbent, gamma, gain)
 
 
 def flaw_of(strength: float) -> str:
@@ -155,7 +157,12 @@ def main() -> None:
     for seed in arguments.seeds:
         for strength in arguments.strengths:
             directory = arguments.work / "trials"
-            if (directory / file_name(flaw_of(strength), seed, arguments.gamma)).exists():
+            made = directory / file_name(flaw_of(strength), seed, arguments.gamma)
+            if made.exists():
+                trial = wire.loads(Trial, made.read_bytes(), made.name)
+                if trial.honest_gain is None:
+                    gain = honest_gain(bench, trial.candidate, trial.incumbent)
+                    write_trial(directory, replace(trial, honest_gain=gain))
                 continue
             started = time.monotonic()
             path = write_trial(directory, play(bench, strength, seed, arguments.gamma))
