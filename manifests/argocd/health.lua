@@ -57,6 +57,10 @@ end
 if status.state == "Holding" and status.cycle ~= nil and status.cycle.hold ~= nil then
   return answer("Suspended", "the gate could not decide; approve or abort: action approve-gate")
 end
+if status.state == "Baking" and status.cycle ~= nil and status.cycle.promotion ~= nil
+  and (status.cycle.promotion.approvedAt or 0) == 0 then
+  return answer("Suspended", "the promotion waits for approval: action approve-promotion")
+end
 local stage = awaited()
 if stage ~= nil then
   return answer("Suspended", stage .. " waits for approval: action approve-" .. stage)

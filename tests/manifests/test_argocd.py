@@ -12,7 +12,7 @@ from lupa import lua51
 
 from rewriter_operator.api.conditions import ConditionType, set_condition
 from rewriter_operator.api.states import State
-from rewriter_operator.api.status import CycleRecord, Hold, Outcome, StageStatus
+from rewriter_operator.api.status import CycleRecord, Hold, Outcome, PromotionHold, StageStatus
 from rewriter_operator.cli.asking import Refusal, Wish, ask
 from rewriter_operator.cli.reading import world_of
 from rewriter_operator.core import cycle as cycles
@@ -81,6 +81,11 @@ def held() -> dict[str, Any]:
     return in_state(State.HOLDING, cycle=cycle)
 
 
+def baked(**approval: float) -> dict[str, Any]:
+    hold = PromotionHold(token="r0007/promote", since=NOW, **approval)
+    return in_state(State.BAKING, cycle=make_cycle(SPEC, 7, candidate=serving(7), promotion=hold))
+
+
 def ended(outcome: Outcome) -> list[CycleRecord]:
     return [CycleRecord(number=7, outcome=outcome, message="numbers", started_at="x", finished_at="y")]
 
@@ -127,6 +132,11 @@ def test_a_candidate_that_the_gate_left_to_a_person_is_suspended() -> None:
     assert health(held())[0] == "Suspended"
 
 
+def test_a_baked_candidate_that_waits_to_be_promoted_is_suspended() -> None:
+    assert health(baked()) == ("Suspended", "the promotion waits for approval: action approve-promotion")
+    assert health(baked(approved_at=NOW))[0] == "Progressing"
+
+
 @pytest.mark.parametrize("outcome", Outcome)
 def test_a_cycle_that_was_not_promoted_shows_as_the_user_chose(outcome: Outcome) -> None:
     chosen = {"rewriter.dev/argocd-not-promoted": "Degraded"}
@@ -150,6 +160,8 @@ FIXTURES = {
     **{f"{state}": in_state(state) for state in State},
     "waiting": waiting(),
     "held": held(),
+    "baked": baked(),
+    "approved": baked(approved_at=NOW),
     "promoted": in_state(State.IDLE, history=ended(Outcome.PROMOTED), **SERVED),
     "rejected": in_state(State.IDLE, history=ended(Outcome.REJECTED), **SERVED),
 }
@@ -159,6 +171,7 @@ VERBS = {
     "retry": ("retry", "", cycles.RUN_ANNOTATION),
     "rollback-to-previous": ("rollback-to", "r0005", cycles.ROLLBACK_ANNOTATION),
     "approve-gate": ("approve", "gate", cycles.APPROVE_ANNOTATION),
+    "approve-promotion": ("approve", "promotion", cycles.APPROVE_ANNOTATION),
     "approve-finerank": ("approve", "finerank", cycles.APPROVE_ANNOTATION),
     "approve-recall": ("approve", "recall", cycles.APPROVE_ANNOTATION),
 }
@@ -200,7 +213,7 @@ def test_an_action_is_offered_when_the_plugin_would_do_it_and_writes_the_same(fi
 
 @pytest.mark.parametrize("action", DEFINED)
 def test_an_action_changes_annotations_and_nothing_else(action: str) -> None:
-    obj = held() if action == "approve-gate" else waiting() | {}
+    obj = {"approve-gate": held(), "approve-promotion": baked()}.get(action, waiting())
     obj["status"]["promoted"] = [serving(6).to_api(), serving(5).to_api()]
     after = lua(DEFINED[action], obj, NOT_FOR_ACTIONS)
     assert after["spec"]["model"] == obj["spec"]["model"]

@@ -663,9 +663,11 @@ class Rollout(SpecModel):
     limits: Limits = Limits()
     comparison: Comparison = Comparison()
     verification: ShareVerification = ShareVerification()
+    auto_promote: bool = True
+    """False: after the bake the candidate keeps its full share and waits until a person approves its promotion."""
     approval_timeout: HoldTimeout | None = None
-    """Longest wait of a pause for a person's approval; then the candidate is taken back. Empty: as long as it takes. A
-    change acts at once and ends no cycle."""
+    """Longest wait of a pause, or of a promotion, for a person's approval; then the candidate is taken back. Empty: as
+    long as it takes. A change acts at once and ends no cycle."""
     bake: Duration = "1h"
     """All stages at full share for this long, limits still judged, before the candidate becomes the incumbent."""
     windows: Annotated[list[Window], Field(max_length=16)] = []

@@ -148,6 +148,15 @@ class Hold(ApiModel):
     approved: bool = False
 
 
+class PromotionHold(ApiModel):
+    """A baked candidate that is promoted only when a person says so."""
+
+    token: Annotated[str, Field(max_length=64)]
+    """What rewriter.dev/approve must say."""
+    since: float
+    approved_at: float = 0
+
+
 class Quiet(ApiModel):
     """A trainer or sampler pod that should be doing something and shows nothing."""
 
@@ -207,6 +216,8 @@ class Cycle(ApiModel):
     gate: GateResult | None = None
     hold: Hold | None = None
     """None: the gate decided by itself."""
+    promotion: PromotionHold | None = None
+    """None: it is promoted without being asked for, or is not baked yet."""
     candidate: Serving | None = None
     restore_record: bool = False
     """promoted.json may name the candidate, which is being taken back: what served before is to be written there."""

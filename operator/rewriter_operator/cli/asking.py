@@ -70,6 +70,9 @@ def _approve(world: World, wish: Wish) -> Ask:
     decision = intents.awaited_decision(world)
     if decision:
         return _approve_candidate(world, wish, decision)
+    promotion = intents.awaited_promotion(world)
+    if promotion:
+        return _approve_promotion(world, wish, promotion)
     awaited = intents.awaited_approvals(world)
     fitting = {value: stage for value, stage in awaited.items() if wish.target in ("", stage.name, value)}
     if not awaited:
@@ -94,6 +97,16 @@ def _approve_candidate(world: World, wish: Wish, awaited: str) -> Ask:
     if world.release.annotations.get(cycles.APPROVE_ANNOTATION) == awaited:
         raise Refusal(f"approve: {awaited} is approved already; {_situation(world)}")
     then = "the candidate is deployed and gets its share step by step, although the gate could not decide"
+    return Ask(cycles.APPROVE_ANNOTATION, awaited, then)
+
+
+def _approve_promotion(world: World, wish: Wish, awaited: str) -> Ask:
+    """What spec.rollout.autoPromote: false left to a person."""
+    if wish.target not in ("", "promotion", awaited):
+        raise Refusal(f"approve: got {wish.target!r}; {awaited} is waited for")
+    if world.release.annotations.get(cycles.APPROVE_ANNOTATION) == awaited:
+        raise Refusal(f"approve: {awaited} is approved already; {_situation(world)}")
+    then = "the candidate becomes the incumbent of every stage, as soon as nothing about its traffic is in doubt"
     return Ask(cycles.APPROVE_ANNOTATION, awaited, then)
 
 

@@ -89,6 +89,9 @@ def _cycle(world: World) -> Iterator[Branch]:
         if intents.awaited_decision(world):
             how = f"kubectl rewriter approve {world.release.name} gate -n {world.release.namespace}"
             below.append(Branch(f"waits for you: {how}", BUSY))
+        if intents.awaited_promotion(world):
+            how = f"kubectl rewriter approve {world.release.name} promotion -n {world.release.namespace}"
+            below.append(Branch(f"waits for you: {how}", BUSY))
     elif cycle.gate_side:
         below.append(Branch(f"gate: evidence of the {cycle.gate_side}", BUSY))
     started = datetime.fromtimestamp(cycle.started_at, UTC).strftime("%Y-%m-%d %H:%M:%SZ")

@@ -12,7 +12,7 @@ from rewriter_operator.api.states import State
 from rewriter_operator.api.status import Outcome, RewriterReleaseStatus, Rollback, Serving, StageStatus
 from rewriter_operator.core import cycle as cycles
 from rewriter_operator.core import retention
-from rewriter_operator.core.decision import serving_name
+from rewriter_operator.core.decision import revision_name, serving_name
 from rewriter_operator.core.world import World
 
 ASKED_ANNOTATION = "rewriter.dev/asked"
@@ -137,6 +137,13 @@ def awaited_decision(world: World) -> str:
     return cycle.hold.token if world.status.state is State.HOLDING and cycle and cycle.hold else ""
 
 
+def awaited_promotion(world: World) -> str:
+    """`r0007/promote`: the approval that a baked candidate waits for; empty when none does."""
+    cycle = world.status.cycle
+    hold = cycle.promotion if world.status.state is State.BAKING and cycle else None
+    return hold.token if hold and not hold.approved_at else ""
+
+
 def _unused_rollback(world: World) -> str:
     rollback, given = world.status.rollback, world.release.annotations.get(cycles.ROLLBACK_ANNOTATION, "")[:MAX_TOKEN]
     return rollback.refusal if rollback and rollback.token == given else ""
@@ -158,7 +165,7 @@ def _unused_abort(world: World) -> str:
 
 def _unused_approval(world: World) -> str:
     given = world.release.annotations.get(cycles.APPROVE_ANNOTATION, "")
-    awaited = [*awaited_approvals(world), *filter(None, [awaited_decision(world)])]
+    awaited = [*awaited_approvals(world), *filter(None, [awaited_decision(world), awaited_promotion(world)])]
     if not given or given in awaited or given[:MAX_TOKEN] == world.status.last_approval or _is_passed(world, given):
         return ""
     got = f"annotation {cycles.APPROVE_ANNOTATION}: got {given[:60]!r}"
@@ -172,6 +179,8 @@ def _unused_approval(world: World) -> str:
 def _is_to_come(world: World, given: str) -> bool:
     """Whether the approval is for a pause that the running cycle has ahead: given early, it will act there."""
     cycle, match = world.status.cycle, re.fullmatch(_OF_A_STEP, given)
+    if cycle and given == f"{revision_name(cycle.number)}/promote":
+        return not world.spec.rollout.auto_promote and cycle.outcome is None
     if match is None or cycle is None or cycle.outcome is not None or int(match[1][1:]) != cycle.number:
         return False
     steps = next((plan.steps for plan in world.spec.rollout.stages if plan.name.value == match[2]), [])

@@ -11,7 +11,7 @@ from rewriter_operator.api.release import AnalysisStep, Pause
 from rewriter_operator.api.release import Stage as StagePlan
 from rewriter_operator.api.status import RewriterReleaseStatus, Serving, StageStatus
 from rewriter_operator.core import cycle as cycles
-from rewriter_operator.core import held_up, intents, recording, watching, windows
+from rewriter_operator.core import held_up, intents, promotion_approval, recording, watching, windows
 from rewriter_operator.core.comparison import comparison_in_doubt, crossed_comparison
 from rewriter_operator.core.counters import believed, unread
 from rewriter_operator.core.decision import Note, Step, serving_name
@@ -87,6 +87,14 @@ def _baked(world: World) -> Step:
     baked_at = cycle.since + seconds(world.spec.rollout.bake)
     if world.now < baked_at:
         return Step(evolve(status, message=f"baking for {world.spec.rollout.bake}"))
+    asked = promotion_approval.asked(world, cycle)
+    if asked.too_late:
+        return _stop(world, Event.DEGRADED, "NotApproved", asked.too_late)
+    status = evolve(status, cycle=asked.cycle)
+    if asked.waits:
+        return Step(evolve(status, message=asked.waits[:1024]))
+    if asked.notes and asked.cycle.promotion:
+        return Step(evolve(status, last_approval=asked.cycle.promotion.token), notes=asked.notes, wait_seconds=1)
     closed = windows.closed(world.spec.rollout, world.now)
     if closed is not None:
         held = [evolve(stage, held=True) for stage in stages]
@@ -96,7 +104,8 @@ def _baked(world: World) -> Step:
     doubt = next((why for stage in stages if (why := _doubt(world, stage))), None)
     if doubt is None:
         return Step(cycles.enter(status, Event.BAKED, world.now))
-    due_at = max(baked_at, *(stage.step_at for stage in stages))
+    approved_at = cycle.promotion.approved_at if cycle.promotion else 0
+    due_at = max(baked_at, approved_at, *(stage.step_at for stage in stages))
     if world.now - due_at > seconds(world.spec.rollout.verification.timeout):
         return _stop(world, Event.DEGRADED, "NotVerified", f"bake time is over, but {doubt}")
     return Step(evolve(status, message=f"bake time is over, but {doubt}"[:1024]))
