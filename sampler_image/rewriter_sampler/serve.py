@@ -164,7 +164,8 @@ def main() -> int:
         return 2
     backend = ServedRevision(root, serving, serving.weights, config)
     threading.Thread(target=backend.load, name="load", daemon=True).start()
-    asyncio.run(run_until_stopped(RewriteApi(backend, settings.token, boot_id()), settings.port))
+    api = RewriteApi(backend, settings.token, boot_id())
+    asyncio.run(run_until_stopped(api, settings.port, serving.request_timeout_seconds))
     logging.shutdown()
     os._exit(0)  # everything was answered; vLLM's own teardown can take many seconds
 

@@ -16,7 +16,8 @@ DRAIN_SECONDS = 5.0
 """How long the pod keeps answering after it turned unready; longer than endpoints need to reach the gateway."""
 
 FINISH_SECONDS = 10.0
-"""Most that requests in flight get after that; with DRAIN_SECONDS well inside the default grace period of 30 s."""
+"""Requests in flight get at least so long after that, and as long as they may take; with DRAIN_SECONDS well inside the
+pod's grace period, which the operator makes 15 s longer than the timeout of a request."""
 
 KEEP_ALIVE_SECONDS = 2 * 3600.0
 """Longer than gateways keep idle connections (Envoy: one hour). A connection that the pod closes first can be picked
@@ -25,8 +26,8 @@ for a request at that very moment, which then fails."""
 log = logging.getLogger(__name__)
 
 
-async def run_until_stopped(api: RewriteApi, port: int) -> None:
-    """Answer on `port` until SIGTERM or SIGINT, then drain."""
+async def run_until_stopped(api: RewriteApi, port: int, request_seconds: float = 0.0) -> None:
+    """Answer on `port` until SIGTERM or SIGINT, then drain; a request may take `request_seconds`."""
     stopped = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -35,7 +36,7 @@ async def run_until_stopped(api: RewriteApi, port: int) -> None:
         api.application(),
         handler_cancellation=True,
         access_log=None,
-        shutdown_timeout=FINISH_SECONDS,
+        shutdown_timeout=max(FINISH_SECONDS, request_seconds),
         keepalive_timeout=KEEP_ALIVE_SECONDS,
     )
     await runner.setup()

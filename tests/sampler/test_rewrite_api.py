@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -98,6 +99,18 @@ def test_it_ends_in_order_after_sigterm() -> None:
         program.wait_for("/readyz", status=503, seconds=5)
         answer = program.call("POST", "/v1/rewrite", {"query": "still here"})
         assert (answer.status, answer.headers["Connection"]) == (200, "close")
+        assert program.process.wait(timeout=20) == 0
+
+
+def test_a_request_that_was_taken_before_sigterm_is_answered_however_long_it_may_take() -> None:
+    with running("tests.sampler.slow_rewriter") as program, ThreadPoolExecutor(1) as pool:
+        program.wait_for("/readyz", seconds=20)
+        started = time.monotonic()
+        answer = pool.submit(program.call, "POST", "/v1/rewrite", {"query": "red shoes"})
+        time.sleep(0.5)
+        program.process.send_signal(signal.SIGTERM)
+        assert answer.result(timeout=30).status == 200
+        assert time.monotonic() - started > 3.5, "longer than the drain and the least that every request gets"
         assert program.process.wait(timeout=20) == 0
 
 

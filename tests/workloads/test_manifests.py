@@ -303,3 +303,23 @@ def test_a_release_without_labels_has_the_manifests_and_the_cycles_that_it_had()
 def pod_template_of(what: str) -> dict[str, Any]:
     metadata: dict[str, Any] = manifests(what)[0].body["spec"]["template"]["metadata"]
     return metadata
+
+
+def serving_pods(what: str = "serving", **changes: Any) -> dict[str, Any]:
+    world = make_world(make_spec(**changes))
+    found: dict[str, Any] = render(world.release, (WANTED[what],), INSTALLATION)[0].body["spec"]["template"]["spec"]
+    return found
+
+
+def test_serving_pods_are_spread_over_nodes_where_there_are_several() -> None:
+    labels = manifests("serving")[0].body["spec"]["selector"]["matchLabels"]
+    (constraint,) = serving_pods()["topologySpreadConstraints"]
+    assert constraint["labelSelector"]["matchLabels"] == labels, "a revision's own pods, not those of all revisions"
+    assert (constraint["topologyKey"], constraint["maxSkew"]) == ("kubernetes.io/hostname", 1)
+    assert constraint["whenUnsatisfiable"] == "ScheduleAnyway", "one node that has GPUs must be enough"
+
+
+@pytest.mark.parametrize("timeout, grace", [("1s", 30), ("5s", 30), ("15s", 30), ("16s", 31), ("2m", 135)])
+@pytest.mark.parametrize("what", ["serving", "passthrough"])
+def test_a_serving_pod_is_given_the_time_to_answer_what_it_has_taken(what: str, timeout: str, grace: int) -> None:
+    assert serving_pods(what, **{"serving.requestTimeout": timeout})["terminationGracePeriodSeconds"] == grace

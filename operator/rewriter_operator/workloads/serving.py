@@ -3,6 +3,7 @@
 from typing import Any
 
 from rewriter_contract import env, wire
+from rewriter_operator.api.model import seconds
 from rewriter_operator.api.release import RewriterReleaseSpec
 from rewriter_operator.core.decision import WantedServing
 from rewriter_operator.core.world import Role
@@ -12,6 +13,31 @@ from rewriter_operator.workloads.pods import PORT, Program, pod_metadata, pod_te
 
 MIN_READY_SECONDS = 3
 """A pod counts as available only after the gateway had the time to learn its address."""
+
+
+ENDING_SECONDS = 15
+"""Of a pod's grace period, beside the requests that it may be answering: it answers on until the gateway has learnt
+that it goes, and its process ends."""
+
+LEAST_GRACE_SECONDS = 30
+
+
+def grace_seconds(spec: RewriterReleaseSpec) -> int:
+    """How long a serving pod may take to end: no request that it has taken is cut off before its own timeout."""
+    return max(LEAST_GRACE_SECONDS, ENDING_SECONDS + seconds(spec.serving.request_timeout))
+
+
+def _spread(labels: dict[str, str]) -> dict[str, Any]:
+    """A revision's pods on as many nodes as there are: one node that goes takes no stage with it.
+
+    ScheduleAnyway: where GPUs are on one node only, serving from it is better than not at all.
+    """
+    return {
+        "maxSkew": 1,
+        "topologyKey": "kubernetes.io/hostname",
+        "whenUnsatisfiable": "ScheduleAnyway",
+        "labelSelector": {"matchLabels": labels},
+    }
 
 
 def deployment(
@@ -37,6 +63,9 @@ def deployment(
         )
     labels = names.labels(release, role, wanted.revision)
     template = pod_template(release, spec, program, pods, installation, once=False)
+    template["terminationGracePeriodSeconds"] = grace_seconds(spec)
+    if not passthrough:
+        template["topologySpreadConstraints"] = [_spread(labels)]
     return {
         "apiVersion": "apps/v1",
         "kind": "Deployment",
