@@ -12,8 +12,8 @@ from typing import Final
 
 from rewriter_contract.messages import WeightsRef
 
-REPORT_SCHEMA: Final = 2
-"""Of report.json. 2: it says who was judged on what. A later one may only add fields."""
+REPORT_SCHEMA: Final = 3
+"""Of report.json. 2: it says who was judged on what. 3: slices. A later one may only add fields."""
 
 MAX_SUMMARY: Final = 300
 """Characters of `GateReport.summary`: it goes into a status and an event."""
@@ -158,6 +158,27 @@ class Judged:
 
 
 @dataclass(frozen=True)
+class Spread:
+    """A paired mean difference between its bounds, each wrong at most `GateSettings.alpha` of the time."""
+
+    estimate: float
+    low: float
+    high: float
+    n: int
+
+
+@dataclass(frozen=True)
+class SliceReport:
+    """One kind of query, as it is shown; what it means for the verdict, SliceRegressions and SliceRewards say."""
+
+    name: str
+    queries: int
+    reward: Spread | None
+    """Of log R; None where it was measured for fewer than two queries, or is not comparable."""
+    ndcg10: Spread | None
+
+
+@dataclass(frozen=True)
 class GateReport:
     """The verdict with all that led to it."""
 
@@ -180,6 +201,9 @@ class GateReport:
     judged: Judged | None = None
     """None in reports from before it was recorded, of cycles whose pods would refuse it, and of evidence without a
     cycle (benches)."""
+    slices: tuple[SliceReport, ...] | None = None
+    """By name, of queries that name their slice; None in reports from before schema 3, and for pods that would
+    refuse it."""
 
     def summary(self) -> str:
         """One line for status and events."""

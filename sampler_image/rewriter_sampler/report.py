@@ -4,6 +4,8 @@ The operator has no volume, so it sends the report here. This module must never 
 report.json says, and adds only the rows of evidence that the report's digests name.
 """
 
+import json
+from contextlib import suppress
 from pathlib import Path
 
 from rewriter_contract import wire
@@ -24,8 +26,23 @@ def write(root: Path, cycle: int, body: bytes, writer: str) -> None:
     """
     report = wire.loads(GateReport, body, "gate report")
     answered = _answered(root, cycle, report)
-    replace_file(resolve(root, report_file(cycle, "html")), page(cycle, report, answered).encode(), writer)
+    shown = page(cycle, report, answered, _phases(root, cycle))
+    replace_file(resolve(root, report_file(cycle, "html")), shown.encode(), writer)
     replace_file(resolve(root, report_file(cycle, "json")), wire.dumps(report).encode(), writer)
+
+
+def _phases(root: Path, cycle: int) -> list[list[dict[str, float]]]:
+    """The steps of each phase that was trained; lines that a crash cut off are left out."""
+    found = []
+    for file in sorted(resolve(root, f"{cycle_dir(cycle)}/phases").glob("*/metrics.jsonl")):
+        rows = []
+        for line in file.read_text(errors="replace").splitlines():
+            with suppress(ValueError):
+                row = json.loads(line)
+                if isinstance(row, dict):
+                    rows.append({name: value for name, value in row.items() if isinstance(value, int | float)})
+        found.append(rows)
+    return found
 
 
 def _answered(root: Path, cycle: int, report: GateReport) -> list[Answered]:

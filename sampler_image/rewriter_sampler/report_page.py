@@ -5,13 +5,14 @@ scripts and requests, so that a rewrite that is markup stays a string.
 """
 
 import html
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Final
 
 from rewriter_contract.messages import PASSTHROUGH, EvidenceRow
-from rewriter_contract.reports import Finding, GateReport, Judged, Role, SelfTest, Verdict
-from rewriter_sampler.report_plots import Point, interval, scatter, waterfall
+from rewriter_contract.reports import Finding, GateReport, Judged, Role, SelfTest, SliceReport, Spread, Verdict
+from rewriter_sampler.report_plots import Point, interval, scatter, span, steps_plot, waterfall
 from rewriter_sampler.report_style import STYLE
 
 SHOWN: Final = 8
@@ -26,6 +27,21 @@ COLUMNS: Final = (
     ("Limit", "number"),
     ("Queries", "number"),
 )
+SLICE_COLUMNS: Final = (
+    ("Slice", "text"),
+    ("Queries", "number"),
+    ("log R", "number"),
+    ("Bounds", "text"),
+    ("nDCG@10", "number"),
+    ("Bounds", "text"),
+)
+TRAINED: Final = (
+    ("loss", "loss"),
+    ("margin", "margin of the implicit rewards"),
+    ("accuracy", "share of pairs in the right order"),
+    ("reward_chosen", "implicit reward of the chosen"),
+)
+"""Of metrics.jsonl."""
 EXAMPLE_COLUMNS: Final = (
     ("Query", "text"),
     ("Incumbent", "text"),
@@ -54,8 +70,13 @@ class Answered:
         return _minus(self.candidate.ndcg10, self.incumbent.ndcg10)
 
 
-def page(cycle: int, report: GateReport, answered: Sequence[Answered]) -> str:
-    """The whole page. Without `answered` it says that the rows are gone, and shows the rest."""
+def page(
+    cycle: int, report: GateReport, answered: Sequence[Answered], phases: Sequence[Sequence[Mapping[str, float]]] = ()
+) -> str:
+    """The whole page. Without `answered` it says that the rows are gone, and shows the rest.
+
+    `phases`: the rows of each phase's metrics.jsonl, in their order.
+    """
     verdict = report.verdict.lower()
     return f"""<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width,initial-scale=1">
@@ -64,7 +85,9 @@ def page(cycle: int, report: GateReport, answered: Sequence[Answered]) -> str:
 <section class="card banner {verdict}"><h1>Gate of cycle {cycle}{_chip(report.verdict)}</h1>
 <p class="reason">{_text(report.reason)}</p>{_facts(report)}</section>
 <h2>Checks</h2>{_checks(report.findings)}
+{_slices(report.slices or ())}
 {_examples(answered)}
+{_phases(phases)}
 <h2>Self-test</h2><p class="soft">The gate on evidence whose answer is known: planted hacks must be refused, and sides
 that are exchanged at random must not differ. If one of these fails, the verdict is Inconclusive.</p>
 {_self_tests(report.self_tests)}
@@ -95,6 +118,37 @@ def _check(finding: Finding) -> str:
         f'{cells}<td>{interval(finding)}</td><td class="number">{_number(finding.threshold)}</td>'
         f'<td class="number">{finding.n or ""}</td></tr>'
     )
+
+
+def _slices(slices: Sequence[SliceReport]) -> str:
+    if not slices:
+        return ""
+    rows = "".join(
+        f'<tr><td class="text">{_text(found.name)}</td><td class="number">{found.queries}</td>'
+        f"{_spread(found.reward)}{_spread(found.ndcg10)}</tr>"
+        for found in slices
+    )
+    return f"<h2>Kinds of queries</h2>{_table(SLICE_COLUMNS, rows)}"
+
+
+def _spread(found: Spread | None) -> str:
+    if found is None:
+        return '<td class="number"><span class="soft">-</span></td><td></td>'
+    return f"{_moved(found.estimate)}<td>{span(found.low, found.estimate, found.high)}</td>"
+
+
+def _phases(phases: Sequence[Sequence[Mapping[str, float]]]) -> str:
+    """How training went, step by step; phases stand one after the other."""
+    steps = [row for rows in phases for row in rows]
+    if not steps:
+        return ""
+    ends = tuple(accumulate(len(rows) for rows in phases))[:-1]
+    drawn = "".join(
+        f'<div class="card">{steps_plot([row.get(name) for row in steps], ends, label)}</div>'
+        for name, label in TRAINED
+        if any(name in row for row in steps)
+    )
+    return f'<h2>Training, step by step</h2><div class="plots">{drawn}</div>'
 
 
 def _examples(answered: Sequence[Answered]) -> str:

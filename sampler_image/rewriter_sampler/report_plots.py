@@ -51,6 +51,46 @@ def interval(finding: Finding) -> str:
     )
 
 
+def span(low: float, middle: float, high: float) -> str:
+    """A difference between its bounds; zero is thin."""
+    scale = Scale(min(low, 0.0), max(high, 0.0), 8, BAR - 8)
+    return (
+        f'<svg class="interval" width="{BAR}" height="26" role="img" aria-label="{low:+.3f} to {high:+.3f}">'
+        f'<line x1="4" x2="{BAR - 4}" y1="13" y2="13" class="axis"/>'
+        f'<line x1="{scale(0.0):.1f}" x2="{scale(0.0):.1f}" y1="6" y2="20" class="zero"/>'
+        f'<line x1="{scale(low):.1f}" x2="{scale(high):.1f}" y1="13" y2="13" class="span"/>'
+        f'<circle cx="{scale(middle):.1f}" cy="13" r="4.5" class="dot"/></svg>'
+    )
+
+
+def steps_plot(values: Sequence[float | None], ends: Sequence[int], y_label: str) -> str:
+    """A line over optimizer steps, broken where a value is absent; after each of `ends` steps another phase begins."""
+    known = [value for value in values if value is not None and math.isfinite(value)]
+    low, high = min(known, default=0.0), max(known, default=1.0)
+    left, right, top, bottom = EDGE, WIDE - 24, 12, HIGH - EDGE
+    to_x, to_y = Scale(0, max(len(values) - 1, 1), left, right), Scale(low, high, bottom, top)
+    pieces: list[list[str]] = [[]]
+    for index, value in enumerate(values):
+        if value is None or not math.isfinite(value):
+            pieces.append([])
+        else:
+            pieces[-1].append(f"{to_x(index):.1f},{to_y(value):.1f}")
+    lines = "".join(f'<polyline points="{" ".join(piece)}" class="curve"/>' for piece in pieces if piece)
+    marks = "".join(
+        f'<line x1="{to_x(end - 0.5):.1f}" x2="{to_x(end - 0.5):.1f}" y1="{top}" y2="{bottom}" class="limit"/>'
+        for end in ends
+    )
+    ticks = "".join(
+        f'<text x="{left - 6}" y="{to_y(value) + 4:.1f}" class="tick" text-anchor="end">{value:.3g}</text>'
+        for value in dict.fromkeys((low, (low + high) / 2, high))
+    )
+    return (
+        f'<svg viewBox="0 0 {WIDE} {HIGH}" class="plot" role="img" aria-label="{html.escape(y_label)} by step">'
+        f'<line x1="{left}" x2="{left}" y1="{top}" y2="{bottom}" class="axis"/>{marks}{lines}{ticks}'
+        f"{_labels('optimizer steps; a dashed line begins a phase', y_label)}</svg>"
+    )
+
+
 def scatter(points: Sequence[Point], x_label: str, y_label: str) -> str:
     """Both differences of every query; the corner where reward rises and gold falls is shaded."""
     reach_x = max((abs(point.x) for point in points), default=0.0) or 1.0

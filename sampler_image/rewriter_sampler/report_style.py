@@ -48,6 +48,7 @@ svg .axis{stroke:var(--line);stroke-width:1}
 svg .zero{stroke:var(--soft);stroke-width:1}
 svg .limit{stroke:var(--fail);stroke-width:1.5;stroke-dasharray:3 2}
 svg.interval{display:block}
+svg .curve{fill:none;stroke:var(--edge);stroke-width:2}
 svg .span{stroke:var(--edge);stroke-width:4;stroke-linecap:round;opacity:.45}
 svg.interval .dot{fill:var(--edge)}
 svg.pass{--edge:var(--pass)}

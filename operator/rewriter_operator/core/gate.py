@@ -25,6 +25,7 @@ from rewriter_operator.core import gate_self_test
 from rewriter_operator.core.gate_checks import CHECKS
 from rewriter_operator.core.gate_evidence import gather
 from rewriter_operator.core.gate_measured import worst_of
+from rewriter_operator.core.gate_slices import slice_reports
 
 BOUNDED: Final = frozenset({CheckName.REWARD_GAIN, CheckName.GOLD_NDCG, CheckName.GOLD_RECALL})
 """Checks that pass by a bound at alpha and by nothing else."""
@@ -52,6 +53,7 @@ def judge(
         settings=settings,
         schema=REPORT_SCHEMA,
         judged=judged,
+        slices=slice_reports(evidence),
     )
 
 

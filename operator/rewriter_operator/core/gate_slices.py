@@ -4,17 +4,20 @@ Each is a pure function of the evidence and its limits; gate_checks.py says what
 too few queries is named and not tested, and a loss that may be an accident is never a pass.
 """
 
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from rewriter_contract.messages import EvidenceRow
-from rewriter_contract.reports import Verdict
+from rewriter_contract.reports import SliceReport, Spread, Verdict
 from rewriter_operator.core.gate_evidence import Evidence, minus
 from rewriter_operator.core.gate_measured import Limits, Measured, nothing_to_judge, unknown
-from rewriter_operator.core.statistics import holm, mean, sign_flip_loss
+from rewriter_operator.core.statistics import bootstrap_mean, holm, mean, sign_flip_loss
 
 SMALLEST_SLICE: Final = 10
 """Slices with fewer queries are shown by name and not tested: nothing could be concluded."""
+SHOWN: Final = 500
+"""Resamples of the bounds that are only shown."""
 
 
 def no_slice_regresses(evidence: Evidence, limits: Limits) -> Measured:
@@ -27,6 +30,29 @@ def reward_holds_in_slices(evidence: Evidence, limits: Limits) -> Measured:
     if not evidence.rewards_are_comparable:
         return unknown("log R of slices", "rewards of both sides are not comparable")
     return _slices_hold("log R", "log R", evidence, limits, lambda row: row.reward)
+
+
+def slice_reports(evidence: Evidence) -> tuple[SliceReport, ...]:
+    """Every named slice with the differences of both measures."""
+    rewards = _differences(evidence, lambda row: row.reward) if evidence.rewards_are_comparable else {}
+    gold = _differences(evidence, lambda row: row.ndcg10)
+    queries = Counter(pair.candidate.slice for pair in evidence.pairs if pair.candidate.slice)
+    return tuple(
+        SliceReport(
+            name,
+            queries[name],
+            _spread(rewards.get(name, []), evidence, f"shown reward:{name}"),
+            _spread(gold.get(name, []), evidence, f"shown ndcg:{name}"),
+        )
+        for name in sorted(queries)
+    )
+
+
+def _spread(values: Sequence[float], evidence: Evidence, stream: str) -> Spread | None:
+    if len(values) < 2:
+        return None
+    found = bootstrap_mean(values, evidence.settings.alpha, min(evidence.resamples, SHOWN), evidence.random(stream))
+    return Spread(found.estimate, found.low, found.high, len(values))
 
 
 def _slices_hold(

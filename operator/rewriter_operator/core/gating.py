@@ -124,7 +124,7 @@ def _for_older_pods(report: GateReport) -> GateReport:
         for found in report.findings
     )
     self_tests = tuple(replace(test, tested=None) for test in report.self_tests)
-    return replace(report, findings=findings, self_tests=self_tests, schema=None, judged=None)
+    return replace(report, findings=findings, self_tests=self_tests, schema=None, judged=None, slices=None)
 
 
 def _judged(world: World) -> Judged:
