@@ -6,6 +6,7 @@ a query that went badly, and never write a number for something that could not b
 
 import math
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
@@ -61,7 +62,8 @@ def run(order: EvidenceOrder, root: Path, generate: Generate, progress: Progress
     about = read_about(shard)
     done = read_done(shard)
     if about is not None and done is not None and about.order == order:
-        return _report(order, done, read_scored(EvidenceRow, shard, done.sha256, done.reward_revision))
+        with suppress(ShardError):  # a shard that is damaged is gathered again
+            return _report(order, done, read_scored(EvidenceRow, shard, done.sha256, done.reward_revision))
     rows = select(read_requests(resolve(root, order.requests_file), order.requests_sha256), order.selection)
     gatherer = _gatherer(order, generate, read_documents(resolve(root, order.corpus_file), rows))
     evidence: list[EvidenceRow] = []

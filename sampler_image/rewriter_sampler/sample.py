@@ -1,7 +1,9 @@
 """One samples shard: pick the rows, draw rewrites, score them beside the drawing, write the shard.
 
-A score that cannot be had stays missing, with its reason; a shard with too many of them fails with the numbers,
-because training on the rest would train on whatever the relevance service happened to answer.
+A shard that is there for the same order is left as it is, so that a pod that takes over another one's work, or comes
+back after a restart, draws only what is missing. A score that cannot be had stays missing, with its reason; a shard
+with too many of them fails with the numbers, because training on the rest would train on whatever the relevance
+service happened to answer.
 """
 
 import logging
@@ -12,6 +14,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+from rewriter_contract import wire
 from rewriter_contract.agent import Progress, WorkFailed
 from rewriter_contract.messages import (
     DataRow,
@@ -25,7 +28,7 @@ from rewriter_contract.messages import (
     WorkState,
 )
 from rewriter_contract.selection import read_requests, select
-from rewriter_contract.shards import write_shard
+from rewriter_contract.shards import ShardDone, ShardError, read_done, read_scored, replace_file, write_shard
 from rewriter_contract.text import is_copy, normalise
 from rewriter_contract.volume import resolve
 from rewriter_sampler.corpus import read_documents
@@ -51,27 +54,63 @@ class SamplerPod:
     prompt: PromptConfig
 
 
+@dataclass(frozen=True)
+class SamplesAbout:
+    """`<shard>.about`: which order the shard is the answer to. Written last: without it the shard is drawn again."""
+
+    order: SamplesOrder
+    sha256: str
+    """Of the shard that this describes."""
+    metrics: dict[str, float]
+
+
 def sample_shard(pod: SamplerPod, order: SamplesOrder, progress: Progress) -> WorkReport:
-    """Do one order.
+    """Do one order; one that was done before, by whichever pod, is answered from the volume.
 
     Raises:
         WorkFailed: with a sentence for the operator.
         ShardError, CorpusRefused, OutsideVolume, Refused: the order's files or weights are not what it says.
         Cancelled: when it was told to stop.
     """
+    out = resolve(pod.root, order.out)
+    if found := _found(out, order):
+        return found
     rows = select(read_requests(resolve(pod.root, order.requests_file), order.requests_sha256), order.selection)
     documents = read_documents(resolve(pod.root, order.corpus_file), rows)
-    out = resolve(pod.root, order.out)
     progress.update(total=len(rows))
     sampled, seconds = _draw_and_score(pod, order, rows, _scorer(order.reward, documents), progress)
     _check_missing(sampled, order.reward)
     done = write_shard(out, sampled, order.weights.version, order.reward.revision, pod.writer)
+    about = SamplesAbout(order, done.sha256, shard_metrics(sampled, seconds))
+    replace_file(about_path(out), wire.dumps(about).encode(), pod.writer)
+    return _report(about, done)
+
+
+def about_path(shard: Path) -> Path:
+    """`shard-000.jsonl` -> `shard-000.jsonl.about`"""
+    return shard.with_name(shard.name + ".about")
+
+
+def _found(shard: Path, order: SamplesOrder) -> WorkReport | None:
+    """The report of a finished shard that is the answer to `order` and whole; None: it must be drawn."""
+    done = read_done(shard)
+    try:
+        about = wire.loads(SamplesAbout, about_path(shard).read_bytes(), shard.name)
+        if done is None or about.order != order or about.sha256 != done.sha256:
+            return None
+        read_scored(SampleRow, shard, done.sha256, done.reward_revision)
+    except (FileNotFoundError, wire.WireError, ShardError):
+        return None
+    return _report(about, done)
+
+
+def _report(about: SamplesAbout, done: ShardDone) -> WorkReport:
     return WorkReport(
         state=WorkState.DONE,
-        done=len(rows),
-        total=len(rows),
-        metrics=shard_metrics(sampled, seconds),
-        shard=ShardRef(path=order.out, rows=done.rows, sha256=done.sha256),
+        done=done.rows,
+        total=done.rows,
+        metrics=about.metrics,
+        shard=ShardRef(path=about.order.out, rows=done.rows, sha256=done.sha256),
     )
 
 

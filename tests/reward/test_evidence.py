@@ -114,6 +114,17 @@ def test_finished_evidence_is_kept_and_another_order_replaces_it(tmp_path: Path)
         assert len(relevance.bodies) > calls
 
 
+def test_damaged_evidence_is_gathered_again(tmp_path: Path) -> None:
+    order = volume(tmp_path)
+    with service(honest) as relevance, service(search) as gold:
+        order = aimed(order, relevance, gold)
+        first = evidence.run(order, tmp_path, rewrite, progress(), "pod")
+        shard = tmp_path / order.out
+        shard.write_bytes(shard.read_bytes().replace(b"blue", b"blae", 1))
+        assert evidence.run(order, tmp_path, rewrite, progress(), "pod") == first
+    assert len(evidence.read_rows(tmp_path, order.out).rows) == 40
+
+
 def test_evidence_without_rewards_fails_instead_of_being_judged(tmp_path: Path) -> None:
     order = volume(tmp_path)
     with (
