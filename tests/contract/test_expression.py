@@ -93,7 +93,8 @@ def _grown(sides: tuple[st.SearchStrategy[str], st.SearchStrategy[str]]) -> Any:
     number, truth = sides
     grown_number = st.one_of(
         number,
-        st.builds("({} {} {})".format, number, st.sampled_from("+-*/"), number),
+        st.builds("({} {} {})".format, number, st.sampled_from("+-*"), number),
+        st.builds("({} / {})".format, number, st.floats(0.25, 8).map("{:.3f}".format)),  # of 0.0 / 0.0 celpy says inf
         st.builds("{} {} {}".format, number, st.sampled_from("+-*"), number),
         st.builds("({} ? {} : {})".format, truth, number, number),
         st.builds("-({})".format, number),
@@ -120,12 +121,7 @@ def test_a_cel_interpreter_agrees(text: str, log_r: float, ratio: float, first: 
         name: celpy.celtypes.BoolType(value) if isinstance(value, bool) else celpy.celtypes.DoubleType(value)
         for name, value in values.items()
     }
-    try:
-        theirs = float(program.evaluate(given))
-    except celpy.CELEvalError:  # it raises where it divides by 0.0, which CEL does not
-        assert not math.isfinite(ours) or "/" in text
-        return
-    assert ours == pytest.approx(theirs, nan_ok=True)
+    assert ours == pytest.approx(float(program.evaluate(given)))
 
 
 def test_the_longest_sum_is_computed() -> None:

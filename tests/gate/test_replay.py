@@ -87,9 +87,9 @@ def test_a_report_from_before_it_had_a_schema_is_replayed_as_it_was_judged(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     report = volume(tmp_path) / "report.json"
-    text = report.read_text().replace(',"schema":2', "")
-    assert "schema" not in text and "judged" not in text
-    report.write_text(text)
+    older = {name: part for name, part in json.loads(report.read_text()).items() if name not in ("schema", "slices")}
+    assert "judged" not in older
+    report.write_text(json.dumps(older))
     assert main([str(tmp_path)]) == 0
     assert "every number is the same" in capsys.readouterr().out
 
