@@ -20,7 +20,7 @@ import torch
 
 from rewriter_contract.weights import FileEntry
 
-FILE_BYTES: Final = 256 * 1024 * 1024
+FILE_BYTES: Final = 128 * 1024 * 1024
 """A file is ended before it grows over this; a tensor that is larger has one of its own."""
 
 INDEX: Final = "model.safetensors.index.json"
