@@ -38,8 +38,8 @@ e2e: venv ## the demo's acts with the tiny model, asserted
 bench-curves: venv ## samples once, once per phase, before every step (DATA=a BEIR directory): build/bench/curves.json
 	@$(PY) -m e2e.bench.curves $(if $(DATA),--data $(DATA))
 
-faults: venv ## every crash point and fault between operator and API server, as a table (WORKLOAD=promote)
-	$(PY) -m tests.faults $(if $(WORKLOAD),--workload $(WORKLOAD))
+faults: venv ## every crash point and fault between operator and API server, as a table (WORKLOAD=promote, SHARD=2/8)
+	$(PY) -m tests.faults $(if $(WORKLOAD),--workload $(WORKLOAD)) $(if $(SHARD),--shard $(SHARD))
 
 bench-gate: venv ## the gate beside simpler rules: build/bench/gate.json, minutes
 	@$(PY) -m e2e.bench.gate

@@ -30,6 +30,11 @@ def ensure(
             raise ClusterError(f"CLUSTER={other!r} is none of local, kind, existing")
 
 
-def control_plane(name: str = "integration", until_exit_of: int | None = None, tell: Tell = print_line) -> ControlPlane:
+def control_plane(
+    name: str = "integration",
+    until_exit_of: int | None = None,
+    tell: Tell = print_line,
+    watch_cache: bool = True,
+) -> ControlPlane:
     """The running control plane of this name and of the process `until_exit_of`; it ends with `down`, or with that."""
-    return api_only.up(name, tell, until_exit_of)
+    return api_only.up(name, tell, until_exit_of, watch_cache)

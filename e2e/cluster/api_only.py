@@ -8,6 +8,7 @@ import re
 import shutil
 import socket
 from contextlib import suppress
+from dataclasses import replace
 
 from e2e.cluster.build import Programs, ensure_parts
 from e2e.cluster.cluster import ControlPlane
@@ -31,10 +32,11 @@ def paths_of(name: str) -> ClusterPaths:
     return ClusterPaths.of(f"api-{name}")
 
 
-def up(name: str, tell: Tell, until_exit_of: int | None = None) -> ControlPlane:
+def up(name: str, tell: Tell, until_exit_of: int | None = None, watch_cache: bool = True) -> ControlPlane:
     """Returns the running control plane of this name, started if need be.
 
-    `until_exit_of`: the process that it belongs to. Whoever asks with the same name and process gets the same one.
+    `watch_cache`: of the API server, when it is started. `until_exit_of`: the process that it belongs to. Whoever asks
+    with the same name and process gets the same one.
     """
     if until_exit_of is not None:
         collect_leftovers()
@@ -46,7 +48,7 @@ def up(name: str, tell: Tell, until_exit_of: int | None = None) -> ControlPlane:
         state = read_state(paths.state)
         if not (state and state.alive() and healthy(state)):
             end(paths)
-            _prepare(paths, programs)
+            _prepare(paths, programs, watch_cache)
             start_detached(
                 ("e2e.cluster.api_only_supervisor", name, str(until_exit_of or 0)), paths.logs / "supervisor.log"
             )
@@ -78,13 +80,13 @@ def _end(paths: ClusterPaths) -> None:
             shutil.rmtree(paths.root, ignore_errors=True)
 
 
-def _prepare(paths: ClusterPaths, programs: Programs) -> None:
+def _prepare(paths: ClusterPaths, programs: Programs, watch_cache: bool) -> None:
     for fresh in (paths.config, paths.logs, paths.etcd):
         shutil.rmtree(fresh, ignore_errors=True)
         fresh.mkdir(parents=True, mode=0o700)
     paths.progress.unlink(missing_ok=True)
     pki = ensure_pki(paths.pki, paths.name)
-    ports = _free_ports()
+    ports = replace(_free_ports(), watch_cache=watch_cache)
     server = f"https://127.0.0.1:{ports.api}"
     for identity in identities(paths.name):
         (paths.config / f"{identity.name}.kubeconfig").write_text(kubeconfig(server, pki, identity.name))

@@ -17,6 +17,7 @@ from string import Template
 from typing import Any, Final
 
 from e2e.cluster import Cluster, ClusterError
+from e2e.cluster.established import until_established
 from e2e.cluster.network import GATEWAY_PORT
 from e2e.cluster.paths import REPOSITORY
 from e2e.demo.profiles import EXPLOIT, Profile
@@ -36,7 +37,6 @@ MAKERS: Final = (
     "vectors.py",
 )
 """The sources of what is made of a collection and kept on the volume: when one changes, it is all made again."""
-ESTABLISHED_SECONDS: Final = 60.0
 Tell = Callable[[str], None]
 
 
@@ -136,7 +136,7 @@ def _base_model(profile: Profile) -> str:
 def install_operator(cluster: Cluster, images: Mapping[str, str], namespace: str = NAMESPACE) -> None:
     """CRDs from crds/, the operator from manifests/base with this cluster's image references."""
     cluster.kubectl("apply", "--server-side", "-k", str(REPOSITORY / "crds"))
-    _until_established(cluster, "crd/rewriterreleases.rewriter.dev")
+    until_established(cluster, "crd/rewriterreleases.rewriter.dev")
     overlay = REPOSITORY / "build" / "demo" / "operator"
     overlay.mkdir(parents=True, exist_ok=True)
     environment = [{"name": f"{name.upper()}_IMAGE", "value": images[name]} for name in ("trainer", "sampler")]
@@ -157,23 +157,6 @@ def install_operator(cluster: Cluster, images: Mapping[str, str], namespace: str
     (overlay / "images.json").write_text(json.dumps(patch))
     (overlay / "kustomization.yaml").write_text(json.dumps(kustomization))
     cluster.kubectl("apply", "-k", str(overlay))
-
-
-def _until_established(cluster: Cluster, crd: str) -> None:
-    """Wait until the API server serves a CRD.
-
-    `kubectl wait` ends with an error on an object whose status has no conditions yet ("accessor error"), which a busy
-    API server shows for a moment.
-    """
-    deadline = time.monotonic() + ESTABLISHED_SECONDS
-    while True:
-        try:
-            cluster.kubectl("wait", "--for=condition=Established", crd, "--timeout=60s")
-            return
-        except ClusterError as error:
-            if "accessor error" not in str(error) or time.monotonic() > deadline:
-                raise
-            time.sleep(0.5)
 
 
 def remove_release(site: Site, name: str) -> None:

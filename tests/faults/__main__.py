@@ -1,6 +1,7 @@
 """Plays plans and prints a table: `python -m tests.faults` plays all of them, `--sample` those of sample.py.
 
-`--workload promote` narrows it, `--only "killed before"` plays the plans whose name has these words.
+`--workload promote` narrows it, `--only "killed before"` plays the plans whose name has these words, `--shard 2/8`
+every eighth of them from the second on: eight machines, or evenings, play all.
 """
 
 import argparse
@@ -21,17 +22,19 @@ def main() -> int:
     parser.add_argument("--sample", action="store_true", help="the plans of sample.py instead of all")
     parser.add_argument("--workload", default="", help="one of them")
     parser.add_argument("--only", default="", help="plans whose name contains this")
+    parser.add_argument("--shard", type=_shard, default=(1, 1), help="2/8: the second eighth of the plans")
     parser.add_argument("--parallel", type=int, default=4, help="runs side by side")
     parser.add_argument("--learn", type=int, default=0, help="reference runs for each workload")
     arguments = parser.parse_args()
     choose = sample_plans if arguments.sample else all_plans
 
     def chosen(reference: Reference) -> list[Plan]:
-        return [plan for plan in choose(reference) if arguments.only in str(plan)]
+        shard, shards = arguments.shard
+        return [plan for plan in choose(reference) if arguments.only in str(plan)][shard - 1 :: shards]
 
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what was started is ended
     started = time.monotonic()
-    plane = control_plane("faults", until_exit_of=os.getpid())
+    plane = control_plane("faults", until_exit_of=os.getpid(), watch_cache=False)
     try:
         install(plane)
         learn = arguments.learn or (1 if arguments.sample else 2)
@@ -47,6 +50,13 @@ def main() -> int:
     count = len(report.results)
     print(f"{count - len(report.failures)} passed, {len(report.failures)} failed; {time.monotonic() - started:.0f} s")
     return 1 if report.failures else 0
+
+
+def _shard(text: str) -> tuple[int, int]:
+    shard, _, shards = text.partition("/")
+    if not (shard.isdigit() and shards.isdigit() and 1 <= int(shard) <= int(shards)):
+        raise argparse.ArgumentTypeError(f"{text!r}: must be like 2/8")
+    return int(shard), int(shards)
 
 
 def _tell(played: Played) -> None:

@@ -2,15 +2,14 @@
 
 import json
 import subprocess
-import time
 from pathlib import Path
 
-from e2e.cluster import ClusterError, ControlPlane
+from e2e.cluster import ControlPlane
+from e2e.cluster.established import until_established
 from e2e.cluster.parts import PARTS, GoPart
 from tests.faults.kubelet import NODE
 
 ROOT = Path(__file__).parents[2]
-ESTABLISHED_SECONDS = 60.0
 HTTP_ROUTES = "config/crd/standard/gateway.networking.k8s.io_httproutes.yaml"
 
 
@@ -18,25 +17,8 @@ def install(plane: ControlPlane) -> None:
     """The CRDs of the operator and of HTTPRoute, and the node."""
     plane.kubectl("apply", "--server-side", "-k", str(ROOT / "crds"))
     plane.kubectl("apply", "--server-side", "-f", str(_gateway_api() / HTTP_ROUTES))
-    end = time.monotonic() + ESTABLISHED_SECONDS
-    while not _are_established(plane, in_time=time.monotonic() < end):
-        time.sleep(0.3)
+    until_established(plane, "crd", "--all")
     add_node(plane)
-
-
-def _are_established(plane: ControlPlane, in_time: bool) -> bool:
-    """False for CRDs that nobody has looked at yet: kubectl cannot wait for a condition where there is none at all.
-
-    Raises:
-        ClusterError: when that lasts, or for another reason.
-    """
-    try:
-        plane.kubectl("wait", "--for=condition=Established", "--timeout=60s", "crd", "--all")
-    except ClusterError as error:
-        if in_time and "accessor error" in str(error):
-            return False
-        raise
-    return True
 
 
 def add_node(plane: ControlPlane) -> None:
