@@ -5,6 +5,7 @@ Runs inside the trainer image, with the demo's packages beside it.
 
 import hashlib
 import json
+import os
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -50,6 +51,8 @@ SERVICES: Final = Path(__file__).parents[2] / "demo" / "manifests" / "services.y
 WRITER: Final = "trained"
 DTYPE: Final = "float32"
 PROMPT: Final = PromptConfig(template=TINY.template)
+THREADS: Final = int(os.environ.get("OMP_NUM_THREADS", "2"))
+"""The encoder sets them for the whole process; two processes with two each wait for each other on two cores."""
 CORPUS: Final = "data/corpus.jsonl"
 
 
@@ -77,11 +80,11 @@ def prepare(
     data = work / "data"
     if not (data / "corpus.npz").exists():
         convert(collection, data)
-        embed(collection, data, threads=2)
+        embed(collection, data, THREADS)
     if not (work / "base" / "config.json").exists():
         train_tiny(data, work / "base")
     base = import_base(work, check_model(work, "base"), DTYPE, seed=0, writer=WRITER)
-    encoder = Encoder(packaged_model(), threads=2)
+    encoder = Encoder(packaged_model(), THREADS)
     encoder.load(data / "corpus.npz")
     corpus = [json.loads(line) for line in (work / CORPUS).read_text().splitlines()]
     fusion = read_fusion(_fusion_file(work))
