@@ -78,6 +78,15 @@ def test_what_was_not_measured_is_null_and_says_so() -> None:
     json.dumps(made)
 
 
+def test_what_learning_costs_is_taken_from_the_curves() -> None:
+    difference = {"mean": -0.004, "standard_error": 0.003}
+    collection = {"final_less_online": {"semi-online": {"log_r": difference}, "offline": {"log_r": {"mean": 9.0}}}}
+    curves = {"setting": "tiny Llama, seeds 0, 1, 2", "collections": {"shop": collection}}
+    made = report("tiny", "float32", 2, MEASURED, {"default": SHAPE}, curves)
+    assert made["reward_difference"] == {"shop": difference}
+    assert made["reward_difference_note"] == curves["setting"]
+
+
 def test_the_plain_side_copies_the_same_bytes(tmp_path: Path) -> None:
     source = tmp_path / "set"
     source.mkdir()

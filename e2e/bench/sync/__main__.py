@@ -22,6 +22,7 @@ from e2e.demo.profiles import PROFILES
 from rewriter_operator.api.release import Training
 
 RESULT: Final = REPOSITORY / "build" / "bench" / "sync.json"
+CURVES: Final = RESULT.with_name("curves.json")
 
 
 def phases() -> dict[str, PhaseShape]:
@@ -73,7 +74,8 @@ def main() -> None:
         tuple(reloaded["paused_s"]),
         reloaded["canary_difference"],
     )
-    made = report(model.title, model.dtype, len(os.sched_getaffinity(0)), measured, phases())
+    curves = json.loads(CURVES.read_text()) if CURVES.exists() else None
+    made = report(model.title, model.dtype, len(os.sched_getaffinity(0)), measured, phases(), curves)
     show_result(RESULT, made)
 
 
