@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import re
+import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -26,7 +27,7 @@ from e2e.demo.profiles import TINY
 from e2e.demo.relevance import RelevanceModel, routes
 from e2e.demo.search import FrontEnd, SearchEngine
 from e2e.demo.tiny_model import train_tiny
-from rewriter_contract import agent, volume
+from rewriter_contract import agent, shards, volume
 from rewriter_contract.messages import (
     DataRow,
     EvidenceOrder,
@@ -96,11 +97,12 @@ def prepare(
 
 
 def _fusion_file(work: Path) -> Path:
-    """The demo's own constants."""
+    """The demo's own constants; other seeds may read the file at this moment, so it is there whole or not."""
     text = re.sub(r"\$\{(\w+)\}", r"\1", SERVICES.read_text())  # placeholders need no value here
     maps = [item for item in yaml.safe_load_all(text) if item and item["kind"] == "ConfigMap"]
     path = work / "fusion.json"
-    path.write_text(next(item for item in maps if item["metadata"]["name"] == "fusion")["data"]["fusion.json"])
+    constants: str = next(item for item in maps if item["metadata"]["name"] == "fusion")["data"]["fusion.json"]
+    shards.replace_file(path, constants.encode(), uuid.uuid4().hex)
     return path
 
 
