@@ -53,6 +53,11 @@ def file_name(flaw: str, seed: int, gamma: float | None) -> str:
     return f"{kind}{trust}-seed-{seed}.json"
 
 
+def flaw_of(strength: float) -> str:
+    """As the relevance model is told; empty for an honest one."""
+    return f"length:{strength:g}" if strength else ""
+
+
 def read_trials(directory: Path) -> list[Trial]:
     """All trials of a directory, by file name; none when it does not exist.
 

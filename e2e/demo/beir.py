@@ -23,11 +23,12 @@ class Document:
 
 @dataclass(frozen=True)
 class Query:
-    """One query, with the kind that its metadata gives (empty where it gives none)."""
+    """One query, with the kind and the target that its metadata gives (empty where it gives none)."""
 
     id: str
     text: str
     kind: str
+    target: str = ""
 
 
 Judgements = dict[str, dict[str, float]]
@@ -41,11 +42,12 @@ def read_corpus(directory: Path) -> list[Document]:
 
 
 def read_queries(directory: Path) -> dict[str, Query]:
-    """All queries by id. The kind is `metadata.kind`, or a top-level `kind`."""
+    """All queries by id. The kind is `metadata.kind`, or a top-level `kind`; the target `metadata.target`."""
     queries = {}
     for row in _rows(directory / "queries.jsonl"):
         kind = (row.get("metadata") or {}).get("kind") or row.get("kind") or ""
-        queries[str(row["_id"])] = Query(str(row["_id"]), row["text"], kind)
+        target = (row.get("metadata") or {}).get("target") or ""
+        queries[str(row["_id"])] = Query(str(row["_id"]), row["text"], kind, target)
     return queries
 
 

@@ -91,6 +91,7 @@ def data_rows(
                 negatives=near.find(query.text, grades),
                 labels=dict(grades) if with_labels else {},
                 slice=query.kind,
+                target=query.target,
             )
         )
     return rows

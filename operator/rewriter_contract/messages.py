@@ -434,6 +434,24 @@ class EvidenceOrder:
     prompt: PromptConfig | None = None
     """What the side's revision serves with; None: the pod's own. Left out of the body where it is the pod's own, so
     that a sampler image from before this field still takes the order."""
+    sampled: GenerationConfig | None = None
+    """Draw rewrites with chance too, as training does, and measure them beside the others. None: only `generation`."""
+
+
+@dataclass(frozen=True)
+class SampledDraw:
+    """What the weights say to one query when they are drawn from with chance. None = could not be measured."""
+
+    rewrites: tuple[str, ...]
+    reward: float | None
+    """Mean log R over the rewrites."""
+    ndcg10: float | None
+    """Of the real search with all of them beside the query, as `recall100`."""
+    recall100: float | None
+    nats: float | None
+    """Mean -log p of the drawn tokens, at temperature 1: at that temperature an unbiased estimate of the entropy."""
+    cut: int
+    """Rewrites that were cut at max_tokens."""
 
 
 @dataclass(frozen=True)
@@ -461,6 +479,12 @@ class EvidenceRow:
     """The first document of the real search has the best grade that the query's labels give."""
     reward_revision: str | None = None
     """As in SampleRow."""
+    cut: int | None = None
+    """Rewrites that were cut at max_tokens; None without rewrites, and in evidence from before it was recorded."""
+    target: str | None = None
+    """As in DataRow, where the query has one."""
+    sampled: SampledDraw | None = None
+    """None where the order asked for none, and without weights."""
 
 
 @dataclass(frozen=True)

@@ -78,6 +78,11 @@ class CheckName(StrEnum):
     TOP_REWARD_GOLD = "TopRewardGold"
     SLICE_REWARDS = "SliceRewards"
     QUERIES_SUFFICE = "QueriesSuffice"
+    TRUNCATED = "Truncated"
+    SAMPLED_REWARD = "SampledReward"
+    SAMPLED_GOLD = "SampledGold"
+    SAMPLED_VARIETY = "SampledVariety"
+    SURPRISE = "Surprise"
 
 
 @dataclass(frozen=True)

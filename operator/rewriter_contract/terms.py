@@ -9,7 +9,7 @@ from typing import Final
 
 from rewriter_contract.expression import Kind, Value
 from rewriter_contract.messages import STAGES, DataRow
-from rewriter_contract.text import repetition, words
+from rewriter_contract.text import repetition, side_by_side, words
 from rewriter_contract.text_checks import (
     is_clean,
     is_negative,
@@ -51,14 +51,9 @@ def text_terms(row: DataRow, rewrite: str) -> dict[str, Value]:
         "namesKept": names(query) <= {*said} | names(rewrite),
         "scriptKept": script is None or (main_script(rewrite) == script and not mixes_scripts(rewrite)),
         "formatOk": is_clean(query, rewrite),
-        "targetKept": _holds(said, words(row.target)),
+        "targetKept": side_by_side(said, words(row.target)),
         "words": float(len(said)),
         "queryWords": float(len(asked)),
         "lengthRatio": len(said) / max(len(asked), 1),
         "repetition": repetition(rewrite),
     }
-
-
-def _holds(said: list[str], target: list[str]) -> bool:
-    """The words of `target` stand side by side in `said`."""
-    return any(said[at : at + len(target)] == target for at in range(len(said) - len(target) + 1))

@@ -39,6 +39,11 @@ def words(text: str) -> list[str]:
     return _WORD.findall(normalise(text))
 
 
+def side_by_side(said: list[str], wanted: list[str]) -> bool:
+    """The words of `wanted` stand in `said` one after the other; no words always do."""
+    return any(said[at : at + len(wanted)] == wanted for at in range(len(said) - len(wanted) + 1))
+
+
 def repetition(text: str) -> float:
     """Largest share that one word has; 0.0 for texts of under four words."""
     found = words(text)

@@ -20,6 +20,7 @@ from rewriter_contract.messages import (
     EvidenceRow,
     EvidenceRows,
     GenerationConfig,
+    SampledDraw,
     ShardRef,
     WorkReport,
     WorkState,
@@ -30,11 +31,12 @@ from rewriter_contract.text import is_copy, repetition, words
 from rewriter_contract.text_checks import is_clean
 from rewriter_contract.volume import resolve
 from rewriter_sampler.corpus import read_documents
+from rewriter_sampler.drawing import Completion
 from rewriter_sampler.gold import Gold, SearchClient
 from rewriter_sampler.reward import Score, Scorer
 
-Generate = Callable[[list[DataRow], GenerationConfig], list[list[str]]]
-"""Rewrites of each row with the loaded weights, in the order of the rows."""
+Generate = Callable[[list[DataRow], GenerationConfig], list[list[Completion]]]
+"""Completions of each row with the loaded weights, in the order of the rows; their texts are the rewrites."""
 
 QUERIES_PER_BATCH: Final = 64
 """Large enough to keep the engine busy, small enough that a cancelled order ends soon."""
@@ -111,6 +113,23 @@ def about_path(shard: Path) -> Path:
 
 
 @dataclass(frozen=True)
+class _Answer:
+    """One draw of one row, and how it did."""
+
+    completions: list[Completion]
+    scores: list[Score]
+    gold: Gold
+
+    @property
+    def rewrites(self) -> list[str]:
+        return [completion.text for completion in self.completions]
+
+    @property
+    def cut(self) -> int:
+        return sum(not completion.finished for completion in self.completions)
+
+
+@dataclass(frozen=True)
 class _Gatherer:
     """Everything that rows of one order are measured with."""
 
@@ -121,14 +140,41 @@ class _Gatherer:
 
     def gather(self, rows: list[DataRow]) -> list[EvidenceRow]:
         """Evidence of each row."""
-        rewrites = self.generate(rows, self.order.generation) if self.order.weights else [[] for _ in rows]
-        answered = list(zip(rows, rewrites, strict=True))
+        answers = self._answers(rows, self.order.generation)
+        sampled = self._sampled(rows)
+        return [
+            replace(
+                measure(row, answer.rewrites, answer.scores, answer.gold),
+                reward_revision=self.scorer.row_revision,
+                cut=answer.cut if answer.completions else None,
+                sampled=drawn,
+            )
+            for row, answer, drawn in zip(rows, answers, sampled, strict=True)
+        ]
+
+    def _sampled(self, rows: list[DataRow]) -> list[SampledDraw | None]:
+        """What the order's second draw gives; None for every row without one."""
+        if self.order.sampled is None or self.order.weights is None:
+            return [None] * len(rows)
+        return [
+            SampledDraw(
+                rewrites=tuple(answer.rewrites),
+                reward=mean_reward(answer.scores),
+                ndcg10=answer.gold.ndcg10,
+                recall100=answer.gold.recall100,
+                nats=nats_per_token(answer.completions),
+                cut=answer.cut,
+            )
+            for answer in self._answers(rows, self.order.sampled)
+        ]
+
+    def _answers(self, rows: list[DataRow], generation: GenerationConfig) -> list[_Answer]:
+        """One draw of every row, scored and searched with."""
+        drawn = self.generate(rows, generation) if self.order.weights else [[] for _ in rows]
+        answered = [(row, [completion.text for completion in of_row]) for row, of_row in zip(rows, drawn, strict=True)]
         scores = self.scorer.score(answered)
         gold = self.search.measure(answered)
-        return [
-            replace(measure(row, texts, of_row, of_search), reward_revision=self.scorer.row_revision)
-            for (row, texts), of_row, of_search in zip(answered, scores, gold, strict=True)
-        ]
+        return [_Answer(*each) for each in zip(drawn, scores, gold, strict=True)]
 
 
 def _gatherer(order: EvidenceOrder, generate: Generate, documents: dict[str, str]) -> _Gatherer:
@@ -155,6 +201,7 @@ def measure(row: DataRow, rewrites: list[str], scores: list[Score], gold: Gold) 
         format_ok=all(is_clean(row.query, text) for text in rewrites),
         query=row.query,
         target_first=gold.target_first,
+        target=row.target or None,
     )
 
 
@@ -164,6 +211,17 @@ def mean_reward(scores: list[Score]) -> float | None:
     if len(values) < len(scores):
         return None
     return math.fsum(values) / len(values) if values else 0.0
+
+
+def nats_per_token(completions: list[Completion]) -> float | None:
+    """Mean -log p over all drawn tokens, terminators included; None as soon as one completion has no number."""
+    tokens = sum(len(completion.token_ids) for completion in completions)
+    known = [
+        completion.mean_logprob * len(completion.token_ids)
+        for completion in completions
+        if completion.mean_logprob is not None
+    ]
+    return -math.fsum(known) / tokens if tokens and len(known) == len(completions) else None
 
 
 def length_ratio(query: str, rewrites: list[str]) -> float | None:

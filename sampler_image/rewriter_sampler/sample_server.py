@@ -11,7 +11,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
@@ -39,6 +39,7 @@ from rewriter_contract.weights import file_sha256
 from rewriter_sampler import evidence, report
 from rewriter_sampler.corpus import CorpusRefused
 from rewriter_sampler.draw_rows import draw_rows
+from rewriter_sampler.drawing import Completion
 from rewriter_sampler.engine import Engine
 from rewriter_sampler.prompts import BadTemplate, Prompts, rewrite_of
 from rewriter_sampler.reload import SamplerWeights
@@ -152,7 +153,7 @@ class SampleCalls:
             return False
 
     def _gather(self, order: EvidenceOrder, progress: Progress) -> WorkReport:
-        def generate(rows: list[DataRow], generation: GenerationConfig) -> list[list[str]]:
+        def generate(rows: list[DataRow], generation: GenerationConfig) -> list[list[Completion]]:
             return draw_rewrites(self.pod, order, rows, generation, progress)
 
         return evidence.run(order, self.pod.root, generate, progress, self.pod.writer)
@@ -160,8 +161,8 @@ class SampleCalls:
 
 def draw_rewrites(
     pod: SamplerPod, order: EvidenceOrder, rows: list[DataRow], generation: GenerationConfig, progress: Progress
-) -> list[list[str]]:
-    """Rewrites of each row, in the order of rows; none for a query that is too long for the model.
+) -> list[list[Completion]]:
+    """Completions of each row, their texts the rewrites, in the order of rows; none for a query that is too long.
 
     Asked with the order's prompt where it names one: a revision is judged with the prompt that it serves with.
     """
@@ -175,7 +176,7 @@ def draw_rewrites(
     with pod.weights.drawing(order.weights) as thread:
         prompts = thread.call(lambda engine: Prompts(prompt, engine.bos_text(), engine.chat_text))
         return [
-            [rewrite_of(prompt, completion.text) for completion in drawn.completions]
+            [replace(completion, text=rewrite_of(prompt, completion.text)) for completion in drawn.completions]
             for drawn in draw_rows(thread, prompts, rows, generation, may_go_on)
         ]
 

@@ -1,8 +1,11 @@
 """Each side of the gate is measured as it serves, or would serve."""
 
+from dataclasses import replace
+
 import pytest
 
 from rewriter_contract import wire
+from rewriter_contract.messages import GenerationConfig
 from rewriter_operator.api.states import State
 from rewriter_operator.api.status import Recipe, Serving
 from rewriter_operator.core.gating import evidence_order
@@ -43,6 +46,20 @@ def test_where_the_prompt_is_the_same_the_order_is_as_it_was_before_the_field(re
     order = evidence_order(gating(incumbent(recipe)), "incumbent", 0)
     assert order.prompt is None
     assert "prompt" not in wire.dumps(order)
+
+
+def test_both_sides_draw_as_training_draws_each_within_its_own_length() -> None:
+    world = gating(incumbent(recipe_of(OLD)))
+    candidate, old = (evidence_order(world, side, 0).sampled for side in ("candidate", "incumbent"))
+    sampling = NEW.training.sampling
+    assert candidate == GenerationConfig(4, sampling.temperature, sampling.top_p, 24, seed=NEW.training.seed)
+    assert old and candidate and old == replace(candidate, max_tokens=16)
+
+
+def test_the_gate_draws_nothing_where_the_spec_says_so() -> None:
+    world = gating(None)
+    greedy = replace(world.release, spec=make_spec(**{"gate.sampledRewrites": 0}))
+    assert evidence_order(replace(world, release=greedy), "candidate", 0).sampled is None
 
 
 def test_the_passthrough_has_no_prompt() -> None:

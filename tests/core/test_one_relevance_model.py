@@ -10,9 +10,9 @@ from rewriter_contract.messages import WeightsRef
 from rewriter_contract.reports import REPORT_SCHEMA
 from rewriter_operator.api.states import State
 from rewriter_operator.api.status import RewriterReleaseStatus
-from rewriter_operator.core.cycle import CONTRACT
+from rewriter_operator.core.cycle import CONTRACT, NAMES_ITS_MODEL
 from rewriter_operator.core.decision import WantedRevision
-from rewriter_operator.core.gating import SIDES, evidence_order, report_of
+from rewriter_operator.core.gating import LATER_CHECKS, SIDES, evidence_order, report_of
 from rewriter_operator.core.plan import plan
 from rewriter_operator.core.training import samples_order
 from rewriter_operator.core.validating import validation_order
@@ -110,10 +110,24 @@ def upgraded(story: Simulator, **changes: Any) -> Simulator:
 def test_pods_of_a_cycle_from_before_the_upgrade_are_told_nothing_that_they_would_refuse() -> None:
     story = upgraded(story_with_incumbent().until(State.GATING))
     text = wire.dumps(evidence_order(story.world(), "candidate", 0))
-    assert not any(word in text for word in ('"relevanceModel"', '"penalties"', '"expression"'))
+    assert not any(word in text for word in ('"relevanceModel"', '"penalties"', '"expression"', '"sampled"'))
     story.until(lambda told: len(told.world().evidence) == 2)
     text = wire.dumps(report_of(story.world()))
-    assert not any(word in text for word in ('"judged"', '"schema"', '"tested"', "NotApplicable"))
+    assert not any(word in text for word in ('"judged"', '"schema"', '"tested"', "NotApplicable", *LATER_CHECKS))
+    assert story.cycle_ends() == "Promoted"
+
+
+def test_pods_that_do_not_know_the_second_draw_are_not_asked_for_it_and_get_a_report_without_its_checks() -> None:
+    story = story_with_incumbent().until(State.GATING)
+    assert '"sampled"' in wire.dumps(evidence_order(story.world(), "candidate", 0))
+    written = story.status.to_api()
+    written["cycle"]["contract"] = NAMES_ITS_MODEL
+    story.status = RewriterReleaseStatus.model_validate(written)
+    order = wire.dumps(evidence_order(story.world(), "candidate", 0))
+    assert '"sampled"' not in order and '"relevanceModel"' in order
+    story.until(lambda told: len(told.world().evidence) == 2)
+    report = report_of(story.world())
+    assert report.schema == REPORT_SCHEMA and not {found.name for found in report.findings} & LATER_CHECKS
     assert story.cycle_ends() == "Promoted"
 
 

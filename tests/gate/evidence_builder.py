@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from random import Random
 
-from rewriter_contract.messages import EvidenceRow, EvidenceRows
+from rewriter_contract.messages import EvidenceRow, EvidenceRows, SampledDraw
 from tests.builders import RELEVANCE, REWARD
 
 SYLLABLES = ("ba", "ce", "di", "fo", "gu", "ka", "le", "mi", "no", "pu", "ra", "se")
@@ -60,7 +60,14 @@ def both_sides(world: World = World()) -> tuple[EvidenceRows, EvidenceRows]:
                 copy=random.random() < 0.05,
             )
         )
-    return side(ours, "candidate"), side(theirs, "incumbent")
+    return side([drawn_from(row) for row in ours], "candidate"), side([drawn_from(row) for row in theirs], "incumbent")
+
+
+def drawn_from(row: EvidenceRow) -> EvidenceRow:
+    """The row with four rewrites that were drawn with chance, all different, as good as the greedy one."""
+    texts = tuple(f"{row.rewrites[0]} {end}" for end in SYLLABLES[:4])
+    sampled = SampledDraw(texts, row.reward, row.ndcg10, row.recall100, nats=1.5, cut=0)
+    return replace(row, cut=0, sampled=sampled)
 
 
 def side(rows: list[EvidenceRow], name: str) -> EvidenceRows:
@@ -71,7 +78,17 @@ def side(rows: list[EvidenceRow], name: str) -> EvidenceRows:
 def passthrough(like: EvidenceRows) -> EvidenceRows:
     """What the sampler measures of the passthrough on the same queries."""
     rows = [
-        replace(row, rewrites=(), reward=0.0, length_ratio=None, copy=False, repetition=0.0, format_ok=True)
+        replace(
+            row,
+            rewrites=(),
+            reward=0.0,
+            length_ratio=None,
+            copy=False,
+            repetition=0.0,
+            format_ok=True,
+            cut=None,
+            sampled=None,
+        )
         for row in like.rows
     ]
     return replace(side(rows, "passthrough"), relevance_model="")

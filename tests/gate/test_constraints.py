@@ -5,7 +5,7 @@ from typing import Final
 
 import pytest
 
-from rewriter_contract.messages import EvidenceRow
+from rewriter_contract.messages import EvidenceRow, EvidenceRows
 from rewriter_contract.reports import CheckName, CheckSettings, Finding, GateSettings, Role, Verdict
 from rewriter_contract.text_checks import is_negative, main_script, mixes_scripts
 from rewriter_operator.core.gate_checks import CHECKS
@@ -52,6 +52,20 @@ def find(name: CheckName, query: str, *, ours: str, theirs: str, settings: GateS
 def test_what_the_query_insists_on_is_kept_or_lost(name: CheckName, query: str, keeps: str, loses: str) -> None:
     assert find(name, query, ours=keeps, theirs=keeps).verdict is Verdict.PASS
     assert find(name, query, ours=loses, theirs=keeps).verdict is Verdict.FAIL
+
+
+def test_the_target_of_a_query_is_a_name_in_lower_case() -> None:
+    candidate, incumbent = both_sides()
+
+    def saying(side: EvidenceRows, text: str) -> EvidenceRows:
+        rows = [replace(row, query="ovelle pan", target="ovelle", rewrites=(text,)) for row in side.rows[:40]]
+        return replace(side, rows=(*rows, *side.rows[40:]))
+
+    check = next(check for check in CHECKS if check.name is CheckName.NAMES_KEPT)
+    keeps = check.find(gather(saying(candidate, "pan of Ovelle"), saying(incumbent, "ovelle pan"), FAST))
+    loses = check.find(gather(saying(candidate, "frying pan"), saying(incumbent, "ovelle pan"), FAST))
+    assert (keeps.verdict, keeps.candidate, keeps.n) == (Verdict.PASS, 0.0, 40)
+    assert (loses.verdict, loses.candidate, loses.incumbent) == (Verdict.FAIL, 1.0, 0.0)
 
 
 SAY_NOTHING: Final = (CheckName.NUMBERS_KEPT, CheckName.UNITS_KEPT, CheckName.NEGATIONS_KEPT, CheckName.NAMES_KEPT)

@@ -85,5 +85,7 @@ def test_release_without_slices_is_promoted_and_told_what_was_not_judged() -> No
     report = judge(candidate, incumbent, FAST)
     silent = sum(finding.verdict is Verdict.NOT_APPLICABLE for finding in report.findings)
     assert report.verdict is Verdict.PASS
-    assert report.reason.startswith(f"{31 - silent} checks on 80 queries ({silent} had nothing to judge)")
+    assert report.reason.startswith(
+        f"{len(report.findings) - silent} checks on 80 queries ({silent} had nothing to judge)"
+    )
     assert judge(candidate, incumbent, asked(CheckName.SLICE_REGRESSIONS)).verdict is Verdict.INCONCLUSIVE

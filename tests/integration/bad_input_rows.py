@@ -536,6 +536,27 @@ GATE: Final = (
     ),
     Refused(
         24,
+        "a check of drawn rewrites where none is drawn",
+        {"spec.gate.sampledRewrites": 0, **checks({"name": "SampledGold", "enforced": True})},
+        ("spec.gate.sampledRewrites", "got 0", "at least 1 for checks of drawn rewrites"),
+        {"spec.gate.sampledRewrites": 4, **checks({"name": "SampledGold", "enforced": True})},
+    ),
+    Refused(
+        24,
+        "draws that are compared with nothing",
+        {"spec.gate.sampledRewrites": 1, **checks({"name": "SampledVariety", "enforced": True})},
+        ("spec.gate.sampledRewrites", "got 1", "at least 2 for SampledVariety"),
+        {"spec.gate.sampledRewrites": 2, **checks({"name": "SampledVariety", "enforced": True})},
+    ),
+    Refused(
+        24,
+        "a surprise that no candidate can have",
+        checks({"name": "Surprise", "enforced": True, "max": 0.5}),
+        ("spec.gate.checks[0].max", "got 0.5", "must be at least 1"),
+        checks({"name": "Surprise", "enforced": True, "max": 1.5}),
+    ),
+    Refused(
+        24,
         "a candidate that waits for a person for months",
         at("spec.gate.holdTimeout", "8760h"),
         ("spec.gate.holdTimeout", 'got "8760h"', "at most 720h"),

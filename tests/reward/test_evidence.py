@@ -25,6 +25,7 @@ from rewriter_contract.volume import evidence_file
 from rewriter_contract.wire import WireError
 from rewriter_operator.core.gate import judge
 from rewriter_sampler import evidence, report
+from rewriter_sampler.drawing import Completion
 from rewriter_sampler.gold import Gold
 from rewriter_sampler.relevance import RelevanceFailed
 from rewriter_sampler.reward import Score
@@ -71,8 +72,12 @@ def volume(root: Path) -> EvidenceOrder:
     )
 
 
-def rewrite(rows: list[DataRow], _: GenerationConfig) -> list[list[str]]:
-    return [[f"{each.query} running"] for each in rows]
+def said(text: str) -> Completion:
+    return Completion(text, token_ids=(1, 2), finished=True, mean_logprob=-0.5)
+
+
+def rewrite(rows: list[DataRow], _: GenerationConfig) -> list[list[Completion]]:
+    return [[said(f"{each.query} running")] for each in rows]
 
 
 def aimed(order: EvidenceOrder, relevance: RunningService, gold: RunningService) -> EvidenceOrder:
@@ -221,7 +226,7 @@ def test_report_escapes_what_models_and_users_say(tmp_path: Path) -> None:
         for side in ("candidate", "incumbent"):
             one = replace(order, out=evidence_file(8, side, 0))
             texts = evil + (" running" if side == "candidate" else "")
-            evidence.run(one, tmp_path, lambda rows, _, texts=texts: [[texts] for _ in rows], progress(), "pod")
+            evidence.run(one, tmp_path, lambda rows, _, texts=texts: [[said(texts)] for _ in rows], progress(), "pod")
     sides = [evidence.read_rows(tmp_path, evidence_file(8, side, 0)) for side in ("candidate", "incumbent")]
     verdict = judge(sides[0], sides[1], GateSettings(resamples=50))
     report.write(tmp_path, 8, wire.dumps(replace(verdict, reason=f"{evil} {verdict.reason}")).encode(), "pod")

@@ -9,6 +9,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from rewriter_contract.messages import DataRow, GenerationConfig, PromptConfig
+from rewriter_sampler.drawing import Completion
 from rewriter_sampler.prompts import fill, rewrite_of
 
 AT_ONCE: Final = 32
@@ -41,9 +42,12 @@ class Drawer:
             found += self._draw([fill(self._prompt, row.query) for row in rows[start : start + AT_ONCE]], generation)
         return found
 
-    def rewrites(self, rows: list[DataRow], generation: GenerationConfig) -> list[list[str]]:
-        """Texts only, as the gate's evidence wants them."""
-        return [[drawn.text for drawn in row] for row in self.draw(rows, generation)]
+    def completions(self, rows: list[DataRow], generation: GenerationConfig) -> list[list[Completion]]:
+        """As the gate's evidence wants them, without log-probabilities."""
+        return [
+            [Completion(drawn.text, drawn.token_ids, drawn.finished, mean_logprob=None) for drawn in row]
+            for row in self.draw(rows, generation)
+        ]
 
     def _draw(self, prompts: list[str], generation: GenerationConfig) -> list[list[Drawn]]:
         given = self._tokenizer(prompts, return_tensors="pt", padding=True, add_special_tokens=False)

@@ -143,23 +143,28 @@ def sampled_rows(rows: Sequence[DataRow], drawn: Sequence[Sequence[Drawn]], scor
 
 
 def evidence_of(
-    bench: Bench, reward: RewardConfig, seed: int, weights: WeightsRef, out: str, drawer: Drawer
+    bench: Bench, reward: RewardConfig, seed: int, weights: WeightsRef, out: str, drawer: Drawer, sampled: int = 0
 ) -> EvidenceRows:
-    """A model's evidence on the gate's queries, greedy, by the product's own code; `weights` names it."""
+    """A model's evidence on the gate's queries, by the product's own code; `weights` names it.
+
+    `sampled`: how many rewrites are drawn with chance, beside the greedy one.
+    """
+    generation = GenerationConfig(1, 0.0, max_tokens=bench.max_tokens, seed=seed)
     order = EvidenceOrder(
         weights=weights,
         requests_file="data/gate.jsonl",
         requests_sha256=digest_of(bench.work, "gate"),
         corpus_file=CORPUS,
         selection=Selection(seed),
-        generation=GenerationConfig(1, 0.0, max_tokens=bench.max_tokens, seed=seed),
+        generation=generation,
         reward=reward,
         search_url=bench.search_url,
         out=out,
+        sampled=replace(generation, n=sampled, temperature=TINY.temperature) if sampled else None,
     )
     volume.resolve(bench.work, order.out).parent.mkdir(parents=True, exist_ok=True)
     silent: Any = SimpleNamespace(update=lambda **_: None)
-    evidence.run(order, bench.work, drawer.rewrites, silent, WRITER)
+    evidence.run(order, bench.work, drawer.completions, silent, WRITER)
     return evidence.read_rows(bench.work, order.out)
 
 

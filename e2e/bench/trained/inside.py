@@ -9,6 +9,7 @@ import sys
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Final
 
 from e2e.bench.trained.drawing import Drawer
 from e2e.bench.trained.ground import (
@@ -24,7 +25,7 @@ from e2e.bench.trained.ground import (
     reward_with,
     sampled_rows,
 )
-from e2e.bench.trials import Trial, file_name, write_trial
+from e2e.bench.trials import Trial, file_name, flaw_of, write_trial
 from e2e.demo.profiles import EXPLOIT, TINY
 from rewriter_contract import volume, wire
 from rewriter_contract.messages import (
@@ -44,6 +45,9 @@ from rewriter_contract.weights import manifest_digest
 from rewriter_sampler.corpus import read_documents
 from rewriter_sampler.reward import Scorer
 from rewriter_trainer.phase_files import read_result, write_order
+
+SAMPLED: Final = 4
+"""As spec.gate.sampledRewrites is by default."""
 
 
 @dataclass(frozen=True)
@@ -119,7 +123,9 @@ def play(bench: Bench, strength: float, seed: int, gamma: float | None) -> Trial
         training = Training(bench, cycle, seed, reward)
         trained = train(training)
         candidate, incumbent = (
-            evidence_of(bench, reward, seed, ref, volume.evidence_file(cycle, side, 0), _drawer(bench.work, ref))
+            evidence_of(
+                bench, reward, seed, ref, volume.evidence_file(cycle, side, 0), _drawer(bench.work, ref), SAMPLED
+            )
             for side, ref in (("candidate", trained), ("incumbent", bench.base))
         )
     trust = "" if gamma is None else f", gamma {gamma:g} in search and reward"
@@ -129,11 +135,6 @@ def play(bench: Bench, strength: float, seed: int, gamma: float | None) -> Trial
     )
     gain = honest_gain(bench, candidate, incumbent)
     return Trial(source, flaw_of(strength), seed, candidate, incumbent, gamma, gain)
-
-
-def flaw_of(strength: float) -> str:
-    """As the relevance model is told; empty for an honest one."""
-    return f"length:{strength:g}" if strength else ""
 
 
 def _drawer(root: Path, weights: WeightsRef) -> Drawer:

@@ -347,13 +347,16 @@ CHECKS_THAT_READ: Final = {
         *("GoldNdcg", "GoldRecall", "NoRewardHacking", "SliceRegressions", "CopyRate", "Repetition", "Format"),
         *("LookAlikeLetters", "ScriptKept", "NumbersKept", "UnitsKept", "NegationsKept", "NamesKept"),
         *("AddedWord", "UnrelatedRewrites", "UniqueRewrites", "Vocabulary", "CopiesLost", "TopRewardGold"),
-        *("SliceRewards", "QueriesSuffice"),
+        *("SliceRewards", "QueriesSuffice", "Truncated", "SampledReward", "SampledGold", "SampledVariety"),
     ),
-    "min": ("RewardGain", "TailLoss", "LengthRatio", "RewardAgreesWithGold", "UniqueRewrites", "Vocabulary"),
+    "min": (
+        *("RewardGain", "TailLoss", "LengthRatio", "RewardAgreesWithGold", "UniqueRewrites", "Vocabulary"),
+        "SampledVariety",
+    ),
     "max": (
         *("EvidenceIsComplete", "LengthRatio", "LengthTail", "CopyRate", "Repetition", "Format", "DistinctRewrites"),
         *("LookAlikeLetters", "ScriptKept", "NumbersKept", "UnitsKept", "NegationsKept", "NamesKept", "TargetKept"),
-        *("AddedWord", "UnrelatedRewrites", "ChangedRewrites", "CopiesLost"),
+        *("AddedWord", "UnrelatedRewrites", "ChangedRewrites", "CopiesLost", "Truncated", "Surprise"),
     ),
 }
 """Number of a check -> the checks that look at it; to set it on another would look like a limit and be none."""
@@ -402,6 +405,12 @@ _CHECK_RULES = rules(
         path=".max",
     ),
     sentence(
+        "self.name != 'Surprise' || !has(self.max) || self.max >= 1.0",
+        "must be at least 1: nats per token may be at most max times the incumbent's, and at least a max-th of them",
+        shown="self.max",
+        path=".max",
+    ),
+    sentence(
         "!self.disabled || self.name != 'EvidenceIsComplete'",
         "EvidenceIsComplete cannot be disabled: a verdict without evidence is none; raise its max instead",
         path=".disabled",
@@ -433,13 +442,29 @@ class Extension(SpecModel):
     """Every look judges at alpha / (maxExtensions + 1), so that looking again raises no error rate."""
 
 
-_EXTENSION_RULES = rules(
+OF_DRAWS: Final = ("SampledReward", "SampledGold", "SampledVariety", "Surprise")
+"""Checks that judge rewrites which were drawn with chance, and nothing else."""
+
+_GATE_RULES = rules(
     sentence(
         "self.onInconclusive != 'Extend' || self.extension.queries >= self.minimumQueries",
         "must be at least spec.gate.minimumQueries, or the first look is always Inconclusive",
         shown="self.extension.queries, self.minimumQueries",
         got="%d below %d",
         path=".extension.queries",
+    ),
+    sentence(
+        f"self.sampledRewrites >= 1 || !self.checks.exists(c, c.name in [{', '.join(map(repr, OF_DRAWS))}]"
+        " && !c.disabled)",
+        f"must be at least 1 for checks of drawn rewrites ({', '.join(OF_DRAWS)})",
+        shown="self.sampledRewrites",
+        path=".sampledRewrites",
+    ),
+    sentence(
+        "self.sampledRewrites != 1 || !self.checks.exists(c, c.name == 'SampledVariety' && !c.disabled)",
+        "must be at least 2 for SampledVariety, which compares the draws of a query with each other",
+        shown="self.sampledRewrites",
+        path=".sampledRewrites",
     ),
 )
 
@@ -452,6 +477,9 @@ class Gate(SpecModel):
     alpha: Annotated[float, Field(gt=0), at_most(0.2)] = 0.05
     minimum_queries: Annotated[int, Field(ge=10, le=1_000_000)] = 30
     """Fewer paired queries than this make the verdict Inconclusive."""
+    sampled_rewrites: Annotated[int, Field(ge=0, le=16)] = 4
+    """Rewrites that each side also draws per query, as training draws them: what is left to learn from, and how the
+    model does where it is not at its surest. 0: none, and the checks of them have nothing to judge."""
     on_inconclusive: Literal["Reject", "Hold", "Extend"] = "Reject"
     """Reject: the cycle ends and incumbents stay. Hold: the candidate waits for a person's approval, bound to this
     report, until holdTimeout; then it is rejected. Extend: further queries are asked first. A Fail, a failed
@@ -463,7 +491,7 @@ class Gate(SpecModel):
     checks: Annotated[
         list[Annotated[Check, Field(json_schema_extra=_CHECK_RULES)]],
         Field(
-            max_length=32,
+            max_length=40,
             json_schema_extra={
                 "x-kubernetes-list-type": "map",
                 "x-kubernetes-list-map-keys": ["name"],
@@ -714,7 +742,7 @@ class RewriterReleaseSpec(SpecModel):
     data: Data
     reward: Reward
     training: Training = Training()
-    gate: Annotated[Gate, Field(json_schema_extra=_EXTENSION_RULES)]
+    gate: Annotated[Gate, Field(json_schema_extra=_GATE_RULES)]
     serving: Annotated[Serving, Field(json_schema_extra=_ENGINE_FITS)] = Serving()
     traffic: Traffic
     rollout: Rollout

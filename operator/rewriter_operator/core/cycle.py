@@ -31,11 +31,16 @@ _AFTER_THE_VERDICT = ("onInconclusive", "holdTimeout", "extension")
 """They say what follows from a verdict, not what it is: a person who needs another day changes no cycle. Extend is no
 such thing: it decides which queries are asked and at which alpha they are judged."""
 
-CONTRACT: Final = 2
-"""What the pods of a cycle understand, when it is prepared now. 2: orders name the relevance model that every score
-must come from, rows of shards say which reward scored them, the gate's report says who was judged on what. An upgrade
-leaves the pods of a running cycle as they are, and pods refuse fields that they do not know: a cycle of a lower number
-is given what it began with."""
+NAMES_ITS_MODEL: Final = 2
+"""Orders name the relevance model that every score must come from, rows of shards say which reward scored them, the
+gate's report says who was judged on what."""
+
+DRAWS_FOR_THE_GATE: Final = 3
+"""Evidence has rewrites that were drawn with chance, and the gate's report has checks of them."""
+
+CONTRACT: Final = DRAWS_FOR_THE_GATE
+"""What the pods of a cycle understand, when it is prepared now. An upgrade leaves the pods of a running cycle as they
+are, and pods refuse fields that they do not know: a cycle of a lower number is given what it began with."""
 
 HISTORY = 10
 SERVED = 20

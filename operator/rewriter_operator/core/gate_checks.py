@@ -10,9 +10,11 @@ from types import MappingProxyType
 from typing import Final
 
 from rewriter_contract.reports import CheckName, CheckSettings, Finding, Role, Verdict
+from rewriter_operator.api.release import OF_DRAWS
 from rewriter_operator.core import (
     gate_constraints,
     gate_ranking,
+    gate_sampled,
     gate_second_looks,
     gate_slices,
     gate_texts,
@@ -43,7 +45,8 @@ class Check:
         """A check that the user asked for and that found nothing to look at has not held: Inconclusive."""
         if settings is None or settings.disabled:
             return replace(measured, message=f"nothing to judge: {measured.message}")
-        remedy = f"put such queries into spec.data.gate, or take {self.name} out of spec.gate.checks"
+        wanted = "set spec.gate.sampledRewrites" if self.name in OF_DRAWS else "put such queries into spec.data.gate"
+        remedy = f"{wanted}, or take {self.name} out of spec.gate.checks"
         return replace(measured, verdict=Verdict.INCONCLUSIVE, message=f"no data: {measured.message}; {remedy}")
 
     def role_with(self, settings: CheckSettings | None) -> Role:
@@ -135,6 +138,11 @@ CHECKS: Final = (
     ),
     Check(CheckName.SLICE_REWARDS, Role.DIAGNOSTIC, Limits(margin=0.1), gate_slices.reward_holds_in_slices),
     Check(CheckName.QUERIES_SUFFICE, Role.DIAGNOSTIC, Limits(margin=0.06), gate_second_looks.queries_suffice),
+    Check(CheckName.TRUNCATED, Role.DIAGNOSTIC, Limits(max=0.02, margin=0.02), gate_sampled.few_are_cut),
+    Check(CheckName.SAMPLED_REWARD, Role.DIAGNOSTIC, Limits(margin=0.05), gate_sampled.sampled_reward_holds),
+    Check(CheckName.SAMPLED_GOLD, Role.DIAGNOSTIC, Limits(margin=0.05), gate_sampled.sampled_gold_holds),
+    Check(CheckName.SAMPLED_VARIETY, Role.DIAGNOSTIC, Limits(min=0.2, margin=0.3), gate_sampled.draws_vary),
+    Check(CheckName.SURPRISE, Role.DIAGNOSTIC, Limits(max=2.0), gate_sampled.surprise_is_kept),
 )
 
 DEFAULTS: Final = MappingProxyType({check.name: check.limits for check in CHECKS})

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Final
 
 from rewriter_contract.messages import EvidenceRow
-from rewriter_contract.text import words
+from rewriter_contract.text import side_by_side, words
 from rewriter_contract.text_checks import is_negative, main_script, measures, mixes_scripts, names, numbers
 from rewriter_operator.core.gate_evidence import Evidence
 from rewriter_operator.core.gate_measured import Limits, Measured, nothing_to_judge, unknown
@@ -33,8 +33,17 @@ def negations_are_kept(evidence: Evidence, limits: Limits) -> Measured:
 
 
 def names_are_kept(evidence: Evidence, limits: Limits) -> Measured:
-    """Model numbers, and capitalised words after the first, are in the rewrites."""
-    return _kept("rewrites that lose a name", evidence, limits, names, lambda text: {*words(text)} | names(text))
+    """Model numbers, capitalised words after the first, and the query's target, its words side by side."""
+
+    def lost(row: EvidenceRow) -> bool | None:
+        asked, target = names(row.query), words(row.target or "")
+        if not (asked or target) or not row.rewrites:
+            return None
+        return not all(
+            asked <= {*words(text)} | names(text) and side_by_side(words(text), target) for text in row.rewrites
+        )
+
+    return _of_known_queries("rewrites that lose a name", evidence, limits, lost)
 
 
 def script_is_kept(evidence: Evidence, limits: Limits) -> Measured:
@@ -66,18 +75,12 @@ def target_stays_first(evidence: Evidence, limits: Limits) -> Measured:
     return share(LOST_TARGET, had.count(False), len(had), evidence, limits)
 
 
-def _kept(
-    what: str,
-    evidence: Evidence,
-    limits: Limits,
-    wanted: Callable[[str], set[str]],
-    said: Callable[[str], set[str]] | None = None,
-) -> Measured:
+def _kept(what: str, evidence: Evidence, limits: Limits, wanted: Callable[[str], set[str]]) -> Measured:
     """At most `max` of the queries that want something have a rewrite that lacks it."""
 
     def lost(row: EvidenceRow) -> bool | None:
         asked = wanted(row.query)
-        return any(asked - (said or wanted)(text) for text in row.rewrites) if asked and row.rewrites else None
+        return any(asked - wanted(text) for text in row.rewrites) if asked and row.rewrites else None
 
     return _of_known_queries(what, evidence, limits, lost)
 

@@ -54,18 +54,18 @@ def _harm(evidence: Evidence) -> float:
 
 def gold_ndcg_holds(evidence: Evidence, limits: Limits) -> Measured:
     """Non-inferiority of gold nDCG@10."""
-    return _not_inferior("nDCG@10", evidence.ndcg, limits.margin)
+    return not_inferior("nDCG@10", evidence.ndcg, limits.margin)
 
 
 def gold_recall_holds(evidence: Evidence, limits: Limits) -> Measured:
     """Non-inferiority of gold recall@100."""
-    return _not_inferior("recall@100", evidence.recall, limits.margin)
+    return not_inferior("recall@100", evidence.recall, limits.margin)
 
 
-def _not_inferior(what: str, found: Comparison | None, margin: float) -> Measured:
+def not_inferior(what: str, found: Comparison | None, margin: float) -> Measured:
     """Pass: the lower bound is above -margin. Fail: the loss is over the margin, and no accident. Else unknown."""
     if found is None:
-        return unknown(what, "too few queries with gold on both sides")
+        return unknown(what, "too few queries have it on both sides")
     low, high = found.difference.low, found.difference.high
     if low > -margin:
         return _compared(what, found, Verdict.PASS, f"lower bound {low:+.3f} > {-margin:+.3f}", threshold=-margin)

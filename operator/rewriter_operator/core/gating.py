@@ -9,8 +9,8 @@ import hashlib
 from dataclasses import replace
 
 from rewriter_contract import volume, wire
-from rewriter_contract.messages import EvidenceOrder, Selection, WeightsRef, WorkState
-from rewriter_contract.reports import CheckSettings, GateReport, GateSettings, Judged, Verdict
+from rewriter_contract.messages import EvidenceOrder, GenerationConfig, Selection, WeightsRef, WorkState
+from rewriter_contract.reports import CheckName, CheckSettings, GateReport, GateSettings, Judged, Verdict
 from rewriter_contract.reports import Role as ReportRole
 from rewriter_operator.api.model import evolve, seconds
 from rewriter_operator.api.status import GateResult, Recipe, Weights
@@ -26,6 +26,17 @@ from rewriter_operator.core.states import Event
 from rewriter_operator.core.world import Role, World
 
 SIDES = ("candidate", "incumbent")
+
+LATER_CHECKS = frozenset(
+    {
+        CheckName.TRUNCATED,
+        CheckName.SAMPLED_REWARD,
+        CheckName.SAMPLED_GOLD,
+        CheckName.SAMPLED_VARIETY,
+        CheckName.SURPRISE,
+    }
+)
+"""Their names are not known to pods of a contract below DRAWS_FOR_THE_GATE."""
 
 
 def gate(world: World) -> Step:
@@ -91,7 +102,24 @@ def evidence_order(world: World, side: str, index: int) -> EvidenceOrder:
     look, shard = divmod(index, training.samplers.replicas)
     count = world.spec.gate.extension.queries if _extends(world) else 0
     selection = Selection(training.seed, look * count, count, shard, training.samplers.replicas)
-    return measuring(world, Measured(_weights(world, side), _recipe(world, side), "gate", out), selection)
+    order = measuring(world, Measured(_weights(world, side), _recipe(world, side), "gate", out), selection)
+    return replace(order, sampled=_sampled(world, order.generation.max_tokens))
+
+
+def _sampled(world: World, max_tokens: int) -> GenerationConfig | None:
+    """How rewrites are drawn with chance: as training draws them, for both sides alike. None: not at all."""
+    cycle, spec = world.status.cycle, world.spec
+    assert cycle is not None
+    if not spec.gate.sampled_rewrites or cycle.contract < cycles.DRAWS_FOR_THE_GATE:
+        return None
+    sampling = spec.training.sampling
+    return GenerationConfig(
+        n=spec.gate.sampled_rewrites,
+        temperature=sampling.temperature,
+        top_p=sampling.top_p,
+        max_tokens=max_tokens,
+        seed=spec.training.seed,
+    )
 
 
 def report_of(world: World) -> GateReport:
@@ -112,11 +140,18 @@ def report_of(world: World) -> GateReport:
     report = judge(merge(world.evidence["candidate"]), merge(world.evidence["incumbent"]), settings, judged)
     cycle = world.status.cycle
     assert cycle is not None
-    return report if cycle.contract >= cycles.CONTRACT else _for_older_pods(report)
+    return _for_pods(report, cycle.contract)
 
 
-def _for_older_pods(report: GateReport) -> GateReport:
+def _for_pods(report: GateReport, contract: int) -> GateReport:
     """The same verdict in words that the pods of a cycle from before the upgrade know: they refuse all others."""
+    if contract < cycles.DRAWS_FOR_THE_GATE:
+        known = tuple(found for found in report.findings if found.name not in LATER_CHECKS)
+        report = replace(report, findings=known)
+    return report if contract >= cycles.NAMES_ITS_MODEL else _before_models_were_named(report)
+
+
+def _before_models_were_named(report: GateReport) -> GateReport:
     findings = tuple(
         replace(found, verdict=Verdict.INCONCLUSIVE, role=ReportRole.DIAGNOSTIC)  # shown, and decides nothing
         if found.verdict is Verdict.NOT_APPLICABLE

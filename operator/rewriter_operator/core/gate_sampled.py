@@ -1,0 +1,119 @@
+"""Checks of rewrites that were drawn with chance, and of draws that did not come to their end.
+
+Greedy answers show what is served today; drawn ones show what the next cycle will train on. A model that always says
+the same has no pairs left to learn from, and one whose draws fall apart served well by luck. Each is a pure function of
+the evidence and its limits.
+"""
+
+from collections.abc import Callable
+from itertools import combinations
+
+from rewriter_contract.messages import EvidenceRow, SampledDraw
+from rewriter_contract.reports import Verdict
+from rewriter_contract.text import normalise
+from rewriter_operator.core.gate_evidence import Evidence, Measure, number
+from rewriter_operator.core.gate_measured import Limits, Measured, nothing_to_judge, unknown
+from rewriter_operator.core.gate_ranking import not_inferior
+from rewriter_operator.core.gate_rates import rare
+from rewriter_operator.core.statistics import bootstrap_mean, mean
+
+
+def few_are_cut(evidence: Evidence, limits: Limits) -> Measured:
+    """Few rewrites, greedy or drawn, are cut at maxTokens: the model has forgotten how to end."""
+
+    def is_cut(row: EvidenceRow) -> bool | None:
+        cuts = [cut for cut in (row.cut, row.sampled.cut if row.sampled else None) if cut is not None]
+        return any(cuts) if cuts else None
+
+    return rare("queries with a rewrite that was cut", evidence, limits, is_cut)
+
+
+def sampled_reward_holds(evidence: Evidence, limits: Limits) -> Measured:
+    """The drawn rewrites' log R is not worse than the incumbent's by `margin`."""
+    if not evidence.rewards_are_comparable:
+        return unknown("log R of drawn rewrites", "the rewards of the two sides are not comparable")
+    return _holds("log R of drawn rewrites", evidence, limits, _drawn(lambda row: row.reward, lambda draw: draw.reward))
+
+
+def sampled_gold_holds(evidence: Evidence, limits: Limits) -> Measured:
+    """The search with all drawn rewrites beside the query is not worse than with the incumbent's by `margin`."""
+    measure = _drawn(lambda row: row.ndcg10, lambda draw: draw.ndcg10)
+    return _holds("nDCG@10 of drawn rewrites", evidence, limits, measure)
+
+
+def draws_vary(evidence: Evidence, limits: Limits) -> Measured:
+    """Two draws of a query differ in at least `min` of all cases, and in a `margin` fewer than the incumbent's."""
+    what = "draws of a query that differ"
+    lacking = _lacking(what, evidence)
+    ours = [found for pair in evidence.pairs if (found := variety(pair.candidate)) is not None]
+    if lacking or len(ours) < evidence.settings.minimum_queries:
+        return lacking or unknown(what, "too few queries were drawn from twice")
+    beside = evidence.compare(what, variety)
+    floor = limits.min if beside is None else max(limits.min, (1.0 - limits.margin) * beside.incumbent)
+    bound = bootstrap_mean(ours, evidence.settings.alpha, evidence.resamples, evidence.random(what))
+    found = mean(ours)
+    verdict, relation = Verdict.PASS, f">= {floor:.2f}"
+    if found < floor:
+        verdict = Verdict.FAIL if bound.high < floor else Verdict.INCONCLUSIVE
+        relation = f"< {floor:.2f}, upper bound {bound.high:.2f}"
+    return Measured(
+        verdict,
+        f"{what}: {found:.2f} {relation}" + (f"; {beside.incumbent:.2f} of the incumbent" if beside else ""),
+        candidate=found,
+        incumbent=beside.incumbent if beside else None,
+        low=bound.low,
+        high=bound.high,
+        threshold=floor,
+        n=len(ours),
+    )
+
+
+def surprise_is_kept(evidence: Evidence, limits: Limits) -> Measured:
+    """Nats per drawn token are at most `max` times the incumbent's, and at least a `max`-th: not frozen, not random."""
+    what = "nats per drawn token"
+    compared = evidence.compare(what, lambda row: row.sampled.nats if row.sampled else None)
+    if compared is None or compared.incumbent <= 0.0:
+        return _lacking(what, evidence) or nothing_to_judge(what, "the incumbent's are not known")
+    ratio = compared.candidate / compared.incumbent
+    least = 1.0 / limits.max
+    inside = least <= ratio <= limits.max
+    return Measured(
+        Verdict.PASS if inside else Verdict.FAIL,
+        f"{what}: {compared.candidate:.2f}, {ratio:.2f} times the incumbent's, "
+        f"{'inside' if inside else 'outside'} {least:.2f} to {limits.max:.2f}",
+        candidate=compared.candidate,
+        incumbent=compared.incumbent,
+        difference=compared.candidate - compared.incumbent,
+        threshold=least if ratio < 1.0 else limits.max,
+        n=compared.n,
+    )
+
+
+def variety(row: EvidenceRow) -> float | None:
+    """Share of the pairs of draws that differ after normalisation, whatever their number; None under two draws."""
+    if row.sampled is None or len(row.sampled.rewrites) < 2:
+        return None
+    pairs = list(combinations(map(normalise, row.sampled.rewrites), 2))
+    return sum(one != other for one, other in pairs) / len(pairs)
+
+
+def _drawn(alone: Measure, of_draw: Callable[[SampledDraw], float | None]) -> Measure:
+    """A measure of the draw; a query that gets no rewrite in any way has what it has alone."""
+
+    def measure(row: EvidenceRow) -> float | None:
+        if row.sampled is not None:
+            return number(of_draw(row.sampled))
+        return None if row.rewrites else alone(row)
+
+    return measure
+
+
+def _holds(what: str, evidence: Evidence, limits: Limits, measure: Measure) -> Measured:
+    return _lacking(what, evidence) or not_inferior(what, evidence.compare(what, measure), limits.margin)
+
+
+def _lacking(what: str, evidence: Evidence) -> Measured | None:
+    """Nothing was drawn for the candidate: by the spec's word, or because pods of this cycle did not know how."""
+    if any(pair.candidate.sampled for pair in evidence.pairs):
+        return None
+    return nothing_to_judge(what, "nothing was drawn with chance")
