@@ -10,6 +10,7 @@ import signal
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -294,6 +295,7 @@ def test_evidence_of_both_sides(sampler: Program, volume: Volume, relevance: str
                 reward=reward(relevance),
                 search_url=search,
                 out=evidence_file(1, side, 0),
+                sampled=replace(GREEDY, n=3, temperature=1.0),
             )
             path = f"/v1/evidence/1/{side}/0"
             assert sampler.call("PUT", path, order).status == 200
@@ -303,6 +305,10 @@ def test_evidence_of_both_sides(sampler: Program, volume: Volume, relevance: str
             assert len(rows) == QUERIES
             assert all(len(row["rewrites"]) == (1 if weights else 0) for row in rows)
             assert all(row["ndcg10"] == 1.0 for row in rows)
+            drawn = [row["sampled"] for row in rows if "sampled" in row]
+            assert len(drawn) == (QUERIES if weights else 0), "the passthrough draws nothing"
+            assert all(len(draw["rewrites"]) == 3 and draw["ndcg10"] == 1.0 for draw in drawn)
+            assert all(0.0 < draw["nats"] < 20.0 and 0 <= draw["cut"] <= 3 for draw in drawn)
 
 
 def rewrite_text(serving: Program, query: str) -> str:

@@ -72,6 +72,7 @@ def main() -> None:
         rounds_of(reloaded["warm"]),
         rounds_of(reloaded["cold"]),
         tuple(reloaded["paused_s"]),
+        rounds_of(reloaded["beside_engine"]),
         reloaded["canary_difference"],
     )
     curves = json.loads(CURVES.read_text()) if CURVES.exists() else None

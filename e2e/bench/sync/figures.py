@@ -53,6 +53,8 @@ class Measured:
     """They are not."""
     paused_s: tuple[float, ...]
     """Of the product's warm reloads, how long generation stood still."""
+    beside_engine: Rounds
+    """Warm reloads; the plain side is vLLM's own, into the same engine."""
     canary_difference: float
     """Largest of all reloads, in nats."""
 
@@ -82,6 +84,9 @@ def report(
         "reload_ratio": round(paired_ratio(measured.reload.product_s, measured.reload.plain_s), 3),
         "reload_paused_ratio": round(paired_ratio(measured.paused_s, measured.reload.plain_s), 3),
         "reload_cold_ratio": round(paired_ratio(measured.reload_cold.product_s, measured.reload_cold.plain_s), 3),
+        "reload_beside_engine_ratio": round(
+            paired_ratio(measured.beside_engine.product_s, measured.beside_engine.plain_s), 3
+        ),
         "synced_bytes_ratio": sent["default"]["per_step"] / sent["default"]["per_phase"],
         **_reward_difference(curves),
         "canary_difference": measured.canary_difference,
@@ -89,6 +94,9 @@ def report(
         "reload": _sides(measured.reload, "safetensors.torch.load_model into a transformers model, warm page cache")
         | {"product_paused_s": _rounded(measured.paused_s)},
         "reload_cold": _sides(measured.reload_cold, "the same, files dropped from the page cache before each"),
+        "reload_beside_engine": _sides(
+            measured.beside_engine, "vLLM's reload_weights into the same engine: nothing verified, no canary"
+        ),
         "synced_bytes": {
             name: {
                 "queries": phase.queries,

@@ -3,7 +3,8 @@
 The product's side is the sampler pod's own order, from PUT to Ready: verify, pause, reload, drop the prefix cache,
 canary. The plain side is `safetensors.torch.load_model` of the same files, one after the other, into a transformers
 model of the same configuration: vLLM's own holds packed copies of its weights, which no plain read could fill. Both
-sides once with the files in the page cache, and once without, as where another node wrote them.
+sides once with the files in the page cache, and once without, as where another node wrote them. Once more beside what
+vLLM itself takes to read the files into the same engine (`reload_weights` alone: nothing verified, no canary).
 """
 
 import argparse
@@ -36,6 +37,8 @@ class Reloaded:
     """They are not: each round begins with dropping them from it."""
     paused_s: tuple[float, ...]
     """Of the product's seconds in the warm rounds, how long generation stood still."""
+    beside_engine: Rounds
+    """Warm; the plain side is vLLM's own reload into the same engine."""
     canary_difference: float
     """Largest of all reloads, in nats."""
 
@@ -121,6 +124,12 @@ def measure(root: Path, sets: tuple[WeightsRef, WeightsRef], model: BenchModel, 
         for directory in directories:
             forget(directory)
 
+    def reload_only(number: int) -> None:
+        ref, loaded = sets[(number + 1) % 2], weights.state().weights
+        assert loaded is not None
+        with weights.drawing(loaded) as thread:
+            thread.call(lambda engine: engine.reload(root / volume.weights_dir(ref.version), ref.version))
+
     work = {"product": product, "plain": read}
     for side in work.values():
         side(1)  # the plain side's first read takes its memory from the kernel; both begin with the first set loaded
@@ -129,8 +138,10 @@ def measure(root: Path, sets: tuple[WeightsRef, WeightsRef], model: BenchModel, 
     paused = tuple(state.paused_seconds for state in states)
     load(weights, sets[0])
     cold = paired(rounds, work, prepare=forget_all)
+    load(weights, sets[0])
+    beside_engine = paired(rounds, {"product": product, "plain": reload_only})
     differences = [state.canary_difference for state in states if state.canary_difference is not None]
-    return Reloaded(warm, cold, paused, max(differences))
+    return Reloaded(warm, cold, paused, beside_engine, max(differences))
 
 
 def main() -> None:
