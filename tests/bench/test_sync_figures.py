@@ -74,6 +74,7 @@ def test_what_was_not_measured_is_null_and_says_so() -> None:
     made = report("tiny", "float32", 2, MEASURED, {"default": SHAPE})
     assert (made["publish_ratio"], made["reload_ratio"], made["reload_cold_ratio"]) == (1.3, 1.5, 1.1)
     assert (made["reload_paused_ratio"], made["synced_bytes_ratio"]) == (1.0, 6.0)
+    assert made["reload_beside_engine_ratio"] == 1.2
     assert made["reward_difference"] is None and "not measured" in made["reward_difference_note"]
     assert made["publish"]["product_s"] == [2.0, 2.6, 9.0], "raw seconds are kept"
     json.dumps(made)
