@@ -437,6 +437,12 @@ class EvidenceOrder:
     sampled: GenerationConfig | None = None
     """Draw rewrites with chance too, as training does, and measure them beside the others. None: only `generation`."""
 
+    first_results: int | None = None
+    """How many documents of a ranking a row keeps, for people to see; None: none. Left out of the body for pods that
+    would refuse it, like the next one; rows have the fields for it only where the order asks."""
+    query_alone: bool | None = None
+    """The search is asked without rewrites too, once for both sides: where no side is the passthrough."""
+
 
 @dataclass(frozen=True)
 class SampledDraw:
@@ -485,6 +491,12 @@ class EvidenceRow:
     """As in DataRow, where the query has one."""
     sampled: SampledDraw | None = None
     """None where the order asked for none, and without weights."""
+
+    results: tuple[str, ...] | None = None
+    """First documents of the real search with the rewrites, best first; None: not asked for, or no ranking."""
+    alone_results: tuple[str, ...] | None = None
+    """The same of the query alone."""
+    alone_ndcg10: float | None = None
 
 
 @dataclass(frozen=True)

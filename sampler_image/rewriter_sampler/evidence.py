@@ -32,7 +32,7 @@ from rewriter_contract.text_checks import is_clean
 from rewriter_contract.volume import resolve
 from rewriter_sampler.corpus import read_documents
 from rewriter_sampler.drawing import Completion
-from rewriter_sampler.gold import Gold, SearchClient
+from rewriter_sampler.gold import NO_GOLD, Gold, SearchClient
 from rewriter_sampler.reward import Score, Scorer
 
 Generate = Callable[[list[DataRow], GenerationConfig], list[list[Completion]]]
@@ -40,6 +40,9 @@ Generate = Callable[[list[DataRow], GenerationConfig], list[list[Completion]]]
 
 QUERIES_PER_BATCH: Final = 64
 """Large enough to keep the engine busy, small enough that a cancelled order ends soon."""
+
+MAX_ID_CHARS: Final = 256
+"""Of a document's id that a row keeps: it is for people, and the search's word only."""
 
 
 @dataclass(frozen=True)
@@ -142,14 +145,18 @@ class _Gatherer:
         """Evidence of each row."""
         answers = self._answers(rows, self.order.generation)
         sampled = self._sampled(rows)
+        alone = self.search.measure([(row, []) for row in rows]) if self.order.query_alone else [NO_GOLD] * len(rows)
         return [
             replace(
                 measure(row, answer.rewrites, answer.scores, answer.gold),
                 reward_revision=self.scorer.row_revision,
                 cut=answer.cut if answer.completions else None,
                 sampled=drawn,
+                results=first_results(answer.gold, self.order.first_results),
+                alone_results=first_results(without, self.order.first_results),
+                alone_ndcg10=without.ndcg10,
             )
-            for row, answer, drawn in zip(rows, answers, sampled, strict=True)
+            for row, answer, drawn, without in zip(rows, answers, sampled, alone, strict=True)
         ]
 
     def _sampled(self, rows: list[DataRow]) -> list[SampledDraw | None]:
@@ -202,6 +209,15 @@ def measure(row: DataRow, rewrites: list[str], scores: list[Score], gold: Gold) 
         query=row.query,
         target_first=gold.target_first,
         target=row.target or None,
+    )
+
+
+def first_results(gold: Gold, count: int | None) -> tuple[str, ...] | None:
+    """The first `count` documents, as text that can be written; None where none are wanted, or there is no ranking."""
+    if count is None or gold.ranking is None:
+        return None
+    return tuple(
+        document[:MAX_ID_CHARS].encode(errors="replace").decode() for document in gold.ranking[: max(count, 0)]
     )
 
 

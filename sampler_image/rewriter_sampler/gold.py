@@ -30,6 +30,8 @@ class Gold:
     recall100: float | None
     target_first: bool | None = None
     """The first document has the best grade of the labels; None without a positive grade."""
+    ranking: tuple[str, ...] | None = None
+    """What was found, best first; None where the answer could not be had or trusted."""
 
 
 NO_GOLD: Final = Gold(None, None)
@@ -74,7 +76,12 @@ def _gold(row: DataRow, ranking: Any) -> Gold:
         return NO_GOLD
     if len(set(ranking)) != len(ranking):
         return NO_GOLD  # a document that counts twice would raise nDCG above what a user sees
-    return Gold(ndcg(ranking, row.labels, 10), recall(ranking, row.labels, 100), target_first(ranking, row.labels))
+    return Gold(
+        ndcg(ranking, row.labels, 10),
+        recall(ranking, row.labels, 100),
+        target_first(ranking, row.labels),
+        tuple(ranking),
+    )
 
 
 def ndcg(ranking: Sequence[str], labels: Mapping[str, float], depth: int) -> float | None:

@@ -5,17 +5,23 @@ report.json says, and adds only the rows of evidence that the report's digests n
 """
 
 import json
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import Final
 
 from rewriter_contract import wire
-from rewriter_contract.messages import EvidenceRow
+from rewriter_contract.messages import DataRow, EvidenceOrder, EvidenceRow
 from rewriter_contract.reports import GateReport, evidence_digest
 from rewriter_contract.selection import read_requests
 from rewriter_contract.shards import ShardError, read_done, read_scored, replace_file
 from rewriter_contract.volume import cycle_dir, report_file, resolve
+from rewriter_sampler.corpus import read_snippets
 from rewriter_sampler.evidence import read_about
-from rewriter_sampler.report_page import Answered, page
+from rewriter_sampler.report_page import Answered, page, shown_documents
+
+CORPUS_SECONDS: Final = 2.0
+"""For reading what the page says of documents: the operator waits for the report, but not long."""
 
 
 def write(root: Path, cycle: int, body: bytes, writer: str) -> None:
@@ -25,8 +31,9 @@ def write(root: Path, cycle: int, body: bytes, writer: str) -> None:
         WireError: when `body` is not a GateReport.
     """
     report = wire.loads(GateReport, body, "gate report")
-    answered = _answered(root, cycle, report)
-    shown = page(cycle, report, answered, _phases(root, cycle))
+    order = _order(root, cycle)
+    answered = _answered(root, cycle, report, order)
+    shown = page(cycle, report, answered, _phases(root, cycle), _snippets(root, order, answered))
     replace_file(resolve(root, report_file(cycle, "html")), shown.encode(), writer)
     replace_file(resolve(root, report_file(cycle, "json")), wire.dumps(report).encode(), writer)
 
@@ -45,13 +52,16 @@ def _phases(root: Path, cycle: int) -> list[list[dict[str, float]]]:
     return found
 
 
-def _answered(root: Path, cycle: int, report: GateReport) -> list[Answered]:
+def _answered(root: Path, cycle: int, report: GateReport, order: EvidenceOrder | None) -> list[Answered]:
     """What both sides answered, query by query; nothing when the volume no longer has the evidence that was judged."""
     candidate = _side(root, cycle, "candidate", report.candidate_sha256)
     incumbent = _side(root, cycle, "incumbent", report.incumbent_sha256)
-    queries = _queries(root, cycle)
+    asked = _asked(root, order)
     return [
-        Answered(queries.get(key, key), candidate[key], incumbent[key]) for key in sorted(candidate.keys() & incumbent)
+        Answered(asked[key].query, candidate[key], incumbent[key], asked[key].labels)
+        if key in asked
+        else Answered(candidate[key].query or key, candidate[key], incumbent[key])
+        for key in sorted(candidate.keys() & incumbent)
     ]
 
 
@@ -66,17 +76,29 @@ def _side(root: Path, cycle: int, side: str, digest: str) -> dict[str, EvidenceR
     return {row.id: row for rows in shards for row in rows}
 
 
-def _queries(root: Path, cycle: int) -> dict[str, str]:
-    """Query texts by id: evidence has ids only; the page falls back to them."""
+def _order(root: Path, cycle: int) -> EvidenceOrder | None:
+    """What the candidate's first shard was ordered with: it names the files."""
     for shard in _shards(root, cycle, "candidate"):
         about = read_about(shard)
         if about is not None:
-            try:
-                rows = read_requests(resolve(root, about.order.requests_file), about.order.requests_sha256)
-            except ShardError:
-                return {}
-            return {row.id: row.query for row in rows}
-    return {}
+            return about.order
+    return None
+
+
+def _asked(root: Path, order: EvidenceOrder | None) -> dict[str, DataRow]:
+    """Queries with their labels by id; none where the file was changed since."""
+    try:
+        rows = read_requests(resolve(root, order.requests_file), order.requests_sha256) if order else []
+    except ShardError:
+        return {}
+    return {row.id: row for row in rows}
+
+
+def _snippets(root: Path, order: EvidenceOrder | None, answered: Sequence[Answered]) -> dict[str, str]:
+    """What the page says of documents; it shows the ids of those that are not there."""
+    if order is None:
+        return {}
+    return read_snippets(resolve(root, order.corpus_file), shown_documents(answered), CORPUS_SECONDS)
 
 
 def _shards(root: Path, cycle: int, side: str) -> list[Path]:

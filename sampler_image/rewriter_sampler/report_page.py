@@ -6,13 +6,15 @@ scripts and requests, so that a rewrite that is markup stays a string.
 
 import html
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import accumulate
+from types import MappingProxyType
 from typing import Final
 
 from rewriter_contract.messages import PASSTHROUGH, EvidenceRow
 from rewriter_contract.reports import Finding, GateReport, Judged, Role, SelfTest, SliceReport, Spread, Verdict
 from rewriter_sampler.report_plots import Point, interval, scatter, span, steps_plot, waterfall
+from rewriter_sampler.report_results import LEGEND, results
 from rewriter_sampler.report_style import STYLE
 
 SHOWN: Final = 8
@@ -58,6 +60,8 @@ class Answered:
     query: str
     candidate: EvidenceRow
     incumbent: EvidenceRow
+    labels: Mapping[str, float] = field(default_factory=dict)
+    """Document id -> grade; empty where they are not at hand."""
 
     @property
     def reward(self) -> float | None:
@@ -71,11 +75,15 @@ class Answered:
 
 
 def page(
-    cycle: int, report: GateReport, answered: Sequence[Answered], phases: Sequence[Sequence[Mapping[str, float]]] = ()
+    cycle: int,
+    report: GateReport,
+    answered: Sequence[Answered],
+    phases: Sequence[Sequence[Mapping[str, float]]] = (),
+    snippets: Mapping[str, str] = MappingProxyType({}),
 ) -> str:
     """The whole page. Without `answered` it says that the rows are gone, and shows the rest.
 
-    `phases`: the rows of each phase's metrics.jsonl, in their order.
+    `phases`: the rows of each phase's metrics.jsonl, in their order. `snippets`: what is said of a document, by id.
     """
     verdict = report.verdict.lower()
     return f"""<!doctype html>
@@ -86,7 +94,7 @@ def page(
 <p class="reason">{_text(report.reason)}</p>{_facts(report)}</section>
 <h2>Checks</h2>{_checks(report.findings)}
 {_slices(report.slices or ())}
-{_examples(answered)}
+{_examples(answered, snippets)}
 {_phases(phases)}
 <h2>Self-test</h2><p class="soft">The gate on evidence whose answer is known: planted hacks must be refused, and sides
 that are exchanged at random must not differ. If one of these fails, the verdict is Inconclusive.</p>
@@ -151,33 +159,51 @@ def _phases(phases: Sequence[Sequence[Mapping[str, float]]]) -> str:
     return f'<h2>Training, step by step</h2><div class="plots">{drawn}</div>'
 
 
-def _examples(answered: Sequence[Answered]) -> str:
+def shown_documents(answered: Sequence[Answered]) -> set[str]:
+    """Ids of the documents that the page's examples show."""
+    rows = [row for _, chosen in _rankings(answered) for entry in chosen for row in (entry.candidate, entry.incumbent)]
+    return {document for row in rows for document in (*(row.results or ()), *(row.alone_results or ()))}
+
+
+def _examples(answered: Sequence[Answered], snippets: Mapping[str, str]) -> str:
     if not answered:
         return '<h2>Queries</h2><p class="soft">The evidence that was judged is no longer on the volume.</p>'
     both = [(entry, x, y) for entry in answered if (x := entry.reward) is not None and (y := entry.gold) is not None]
     points = [Point(x, y, f"{entry.query}: log R {x:+.3f}, nDCG@10 {y:+.3f}") for entry, x, y in both]
     rewards = [value for entry in answered if (value := entry.reward) is not None]
+    legend = f'<p class="soft">{LEGEND}</p>' if shown_documents(answered) else ""
     return (
         '<h2>Every query</h2><div class="plots">'
         f'<div class="card">{scatter(points, "difference of log R", "difference of nDCG@10")}</div>'
-        f'<div class="card">{waterfall(rewards, "difference of log R")}</div></div>'
-        + _ranked("Gold lost most", answered, lambda entry: entry.gold, lost=True)
-        + _ranked("Gold gained most", answered, lambda entry: entry.gold, lost=False)
-        + _ranked("Reward lost most", answered, lambda entry: entry.reward, lost=True)
-        + _ranked("Reward gained most", answered, lambda entry: entry.reward, lost=False)
+        f'<div class="card">{waterfall(rewards, "difference of log R")}</div></div>{legend}'
+        + "".join(_ranked(title, chosen, snippets) for title, chosen in _rankings(answered))
     )
 
 
-def _ranked(title: str, answered: Sequence[Answered], key: Callable[[Answered], float | None], lost: bool) -> str:
+def _rankings(answered: Sequence[Answered]) -> Sequence[tuple[str, Sequence[Answered]]]:
+    """The tables of examples: their titles, and their queries."""
+    return (
+        ("Gold lost most", _moved_most(answered, lambda entry: entry.gold, lost=True)),
+        ("Gold gained most", _moved_most(answered, lambda entry: entry.gold, lost=False)),
+        ("Reward lost most", _moved_most(answered, lambda entry: entry.reward, lost=True)),
+        ("Reward gained most", _moved_most(answered, lambda entry: entry.reward, lost=False)),
+    )
+
+
+def _moved_most(
+    answered: Sequence[Answered], key: Callable[[Answered], float | None], lost: bool
+) -> Sequence[Answered]:
     """The queries with the largest differences of one sign."""
     moved = [
         (value, entry) for entry in answered if (value := key(entry)) is not None and (value < 0) == lost and value
     ]
-    chosen = sorted(moved, key=lambda item: item[0], reverse=not lost)[:SHOWN]
+    return [entry for _, entry in sorted(moved, key=lambda item: item[0], reverse=not lost)[:SHOWN]]
+
+
+def _ranked(title: str, chosen: Sequence[Answered], snippets: Mapping[str, str]) -> str:
     if not chosen:
         return f'<h2>{title}</h2><p class="soft">No query.</p>'
-    rows = "".join(_example(entry) for _, entry in chosen)
-    return f"<h2>{title}</h2>{_table(EXAMPLE_COLUMNS, rows)}"
+    return f"<h2>{title}</h2>{_table(EXAMPLE_COLUMNS, ''.join(_example(entry, snippets) for entry in chosen))}"
 
 
 def _table(columns: Sequence[tuple[str, str]], rows: str) -> str:
@@ -185,10 +211,16 @@ def _table(columns: Sequence[tuple[str, str]], rows: str) -> str:
     return f'<div class="card wide"><table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>'
 
 
-def _example(entry: Answered) -> str:
+def _example(entry: Answered, snippets: Mapping[str, str]) -> str:
+    def found(ranking: Sequence[str] | None, gold: float | None) -> str:
+        return results(ranking, gold, entry.labels, snippets)
+
+    ours, theirs = entry.candidate, entry.incumbent
     return (
-        f'<tr><td class="text">{_text(entry.query)}</td><td class="text">{_rewrites(entry.incumbent)}</td>'
-        f'<td class="text">{_rewrites(entry.candidate)}</td>{_moved(entry.reward)}{_moved(entry.gold)}</tr>'
+        f'<tr><td class="text">{_text(entry.query)}{found(ours.alone_results, ours.alone_ndcg10)}</td>'
+        f'<td class="text">{_rewrites(theirs)}{found(theirs.results, theirs.ndcg10)}</td>'
+        f'<td class="text">{_rewrites(ours)}{found(ours.results, ours.ndcg10)}</td>'
+        f"{_moved(entry.reward)}{_moved(entry.gold)}</tr>"
     )
 
 

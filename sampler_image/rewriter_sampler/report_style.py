@@ -38,6 +38,8 @@ tr:last-child td{border-bottom:0}
 td.number,th.number{text-align:right;font-variant-numeric:tabular-nums;white-space:nowrap}
 td .message{color:var(--soft);font-size:12.5px;overflow-wrap:anywhere}
 td.text{overflow-wrap:anywhere;min-width:190px}
+ol.results{margin:2px 0 0;padding-left:18px;font-size:12.5px;color:var(--soft)}
+ol.results .liked{color:var(--pass)}
 .up{color:var(--pass)}
 .down{color:var(--fail)}
 .plots{display:grid;grid-template-columns:repeat(auto-fit,minmax(340px,1fr));gap:16px}

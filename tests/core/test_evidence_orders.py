@@ -6,8 +6,10 @@ import pytest
 
 from rewriter_contract import wire
 from rewriter_contract.messages import GenerationConfig
+from rewriter_operator.api.model import evolve
 from rewriter_operator.api.states import State
 from rewriter_operator.api.status import Recipe, Serving
+from rewriter_operator.core import cycle as cycles
 from rewriter_operator.core.gating import evidence_order
 from rewriter_operator.core.recipe import recipe_of
 from rewriter_operator.core.world import World
@@ -65,3 +67,21 @@ def test_the_gate_draws_nothing_where_the_spec_says_so() -> None:
 def test_the_passthrough_has_no_prompt() -> None:
     order = evidence_order(gating(None), "incumbent", 0)
     assert (order.weights, order.prompt) == (None, None)
+
+
+def test_results_are_asked_of_both_sides_and_the_query_alone_once_where_no_side_is_the_passthrough() -> None:
+    ours, theirs = (evidence_order(gating(incumbent(None)), side, 0) for side in ("candidate", "incumbent"))
+    assert (ours.first_results, ours.query_alone) == (3, True)
+    assert (theirs.first_results, theirs.query_alone) == (3, None)
+    first = evidence_order(gating(None), "candidate", 0)
+    assert (first.first_results, first.query_alone) == (3, None)
+
+
+def test_pods_of_a_cycle_from_before_results_were_kept_are_not_asked_for_them() -> None:
+    world = gating(incumbent(None))
+    assert world.status.cycle
+    status = evolve(world.status, cycle=evolve(world.status.cycle, contract=cycles.KEEPS_RESULTS - 1))
+    order = evidence_order(replace(world, release=replace(world.release, status=status)), "candidate", 0)
+    text = wire.dumps(order)
+    assert "firstResults" not in text and "queryAlone" not in text
+    assert order.reward.relevance_model is not None, "that contract named the model"

@@ -94,6 +94,19 @@ def test_a_report_from_before_it_had_a_schema_is_replayed_as_it_was_judged(
     assert "every number is the same" in capsys.readouterr().out
 
 
+def test_results_that_rows_keep_for_people_move_no_number_of_the_verdict(tmp_path: Path) -> None:
+    candidate, incumbent = both_sides(DEFAULT)
+    shown = replace(
+        candidate,
+        rows=tuple(replace(row, results=("d1",), alone_results=("d2",), alone_ndcg10=0.1) for row in candidate.rows),
+    )
+    stored = [shard(tmp_path, "candidate", 0, shown), shard(tmp_path, "incumbent", 0, incumbent)]
+    (tmp_path / "report.json").write_text(wire.dumps(judge(*stored, FAST)))
+    written, again = replay(tmp_path)
+    before = judge(replace(candidate, sha256=stored[0].sha256), stored[1], FAST)
+    assert written == again == before
+
+
 @pytest.mark.parametrize("absent", ["report.json", "candidate-000.jsonl.done", "incumbent-000.jsonl"])
 def test_absent_files_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str], absent: str) -> None:
     (volume(tmp_path) / absent).unlink()

@@ -25,9 +25,11 @@ from rewriter_contract.volume import evidence_file
 from rewriter_contract.wire import WireError
 from rewriter_operator.core.gate import judge
 from rewriter_sampler import evidence, report
+from rewriter_sampler.corpus import SNIPPET_CHARS, read_snippets
 from rewriter_sampler.drawing import Completion
 from rewriter_sampler.gold import Gold
 from rewriter_sampler.relevance import RelevanceFailed
+from rewriter_sampler.report_results import results
 from rewriter_sampler.reward import Score
 
 from .reward_builder import CORPUS, RunningService, config, honest, row, service
@@ -216,6 +218,93 @@ def test_measures_of_several_rewrites() -> None:
     assert (found.reward, found.copy, found.repetition, found.length_ratio) == (0.25, False, 0.75, 1.5)
     assert evidence.measure(row(), ["blue  shoes"], [Score(0.0)], Gold(None, None)).copy
     assert evidence.measure(row(), ["a", "b"], [Score(0.1), Score(None, "Timeout")], Gold(None, None)).reward is None
+
+
+def with_results(order: EvidenceOrder) -> EvidenceOrder:
+    """As the gate orders it where the incumbent is a model."""
+    return replace(order, first_results=3, query_alone=True)
+
+
+def test_rows_keep_the_first_results_of_their_side_and_of_the_query_alone(tmp_path: Path) -> None:
+    order = volume(tmp_path)
+    with service(honest) as relevance, service(search) as gold:
+        order = aimed(order, relevance, gold)
+        evidence.run(with_results(order), tmp_path, rewrite, progress(), "pod")
+        asked = [each for body in gold.bodies for each in body["requests"]]
+    rows = evidence.read_rows(tmp_path, order.out).rows
+    assert {(row.results, row.alone_results) for row in rows} == {(("d1", "d2"), ("d2", "d1"))}
+    assert {(row.ndcg10, round(row.alone_ndcg10 or 0, 4)) for row in rows} == {(1.0, 0.6309)}
+    assert len(asked) == 2 * len(QUERIES) and len(gold.bodies) == 6, "both of 40 queries, 16 a call"
+
+
+def test_an_order_that_asks_for_no_results_leaves_rows_and_calls_as_they_were(tmp_path: Path) -> None:
+    order = volume(tmp_path)
+    with service(honest) as relevance, service(search) as gold:
+        order = aimed(order, relevance, gold)
+        evidence.run(order, tmp_path, rewrite, progress(), "pod")
+        assert sum(len(body["requests"]) for body in gold.bodies) == len(QUERIES)
+    written = (tmp_path / order.out).read_text() + evidence.about_path(tmp_path / order.out).read_text()
+    assert not any(word in written for word in ("esults", "alone", "Alone"))
+
+
+def test_a_ranking_that_cannot_be_trusted_is_not_shown_and_odd_ids_are_text_that_can_be_written(tmp_path: Path) -> None:
+    def odd(body: Any) -> Any:
+        rankings = [["d1", "d1"] if "0" in each["query"] else ["\ud800", "x" * 1000] for each in body["requests"]]
+        return {"results": rankings}
+
+    order = volume(tmp_path)
+    with service(honest) as relevance, service(odd) as gold:
+        order = with_results(aimed(order, relevance, gold))
+        evidence.run(order, tmp_path, rewrite, progress(), "pod")
+    rows = {row.query: row for row in evidence.read_rows(tmp_path, order.out).rows}
+    assert rows["blue shoes 0"].results is None and rows["blue shoes 0"].alone_results is None
+    assert rows["blue shoes 1"].results == ("?", "x" * 256)
+
+
+def judged_page(root: Path, order: EvidenceOrder, incumbent: Any, cycle: int = 7) -> str:
+    """Gathers both sides, judges and writes the report; the page."""
+    with service(honest) as relevance, service(search) as gold:
+        ours = replace(with_results(aimed(order, relevance, gold)), query_alone=True if incumbent else None)
+        evidence.run(ours, root, rewrite, progress(), "pod")
+        theirs = replace(ours, query_alone=None, out=evidence_file(cycle, "incumbent", 0))
+        theirs = theirs if incumbent else replace(theirs, weights=None)
+        evidence.run(theirs, root, incumbent or rewrite, progress(), "pod")
+    sides = [evidence.read_rows(root, evidence_file(cycle, side, 0)) for side in ("candidate", "incumbent")]
+    report.write(root, cycle, wire.dumps(judge(sides[0], sides[1], GateSettings(resamples=50))).encode(), "pod")
+    return (root / f"cycles/{cycle:04d}/gate/report.html").read_text()
+
+
+LIKED = '<li class="liked" title="d1: grade 2">\u2713 blue running shoes</li>'
+OTHER = '<li title="d2">garden hose</li>'
+
+
+def test_the_page_shows_what_was_found_with_each_sides_rewrites_and_alone(tmp_path: Path) -> None:
+    page = judged_page(tmp_path, volume(tmp_path), lambda rows, _: [[said(f"{each.query} boots")] for each in rows])
+    best = page.split("Gold gained most")[1].split("<tr>")[2]
+    query, incumbent, candidate = best.split("</td>")[:3]
+    assert query.endswith(f'nDCG@10 0.631</div><ol class="results">{OTHER}{LIKED}</ol>')
+    assert "boots" in incumbent and incumbent.endswith(f'nDCG@10 0.631</div><ol class="results">{OTHER}{LIKED}</ol>')
+    assert "running" in candidate and candidate.endswith(f'nDCG@10 1.000</div><ol class="results">{LIKED}{OTHER}</ol>')
+
+
+def test_beside_the_passthrough_its_own_results_are_those_of_the_query_alone(tmp_path: Path) -> None:
+    page = judged_page(tmp_path, volume(tmp_path), None)
+    best = page.split("Gold gained most")[1].split("<tr>")[2]
+    assert best.count('<ol class="results">') == 2
+    assert "no rewrite" in best.split("</td>")[1] and OTHER + LIKED in best.split("</td>")[1]
+
+
+def test_a_document_that_the_corpus_lacks_is_shown_by_its_id_and_one_of_markup_as_text(tmp_path: Path) -> None:
+    lines = ['{"_id": "d1", "title": "<b>x</b>", "text": "' + "long " * 40 + '"}', "no document", '{"_id": 3}']
+    (tmp_path / "corpus.jsonl").write_text("\n".join([*lines, '{"_id": "d\\u0032", "text": "escaped"}', ""]))
+    snippets = read_snippets(tmp_path / "corpus.jsonl", ["d1", "d2", "d9"], 5.0)
+    assert snippets["d2"] == "escaped" and "d9" not in snippets and len(snippets["d1"]) <= SNIPPET_CHARS
+    assert (
+        read_snippets(tmp_path / "corpus.jsonl", ["d1"], -1.0) == read_snippets(tmp_path / "absent", ["d1"], 1.0) == {}
+    )
+    shown = results(("d1", "<i>"), None, {"d1": 1.0}, snippets)
+    assert "&lt;b&gt;x&lt;/b&gt;. long" in shown and '<li title="&lt;i&gt;">&lt;i&gt;</li>' in shown
+    assert results(None, 0.5, {}, {}) == "" and "nothing was found" in results((), 0.0, {}, {})
 
 
 def test_report_escapes_what_models_and_users_say(tmp_path: Path) -> None:

@@ -38,6 +38,9 @@ LATER_CHECKS = frozenset(
 )
 """Their names are not known to pods of a contract below DRAWS_FOR_THE_GATE."""
 
+SHOWN_RESULTS = 3
+"""Documents of each ranking that the gate's page shows."""
+
 
 def gate(world: World) -> Step:
     """The next step towards a verdict."""
@@ -103,7 +106,11 @@ def evidence_order(world: World, side: str, index: int) -> EvidenceOrder:
     count = world.spec.gate.extension.queries if _extends(world) else 0
     selection = Selection(training.seed, look * count, count, shard, training.samplers.replicas)
     order = measuring(world, Measured(_weights(world, side), _recipe(world, side), "gate", out), selection)
-    return replace(order, sampled=_sampled(world, order.generation.max_tokens))
+    order = replace(order, sampled=_sampled(world, order.generation.max_tokens))
+    if cycle.contract < cycles.KEEPS_RESULTS:
+        return order
+    alone = side == "candidate" and _weights(world, "incumbent") is not None  # the passthrough's rankings are just that
+    return replace(order, first_results=SHOWN_RESULTS, query_alone=alone or None)
 
 
 def _sampled(world: World, max_tokens: int) -> GenerationConfig | None:
