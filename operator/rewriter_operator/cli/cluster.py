@@ -16,6 +16,7 @@ from kubernetes import client, config
 
 from rewriter_operator.api.model import API_VERSION
 from rewriter_operator.cli.asking import Refusal
+from rewriter_operator.workloads import names
 
 FIELD_MANAGER: Final = "kubectl-rewriter"
 TIMEOUT_SECONDS: Final = 15
@@ -63,6 +64,11 @@ class Cluster:
         found = self._ask(Call("GET", self._path("rewriterrevisions")))["items"]
         own = [item for item in found if item["spec"]["releaseName"] == release]
         return sorted(own, key=lambda item: int(item["spec"]["revision"]))
+
+    def pods(self, release: str) -> list[Body]:
+        """A release's pods."""
+        query = (("labelSelector", f"{names.LABEL_RELEASE}={release}"),)
+        return list(self._ask(Call("GET", f"/api/v1/namespaces/{self.namespace}/pods", query=query))["items"])
 
     def watch(self, name: str, seconds: int) -> Iterator[Body]:
         """The release now and after each change, for a while; it ends early where the API server ends the watch."""

@@ -7,16 +7,18 @@ import argparse
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, Final
 
 from rewriter_operator.api.release import RewriterReleaseSpec
 from rewriter_operator.api.revision import RewriterRevisionSpec
 from rewriter_operator.api.status import CyclePlan, RewriterReleaseStatus
-from rewriter_operator.cli import lint, planning, revisions, screen
+from rewriter_operator.cli import lint, page, planning, revisions, screen
 from rewriter_operator.cli.asking import ASKED_ANNOTATION, Ask, Refusal, Wish, ask, asked
 from rewriter_operator.cli.cluster import Changed, Cluster, connect
 from rewriter_operator.cli.reading import revision_of, world_of
 from rewriter_operator.cli.tree import Branch, gate_branch, tree
+from rewriter_operator.core.decision import revision_name
 from rewriter_operator.core.world import World
 
 TRIES: Final = 5
@@ -85,6 +87,7 @@ def _parser() -> argparse.ArgumentParser:
     report = verb("report", _report, "the gate's report on a revision, the newest by default", common, output)
     report.add_argument("name")
     report.add_argument("revision", nargs="?", help="e.g. r0007")
+    report.add_argument("--html", metavar="FILE", help="write the whole report, one page; `-` is standard output")
     foretold = verb("plan", _plan, "what a cycle will do, and what each step can tell", common, output)
     which = foretold.add_mutually_exclusive_group(required=True)
     which.add_argument("name", nargs="?", help="a release: its running cycle, else the next one")
@@ -179,15 +182,46 @@ def _report(options: Any) -> None:
     specs = _revision_specs(cluster, options.name)
     judged = {number: spec for number, spec in specs.items() if spec.gate}
     if not judged:
-        raise Refusal(f"report: no revision of {options.name} has been judged yet")
-    gate = judged[revisions.pick(judged, options.revision) if options.revision else max(judged)].gate
+        raise Refusal(
+            f"report: no revision of {options.name} has been judged yet; the first gate's verdict makes a report "
+            f"(kubectl rewriter watch {options.name})"
+        )
+    number = revisions.pick(judged, options.revision) if options.revision else max(judged)
+    gate = judged[number].gate
     assert gate is not None
+    if options.html:
+        return _page(options, cluster, revision_name(number), gate.report)
     where = revisions.where_the_report_is(world, gate.report)
     if options.output == "json":
         return screen.show_json({**gate.to_api(), "where": where})
     screen.show_tree(gate_branch(gate))
     print(where)
     return None
+
+
+def _page(options: Any, cluster: Cluster, revision: str, report: str) -> None:
+    """Fetch first, write then: a file of the user's is never replaced by half a page."""
+    readers = page.readers(cluster.pods(options.name))
+    volume = world_of(cluster.release(options.name), []).spec.volume
+    path = report.removesuffix("json") + "html"
+    if not readers:
+        raise Refusal(
+            f"report: no running pod of {options.name} mounts the volume (only serving pods of a revision, and "
+            f"those of a running cycle, do); mount claim {volume.claim_name} in a pod and read {volume.sub_path}/{path}"
+        )
+    given = (("--kubeconfig", options.kubeconfig), ("--context", options.context), ("-n", cluster.namespace))
+    found = page.fetch(
+        page.Kubectl(tuple(word for key, value in given if value for word in (key, value))), readers, path
+    )
+    if options.html == "-":
+        sys.stdout.buffer.write(found)
+        sys.stdout.buffer.flush()
+        return
+    try:
+        Path(options.html).write_bytes(found)
+    except OSError as error:
+        raise Refusal(f"report: {options.html} cannot be written: {error.strerror}; name another file") from error
+    print(f"the report of {revision} is in {options.html}, {len(found)} bytes")
 
 
 def _revision_specs(cluster: Cluster, name: str) -> Mapping[int, RewriterRevisionSpec]:
