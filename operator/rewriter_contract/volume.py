@@ -12,6 +12,8 @@ OWNER: Final = "release.json"
 """Names the release whose directory it is (rewriter_trainer/owner.py)."""
 
 MANIFEST: Final = "manifest.json"
+TRAINED: Final = "trained"
+"""Directory of what each cycle trained on (rewriter_trainer/trained_record.py)."""
 TURNS: Final = "promotions"
 """Directory in which the writers of promoted.json take turns (rewriter_trainer/turns.py)."""
 
@@ -64,6 +66,11 @@ def samples_dir(cycle: int, phase: int) -> str:
 def order_file(cycle: int, phase: int) -> str:
     """The order that a phase's process works on; it says which weight set the phase publishes."""
     return f"{phase_dir(cycle, phase)}/order.json"
+
+
+def trained_file(cycle: int) -> str:
+    """Digests of the queries that the cycle's phases were trained on; outlives the cycle's directory."""
+    return f"{TRAINED}/{cycle:04d}.json"
 
 
 def weights_version(revision: int, phase: int) -> str:

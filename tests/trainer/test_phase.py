@@ -29,8 +29,9 @@ from rewriter_contract.messages import (  # noqa: E402
     WorkReport,
     WorkState,
 )
+from rewriter_contract.text import normalise  # noqa: E402
 from rewriter_contract.weights import parameters, verify  # noqa: E402
-from rewriter_trainer import canary  # noqa: E402
+from rewriter_trainer import canary, trained_record  # noqa: E402
 from rewriter_trainer.free_space import CHECKPOINT_BYTES  # noqa: E402
 from tests.ports import free_port  # noqa: E402
 
@@ -162,6 +163,16 @@ def test_a_phase_learns_from_its_pairs_and_publishes_a_weight_set_that_verifies(
     assert {"loss_preference", "loss_quality", "loss_generation", "delta", "grad_norm", "tokens_per_s"} <= set(
         report.metrics
     )
+
+
+def test_the_queries_that_were_trained_on_are_recorded_for_later_gates(
+    trained: tuple[Pod, PhaseOrder, WorkReport],
+) -> None:
+    pod, order, _ = trained
+    pairs = (pod.root / volume.pairs_file(1, 1)).read_text().splitlines()
+    (phase,) = trained_record.lineage(pod.root, [order.out_version])
+    asked = {trained_record.query_digest(normalise(json.loads(line)["query"])) for line in pairs}
+    assert (phase.base, set(phase.queries)) == (order.base.version, asked)
 
 
 def test_the_pairs_that_were_trained_on_are_left_on_the_volume(trained: tuple[Pod, PhaseOrder, WorkReport]) -> None:

@@ -13,7 +13,9 @@ from rewriter_contract import env, volume, wire
 from rewriter_contract.messages import PrepareOrder, PrepareResult, Problem, PromotionRecord, WeightsRef
 from rewriter_contract.weights import verify
 from rewriter_trainer import prepare as prepare_pod
-from rewriter_trainer import termination
+from rewriter_trainer import termination, trained_record
+
+from . import builders
 
 DOCUMENTS = [{"_id": f"d{i}", "title": f"title {i}", "text": f"text {i}"} for i in range(4)]
 TRAIN = [{"id": f"t{i}", "query": f"train query {i}", "positives": ["d0"], "negatives": ["d1", "d2"]} for i in range(3)]
@@ -170,6 +172,69 @@ def test_a_query_that_chooses_the_phase_neither_trains_nor_judges(
     (problem,) = checked(root, with_validation, monkeypatch).problems
     assert problem.reason == reason
     assert shared in problem.message
+
+
+def learnt(root: Path, cycle: int, base: str, *queries: str) -> str:
+    """Cycle `cycle` trained one phase on `queries`, from `base`; the version that it published."""
+    version = volume.weights_version(cycle, 1)
+    trained = builders.order(WeightsRef(base, "0"), out_version=version)
+    trained_record.record(root, cycle, trained, queries, "pod")
+    return version
+
+
+def serves(root: Path, *versions: str) -> None:
+    stages = {f"stage{index}": WeightsRef(version, "0") for index, version in enumerate(versions)}
+    (root / volume.PROMOTED).write_text(wire.dumps(PromotionRecord("shop", 2, stages)))
+
+
+@pytest.mark.parametrize("role", ["gate", "validation"])
+def test_a_held_out_query_that_an_earlier_cycle_of_the_line_trained_on_is_refused_with_id_and_weights(
+    root: Path, services: str, monkeypatch: pytest.MonkeyPatch, role: str
+) -> None:
+    first = learnt(root, 1, "base-0123456789ab", "Held  OUT 1", "held out 2", "another")
+    serves(root, learnt(root, 2, first, "held out 3"))
+    rows = [{"id": f"h{index}", "query": f"held out {index}"} for index in range(4)]
+    jsonl(root / "data/held.jsonl", rows)
+    plain = order(services)
+    asked = replace(plain, data_files={**plain.data_files, role: "data/held.jsonl"})
+    (problem,) = checked(root, asked, monkeypatch).problems
+    assert problem.reason == f"Lineage{role.title()}Overlap"
+    assert f"3 queries of {role} " in problem.message
+    assert "h1 = r0001-p01, h2 = r0001-p01, h3 = r0002-p01; remove them from" in problem.message
+    assert not (root / volume.spec_file(3)).exists()
+
+
+def test_what_the_weights_that_serve_do_not_descend_from_may_be_asked(
+    root: Path, services: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A rejected cycle, one that never published, and the line of a base model that was left behind."""
+    first = learnt(root, 1, "base-0123456789ab", "another")
+    learnt(root, 2, first, "gate query 0", "gate query 1")
+    assert not checked(root, order(services), monkeypatch).problems, "nothing serves"
+    serves(root, first)
+    assert not checked(root, order(services), monkeypatch).problems
+    serves(root, first, "r0002-p01")
+    assert checked(root, order(services), monkeypatch).problems, "one stage of two is enough"
+    serves(root, learnt(root, 4, "base-ba9876543210", "another"))
+    assert not checked(root, order(services), monkeypatch).problems
+
+
+def test_weights_from_before_there_were_records_stop_nobody(
+    root: Path, services: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    learnt(root, 1, "base-0123456789ab", "gate query 0")
+    serves(root, "r0002-p04")
+    assert not checked(root, order(services), monkeypatch).problems
+
+
+def test_a_damaged_record_of_the_line_is_a_problem_and_never_taken_for_an_empty_one(
+    root: Path, services: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    serves(root, learnt(root, 1, "base-0123456789ab", "gate query 0"))
+    (root / volume.trained_file(1)).write_text('{"phases": [')
+    (problem,) = checked(root, order(services), monkeypatch).problems
+    assert problem.reason == "TrainedRecordInvalid"
+    assert "restore trained/0001.json, or remove it" in problem.message
 
 
 def test_sound_inputs_are_prepared_and_the_spec_is_written(

@@ -15,7 +15,7 @@ from rewriter_contract import volume, wire
 from rewriter_contract.messages import PromotionRecord, StorageOrder, WeightsRef
 from rewriter_contract.shards import write_shard
 from rewriter_contract.weights import Canary, Manifest, publish
-from rewriter_trainer import phase_files, retention
+from rewriter_trainer import phase_files, retention, trained_record
 from rewriter_trainer.retention import retain
 from tests.examples import examples
 
@@ -161,6 +161,52 @@ def test_nothing_goes_while_it_cannot_be_told_what_is_promoted(
     removed = retain(root, ORDER)
     assert says in removed.trouble and removed.trouble.startswith("nothing is removed: ")
     assert (removed.paths, all_files(root)) == ([], files)
+
+
+def records(root: Path) -> set[str]:
+    return {path.name for path in (root / volume.TRAINED).iterdir()}
+
+
+def trained_in_line(root: Path) -> None:
+    """Cycles 1 and 2 began with the base model, 3 with what 1 published."""
+    for cycle, base in ((1, "base-0123456789ab"), (2, "base-0123456789ab"), (3, "r0001-p02")):
+        for phase in (1, 2):
+            start = base if phase == 1 else volume.weights_version(cycle, 1)
+            version = volume.weights_version(cycle, phase)
+            made = builders.order(WeightsRef(start, "0"), phase=phase, out_version=version)
+            trained_record.record(root, cycle, made, [f"query {cycle} {phase}"], "writer")
+
+
+def test_what_a_cycle_trained_on_is_kept_as_long_as_a_set_descends_from_it_and_goes_then(root: Path) -> None:
+    trained_in_line(root)
+    removed = retain(root, replace(ORDER, weights=("r0002-p02",), report_cycles=1))
+    assert records(root) == {"0001.json", "0002.json", "0003.json"} and not (root / "cycles/0001").exists()
+    removed = retain(root, replace(ORDER, report_cycles=1))
+    assert records(root) == {"0001.json", "0003.json"}, "r0003-p02 serves, and began with a set that is gone"
+    assert "trained/0002.json" in removed.paths and "r0001-p02" not in sets(root)
+
+
+def test_records_of_the_running_cycle_and_of_one_with_a_pod_left_stay(root: Path) -> None:
+    trained_in_line(root)
+    retain(root, replace(ORDER, cycle=2))
+    retain(root, replace(ORDER, busy=(2,)))
+    assert records(root) == {"0001.json", "0002.json", "0003.json"}
+
+
+def test_a_damaged_record_may_be_a_link_of_the_line_so_all_stay(root: Path) -> None:
+    trained_in_line(root)
+    (root / volume.trained_file(3)).write_text("{")
+    removed = retain(root, ORDER)
+    assert records(root) == {"0001.json", "0002.json", "0003.json"}
+    assert any(text.startswith("trained/0003.json: it cannot be read") for text in removed.left)
+
+
+def test_what_people_put_beside_the_records_is_left(root: Path) -> None:
+    trained_in_line(root)
+    for name in ("00002.json", "notes.txt"):
+        (root / volume.TRAINED / name).write_text("{}")
+    retain(root, ORDER)
+    assert records(root) == {"0001.json", "0003.json", "00002.json", "notes.txt"}
 
 
 def test_at_the_bootstrap_nothing_has_ended(root: Path) -> None:

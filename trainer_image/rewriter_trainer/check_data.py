@@ -7,7 +7,7 @@ file, line and remedy. Rows are read one by one, and of the corpus only the ids 
 import hashlib
 import itertools
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -15,6 +15,7 @@ from typing import Any, Final
 from rewriter_contract import volume, wire
 from rewriter_contract.messages import DataRow, Problem
 from rewriter_contract.text import normalise
+from rewriter_trainer.trained_record import RecordUnreadable, lineage, query_digest
 
 MAX_QUERY_CHARS: Final = 2048
 MAX_EXAMPLES: Final = 5
@@ -22,6 +23,8 @@ MAX_EXAMPLES: Final = 5
 
 PRECEDENCE: Final = ("train", "validation", "gate")
 """Of two files with the same query, the one named first is to give it up: gate queries are the dearest."""
+
+HELD_OUT: Final = ("validation", "gate")
 
 CORPUS_FIELDS: Final = ("_id", "title", "text")
 
@@ -69,8 +72,11 @@ class RequestsFile:
     rows: int = 0
 
 
-def check_data(root: Path, files: dict[str, str]) -> DataReport:
-    """Check the files of all roles (`corpus`, and requests files: `train`, `validation`, `gate`)."""
+def check_data(root: Path, files: dict[str, str], serving: Iterable[str] = ()) -> DataReport:
+    """Check the files of all roles (`corpus`, and requests files: `train`, `validation`, `gate`).
+
+    `serving`: versions of the weights that serve; what they were trained on may not be asked of them.
+    """
     problems: list[Problem] = []
     digests, rows = {}, {}
     found: dict[str, Path] = {}
@@ -89,6 +95,7 @@ def check_data(root: Path, files: dict[str, str]) -> DataReport:
         requests[role] = read_requests(found[role], files[role], corpus, problems)
         rows[role] = requests[role].rows
     problems += shared_queries(requests)
+    problems += learnt_queries(root, serving, requests)
     return DataReport(tuple(problems), digests, rows)
 
 
@@ -151,6 +158,36 @@ def shared_queries(requests: Mapping[str, RequestsFile]) -> list[Problem]:
             )
             problems.append(Problem(f"{first.title()}{second.title()}Overlap", message))
     return problems
+
+
+def learnt_queries(root: Path, serving: Iterable[str], requests: Mapping[str, RequestsFile]) -> list[Problem]:
+    """Queries that the weights that serve, or any that they descend from, were trained on in an earlier cycle.
+
+    The incumbent would answer them from memory, and so would a candidate that starts from it.
+    """
+    asked = {
+        role: {query_digest(query): name for query, name in requests[role].queries.items()}
+        for role in HELD_OUT
+        if role in requests
+    }
+    learnt: dict[str, dict[str, str]] = {role: {} for role in asked}
+    try:
+        for phase in lineage(root, serving):
+            for role, digests in asked.items():
+                found = digests.keys() & phase.queries
+                learnt[role] |= {digests[query]: phase.version for query in found}
+    except RecordUnreadable as error:
+        return [Problem("TrainedRecordInvalid", str(error))]
+    return [_learnt(role, by) for role, by in learnt.items() if by]
+
+
+def _learnt(role: str, by: Mapping[str, str]) -> Problem:
+    named = ", ".join(f"{name} = {by[name]}" for name in sorted(by)[:MAX_EXAMPLES])
+    message = (
+        f"earlier cycles trained what serves on {len(by)} queries of {role} ({role} id = weights that learnt it): "
+        f"{named}; remove them from {role}, or see docs/data.md for how a query moves from train to {role}"
+    )
+    return Problem(f"Lineage{role.title()}Overlap", message)
 
 
 def _complaint(row: DataRow, ids: set[str]) -> str:

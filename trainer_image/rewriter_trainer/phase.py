@@ -35,7 +35,7 @@ from rewriter_contract.full_volume import is_full
 from rewriter_contract.messages import PhaseOrder, SampleRow, WeightsRef, WorkReport, WorkState
 from rewriter_contract.shards import ShardError, read_done, read_scored, write_shard
 from rewriter_contract.weights import WeightsRefused, manifest_digest, verify
-from rewriter_trainer import phase_files
+from rewriter_trainer import phase_files, trained_record
 from rewriter_trainer.heap import give_freed_memory_back, keep_freed_memory
 from rewriter_trainer.pairs import Pair, PairSet, build_pairs
 from rewriter_trainer.progress_lines import ProgressLine, Reporter, take_over_stdout
@@ -117,7 +117,7 @@ def train_phase(job: Job, order: PhaseOrder, report: Reporter, stop: threading.E
     if not all(pair.chosen.prompt for pair in pairs):
         raise WorkFailed("a sample has an empty prompt; spec.prompt.template must hold text beside the query")
     if rank == 0:
-        write_pairs(job, order, pair_set)
+        write_down(job, order, pair_set)
     max_tokens = MAX_MICRO_BATCH_TOKENS[device.type]
 
     def score(scorer: Any, part: list[TokenPair]) -> Any:
@@ -320,8 +320,16 @@ def no_pairs_sentence(pairs: PairSet, order: PhaseOrder) -> str:
     )
 
 
-def write_pairs(job: Job, order: PhaseOrder, pairs: PairSet) -> None:
-    """Leave the pairs on the volume."""
+def write_down(job: Job, order: PhaseOrder, pairs: PairSet) -> None:
+    """Leave the pairs on the volume, and beyond them, for later gates, which queries they are of.
+
+    Raises:
+        WorkFailed: when the record of the cycle's earlier phases is damaged.
+    """
+    try:
+        trained_record.record(job.root, job.cycle, order, (pair.query for pair in pairs.pairs), job.writer)
+    except trained_record.RecordUnreadable as error:
+        raise WorkFailed(str(error)) from error
     path = volume.resolve(job.root, volume.pairs_file(job.cycle, job.phase))
     write_shard(path, pairs.pairs, order.base.version, order.reward_revision, job.writer)
 

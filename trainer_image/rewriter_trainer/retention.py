@@ -16,7 +16,7 @@ import logging
 import os
 import re
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,6 +25,7 @@ from typing import Final
 from rewriter_contract import volume, wire
 from rewriter_contract.messages import PASSTHROUGH, PromotionRecord, StorageOrder
 from rewriter_contract.weights import Manifest
+from rewriter_trainer.trained_record import TrainedCycle
 
 TRASH: Final = ".trash-"
 
@@ -33,6 +34,7 @@ CYCLE_PARTS: Final = frozenset({"spec.json", "phases", "gate"})
 
 _CYCLE: Final = re.compile(r"\d{4,6}")
 _PHASE: Final = re.compile(r"\d{2,4}")
+_RECORD: Final = re.compile(r"(\d{4,6})\.json")
 _UNFINISHED: Final = re.compile(r"\.tmp-.+?-(r\d{4,6}-p\d{2,4}|base-[0-9a-f]{12})")
 
 log = logging.getLogger(__name__)
@@ -66,6 +68,7 @@ def retain(root: Path, order: StorageOrder) -> Removed:
             cycles = _read_cycles(top, order)
             _remove_weights(top, cycles, {*order.weights, *served}, removed)
             _remove_cycles(top, cycles, order, removed)
+            _remove_records(top, order, {*order.weights, *served}, removed)
     except OSError as error:
         removed.trouble = f"{error.filename or 'the volume'} could not be looked at: {error.strerror}"
     return removed
@@ -182,6 +185,45 @@ def _remove_cycles(top: int, cycles: _Cycles, order: StorageOrder, removed: Remo
                 continue
             for phase in phases:
                 _remove_parts(directory, number, phase, age >= order.sample_cycles, removed)
+
+
+def _remove_records(top: int, order: StorageOrder, kept: set[str], removed: Removed) -> None:
+    """What a cycle trained on goes once no weight set on the volume descends from the cycle.
+
+    A damaged record hides what its sets descend from: then all stay.
+    """
+    with _child(top, volume.TRAINED) as directory, _child(top, "weights") as weights:
+        if directory is None:
+            return
+        records: dict[int, dict[str, str]] = {}
+        for name in sorted(os.listdir(directory)):
+            if name.startswith(TRASH):
+                _erased(removed, directory, name)
+            elif (found := _RECORD.fullmatch(name)) and volume.trained_file(int(found[1])).endswith(f"/{name}"):
+                try:
+                    cycle = wire.loads(TrainedCycle, _read(directory, name), name)
+                except (OSError, wire.WireError) as error:
+                    removed.left.append(f"{volume.TRAINED}/{name}: it cannot be read ({error}), so all records stay")
+                    return
+                records[int(found[1])] = {phase.version: phase.base for phase in cycle.phases}
+        bases = {version: base for phases in records.values() for version, base in phases.items()}
+        needed = _descended_from({*kept, *(os.listdir(weights) if weights is not None else ())}, bases)
+        for number, phases in records.items():
+            over = 0 < number < order.cycle and number not in order.busy
+            if over and needed.isdisjoint(phases):
+                path = volume.trained_file(number)
+                _discard(removed, directory, Path(path).name, path)
+
+
+def _descended_from(versions: set[str], bases: Mapping[str, str]) -> set[str]:
+    """The versions and all that they descend from."""
+    found, waiting = set[str](), list(versions)
+    while waiting:
+        version = waiting.pop()
+        if version not in found:
+            found.add(version)
+            waiting += [bases[version]] if version in bases else []
+    return found
 
 
 def _remove_cycle(directory: int, number: int, removed: Removed) -> None:
