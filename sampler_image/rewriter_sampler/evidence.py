@@ -32,6 +32,7 @@ from rewriter_contract.text_checks import is_clean
 from rewriter_contract.volume import resolve
 from rewriter_sampler.corpus import read_documents
 from rewriter_sampler.drawing import Completion
+from rewriter_sampler.evidence_partial import KeptBatch, Partial, begin, partial_path
 from rewriter_sampler.gold import NO_GOLD, Gold, SearchClient
 from rewriter_sampler.reward import Score, Scorer
 
@@ -57,7 +58,8 @@ class EvidenceAbout:
 
 
 def run(order: EvidenceOrder, root: Path, generate: Generate, progress: Progress, writer: str) -> WorkReport:
-    """Do the order and return its final report. A shard that is there for the same order is left as it is.
+    """Do the order and return its final report. A shard that is there for the same order is left as it is, and one that
+    another pod had begun is gone on with.
 
     Raises:
         WorkFailed: when more rewards are missing than the reward's `max_missing`, or a service stays away.
@@ -68,19 +70,25 @@ def run(order: EvidenceOrder, root: Path, generate: Generate, progress: Progress
     done = read_done(shard)
     if about is not None and done is not None and about.order == order:
         with suppress(ShardError):  # a shard that is damaged is gathered again
-            return _report(order, done, read_scored(EvidenceRow, shard, done.sha256, done.reward_revision))
+            found = _report(order, done, read_scored(EvidenceRow, shard, done.sha256, done.reward_revision))
+            partial_path(shard).unlink(missing_ok=True)
+            return found
     rows = select(read_requests(resolve(root, order.requests_file), order.requests_sha256), order.selection)
     gatherer = _gatherer(order, generate, read_documents(resolve(root, order.corpus_file), rows))
+    kept = begin(shard, order, writer)
     evidence: list[EvidenceRow] = []
     progress.update(done=0, total=len(rows))
     for start in range(0, len(rows), QUERIES_PER_BATCH):
-        evidence.extend(gatherer.gather(rows[start : start + QUERIES_PER_BATCH]))
+        batch = rows[start : start + QUERIES_PER_BATCH]
+        evidence.extend(kept.rows(start, batch) or _gather(gatherer, batch, kept, start))
         progress.update(done=len(evidence), total=len(rows))
+    relevance_model = kept.model_with(gatherer.scorer.relevance_model)
     _refuse_missing(order, evidence)
     weights = order.weights.version if order.weights else PASSTHROUGH
     done = write_shard(shard, evidence, weights, order.reward.revision, writer)
-    about = EvidenceAbout(order, done.sha256, gatherer.scorer.relevance_model)
+    about = EvidenceAbout(order, done.sha256, relevance_model)
     replace_file(about_path(shard), wire.dumps(about).encode(), writer)
+    kept.remove()
     return _report(order, done, evidence)
 
 
@@ -131,6 +139,20 @@ class _Answer:
     def cut(self) -> int:
         return sum(not completion.finished for completion in self.completions)
 
+    @property
+    def is_whole(self) -> bool:
+        """Every score and the ranking could be had."""
+        return self.gold.ranking is not None and all(score.value is not None for score in self.scores)
+
+
+@dataclass(frozen=True)
+class Gathered:
+    """Rows of a batch."""
+
+    rows: list[EvidenceRow]
+    whole: bool
+    """Every score and every ranking could be had."""
+
 
 @dataclass(frozen=True)
 class _Gatherer:
@@ -141,12 +163,14 @@ class _Gatherer:
     scorer: Scorer
     search: SearchClient
 
-    def gather(self, rows: list[DataRow]) -> list[EvidenceRow]:
+    def gather(self, rows: list[DataRow]) -> Gathered:
         """Evidence of each row."""
         answers = self._answers(rows, self.order.generation)
-        sampled = self._sampled(rows)
-        alone = self.search.measure([(row, []) for row in rows]) if self.order.query_alone else [NO_GOLD] * len(rows)
-        return [
+        second = self._answers(rows, self.order.sampled) if self.order.sampled and self.order.weights else []
+        sampled: list[SampledDraw | None] = [_sampled(answer) for answer in second] or [None] * len(rows)
+        found = self.search.measure([(row, []) for row in rows]) if self.order.query_alone else []
+        alone = found or [NO_GOLD] * len(rows)
+        gathered = [
             replace(
                 measure(row, answer.rewrites, answer.scores, answer.gold),
                 reward_revision=self.scorer.row_revision,
@@ -158,22 +182,8 @@ class _Gatherer:
             )
             for row, answer, drawn, without in zip(rows, answers, sampled, alone, strict=True)
         ]
-
-    def _sampled(self, rows: list[DataRow]) -> list[SampledDraw | None]:
-        """What the order's second draw gives; None for every row without one."""
-        if self.order.sampled is None or self.order.weights is None:
-            return [None] * len(rows)
-        return [
-            SampledDraw(
-                rewrites=tuple(answer.rewrites),
-                reward=mean_reward(answer.scores),
-                ndcg10=answer.gold.ndcg10,
-                recall100=answer.gold.recall100,
-                nats=nats_per_token(answer.completions),
-                cut=answer.cut,
-            )
-            for answer in self._answers(rows, self.order.sampled)
-        ]
+        whole = all(answer.is_whole for answer in (*answers, *second)) and None not in [each.ranking for each in found]
+        return Gathered(gathered, whole)
 
     def _answers(self, rows: list[DataRow], generation: GenerationConfig) -> list[_Answer]:
         """One draw of every row, scored and searched with."""
@@ -182,6 +192,26 @@ class _Gatherer:
         scores = self.scorer.score(answered)
         gold = self.search.measure(answered)
         return [_Answer(*each) for each in zip(drawn, scores, gold, strict=True)]
+
+
+def _gather(gatherer: _Gatherer, batch: list[DataRow], kept: Partial, start: int) -> Sequence[EvidenceRow]:
+    """Gather a batch; keep it where it is whole."""
+    gathered = gatherer.gather(batch)
+    if gathered.whole:
+        kept.keep(KeptBatch(start, tuple(gathered.rows), gatherer.scorer.relevance_model))
+    return gathered.rows
+
+
+def _sampled(answer: _Answer) -> SampledDraw:
+    """What the order's second draw gives."""
+    return SampledDraw(
+        rewrites=tuple(answer.rewrites),
+        reward=mean_reward(answer.scores),
+        ndcg10=answer.gold.ndcg10,
+        recall100=answer.gold.recall100,
+        nats=nats_per_token(answer.completions),
+        cut=answer.cut,
+    )
 
 
 def _gatherer(order: EvidenceOrder, generate: Generate, documents: dict[str, str]) -> _Gatherer:
