@@ -442,6 +442,8 @@ class EvidenceOrder:
     would refuse it, like the next one; rows have the fields for it only where the order asks."""
     query_alone: bool | None = None
     """The search is asked without rewrites too, once for both sides: where no side is the passthrough."""
+    weigh: str | None = None
+    """Evidence file of the other side over the same selection: how probable are its drawn rewrites to these weights?"""
 
 
 @dataclass(frozen=True)
@@ -458,6 +460,10 @@ class SampledDraw:
     """Mean -log p of the drawn tokens, at temperature 1: at that temperature an unbiased estimate of the entropy."""
     cut: int
     """Rewrites that were cut at max_tokens."""
+    token_ids: tuple[tuple[int, ...], ...] = ()
+    """Of each rewrite as it was drawn, its terminator included."""
+    logprobs: tuple[float, ...] | None = None
+    """log p of each rewrite by the weights that drew it, at temperature 1, in nats."""
 
 
 @dataclass(frozen=True)
@@ -497,6 +503,9 @@ class EvidenceRow:
     alone_results: tuple[str, ...] | None = None
     """The same of the query alone."""
     alone_ndcg10: float | None = None
+    weighed: tuple[float, ...] | None = None
+    """log p of the other side's drawn rewrites by this side's weights, as `SampledDraw.logprobs`; None where the order
+    named no file, and for a query whose rewrites do not fit behind this side's prompt."""
 
 
 @dataclass(frozen=True)

@@ -83,6 +83,7 @@ class CheckName(StrEnum):
     SAMPLED_GOLD = "SampledGold"
     SAMPLED_VARIETY = "SampledVariety"
     SURPRISE = "Surprise"
+    DIVERGENCE = "Divergence"
 
 
 @dataclass(frozen=True)

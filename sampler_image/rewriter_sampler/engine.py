@@ -106,6 +106,16 @@ class Engine:
                     return [float(position[token].logprob) for token, position in pairs]
         raise EngineError("the engine gave no prompt log-probabilities")
 
+    def log_probability(self, prompt: str, token_ids: tuple[int, ...]) -> float | None:
+        """log p of a completion, in nats at temperature 1; None where it does not fit behind the prompt.
+
+        Only when not busy.
+        """
+        before = self._tokenizer.encode(prompt, add_special_tokens=False)
+        if not before or len(before) + len(token_ids) >= self._config.max_length:
+            return None
+        return sum(self.prompt_logprobs((*before, *token_ids))[len(before) - 1 :])
+
     def bos_text(self) -> str:
         """The text of the token that the tokenizer puts before every prompt; empty for most models."""
         token_ids = self._tokenizer.encode("")

@@ -5,7 +5,7 @@ a query that went badly, and never write a number for something that could not b
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -39,6 +39,9 @@ from rewriter_sampler.reward import Score, Scorer
 Generate = Callable[[list[DataRow], GenerationConfig], list[list[Completion]]]
 """Completions of each row with the loaded weights, in the order of the rows; their texts are the rewrites."""
 
+Weigh = Callable[[list[DataRow], list[SampledDraw | None]], list[tuple[float, ...] | None]]
+"""log p of each row's rewrites, which other weights drew, by the loaded ones."""
+
 QUERIES_PER_BATCH: Final = 64
 """Large enough to keep the engine busy, small enough that a cancelled order ends soon."""
 
@@ -57,7 +60,9 @@ class EvidenceAbout:
     """`name@digest`; empty where no score was needed (passthrough, or every rewrite was a copy or empty)."""
 
 
-def run(order: EvidenceOrder, root: Path, generate: Generate, progress: Progress, writer: str) -> WorkReport:
+def run(
+    order: EvidenceOrder, root: Path, generate: Generate, progress: Progress, writer: str, weigh: Weigh | None = None
+) -> WorkReport:
     """Do the order and return its final report. A shard that is there for the same order is left as it is, and one that
     another pod had begun is gone on with.
 
@@ -74,7 +79,8 @@ def run(order: EvidenceOrder, root: Path, generate: Generate, progress: Progress
             partial_path(shard).unlink(missing_ok=True)
             return found
     rows = select(read_requests(resolve(root, order.requests_file), order.requests_sha256), order.selection)
-    gatherer = _gatherer(order, generate, read_documents(resolve(root, order.corpus_file), rows))
+    documents = read_documents(resolve(root, order.corpus_file), rows)
+    gatherer = _gatherer(order, generate, weigh, documents, _other_draws(order, root))
     kept = begin(shard, order, writer)
     evidence: list[EvidenceRow] = []
     progress.update(done=0, total=len(rows))
@@ -160,6 +166,9 @@ class _Gatherer:
 
     order: EvidenceOrder
     generate: Generate
+    weigh: Weigh | None
+    other_draws: Mapping[str, SampledDraw]
+    """Query id -> what the other side drew; empty where nothing is to be weighed."""
     scorer: Scorer
     search: SearchClient
 
@@ -170,6 +179,7 @@ class _Gatherer:
         sampled: list[SampledDraw | None] = [_sampled(answer) for answer in second] or [None] * len(rows)
         found = self.search.measure([(row, []) for row in rows]) if self.order.query_alone else []
         alone = found or [NO_GOLD] * len(rows)
+        weighed = self._weighed(rows)
         gathered = [
             replace(
                 measure(row, answer.rewrites, answer.scores, answer.gold),
@@ -179,11 +189,17 @@ class _Gatherer:
                 results=first_results(answer.gold, self.order.first_results),
                 alone_results=first_results(without, self.order.first_results),
                 alone_ndcg10=without.ndcg10,
+                weighed=log_p,
             )
-            for row, answer, drawn, without in zip(rows, answers, sampled, alone, strict=True)
+            for row, answer, drawn, without, log_p in zip(rows, answers, sampled, alone, weighed, strict=True)
         ]
         whole = all(answer.is_whole for answer in (*answers, *second)) and None not in [each.ranking for each in found]
         return Gathered(gathered, whole)
+
+    def _weighed(self, rows: list[DataRow]) -> list[tuple[float, ...] | None]:
+        if self.weigh is None or not self.other_draws:
+            return [None] * len(rows)
+        return self.weigh(rows, [self.other_draws.get(row.id) for row in rows])
 
     def _answers(self, rows: list[DataRow], generation: GenerationConfig) -> list[_Answer]:
         """One draw of every row, scored and searched with."""
@@ -211,16 +227,35 @@ def _sampled(answer: _Answer) -> SampledDraw:
         recall100=answer.gold.recall100,
         nats=nats_per_token(answer.completions),
         cut=answer.cut,
+        token_ids=tuple(completion.token_ids for completion in answer.completions),
+        logprobs=log_probabilities(answer.completions),
     )
 
 
-def _gatherer(order: EvidenceOrder, generate: Generate, documents: dict[str, str]) -> _Gatherer:
+def _other_draws(order: EvidenceOrder, root: Path) -> dict[str, SampledDraw]:
+    """What the other side drew, by query id.
+
+    Raises:
+        ShardError: when its evidence is not there, or damaged.
+    """
+    if order.weigh is None or order.weights is None:
+        return {}
+    return {row.id: row.sampled for row in read_rows(root, order.weigh).rows if row.sampled}
+
+
+def _gatherer(
+    order: EvidenceOrder,
+    generate: Generate,
+    weigh: Weigh | None,
+    documents: dict[str, str],
+    other_draws: Mapping[str, SampledDraw],
+) -> _Gatherer:
     try:
         scorer = Scorer(order.reward, documents)
         search = SearchClient(order.search_url, order.reward.timeout_seconds)
     except ValueError as error:  # a reward without a finite value, or a URL that is none
         raise WorkFailed(str(error)) from error
-    return _Gatherer(order, generate, scorer, search)
+    return _Gatherer(order, generate, weigh, other_draws, scorer, search)
 
 
 def measure(row: DataRow, rewrites: list[str], scores: list[Score], gold: Gold) -> EvidenceRow:
@@ -261,13 +296,18 @@ def mean_reward(scores: list[Score]) -> float | None:
 
 def nats_per_token(completions: list[Completion]) -> float | None:
     """Mean -log p over all drawn tokens, terminators included; None as soon as one completion has no number."""
-    tokens = sum(len(completion.token_ids) for completion in completions)
+    tokens, known = sum(len(completion.token_ids) for completion in completions), log_probabilities(completions)
+    return None if known is None or not tokens else -math.fsum(known) / tokens
+
+
+def log_probabilities(completions: list[Completion]) -> tuple[float, ...] | None:
+    """log p of each completion; None as soon as one has no number, and without any."""
     known = [
         completion.mean_logprob * len(completion.token_ids)
         for completion in completions
         if completion.mean_logprob is not None
     ]
-    return -math.fsum(known) / tokens if tokens and len(known) == len(completions) else None
+    return tuple(known) if known and len(known) == len(completions) else None
 
 
 def length_ratio(query: str, rewrites: list[str]) -> float | None:

@@ -26,6 +26,7 @@ from rewriter_contract.messages import (
     EvidenceOrder,
     EvidenceRows,
     GenerationConfig,
+    SampledDraw,
     SamplerState,
     SamplesOrder,
     WeightsOrder,
@@ -41,6 +42,7 @@ from rewriter_sampler.corpus import CorpusRefused
 from rewriter_sampler.draw_rows import draw_rows
 from rewriter_sampler.drawing import Completion
 from rewriter_sampler.engine import Engine
+from rewriter_sampler.engine_thread import EngineThread
 from rewriter_sampler.prompts import BadTemplate, Prompts, rewrite_of
 from rewriter_sampler.reload import SamplerWeights
 from rewriter_sampler.sample import SamplerPod, sample_shard
@@ -156,7 +158,10 @@ class SampleCalls:
         def generate(rows: list[DataRow], generation: GenerationConfig) -> list[list[Completion]]:
             return draw_rewrites(self.pod, order, rows, generation, progress)
 
-        return evidence.run(order, self.pod.root, generate, progress, self.pod.writer)
+        def weigh(rows: list[DataRow], drawn: list[SampledDraw | None]) -> list[tuple[float, ...] | None]:
+            return weigh_draws(self.pod, order, rows, drawn, progress)
+
+        return evidence.run(order, self.pod.root, generate, progress, self.pod.writer, weigh)
 
 
 def draw_rewrites(
@@ -179,6 +184,37 @@ def draw_rewrites(
             [replace(completion, text=rewrite_of(prompt, completion.text)) for completion in drawn.completions]
             for drawn in draw_rows(thread, prompts, rows, generation, may_go_on)
         ]
+
+
+def weigh_draws(
+    pod: SamplerPod,
+    order: EvidenceOrder,
+    rows: list[DataRow],
+    drawn: list[SampledDraw | None],
+    progress: Progress,
+) -> list[tuple[float, ...] | None]:
+    """How probable other weights' rewrites are to the order's weights, behind the prompt that these serve with.
+
+    log p of each, in nats; None for a row without a draw, or with one that does not fit.
+    """
+    assert order.weights is not None
+    prompt = order.prompt or pod.prompt
+    with pod.weights.drawing(order.weights) as thread:
+        prompts = thread.call(lambda engine: Prompts(prompt, engine.bos_text(), engine.chat_text))
+        found: list[tuple[float, ...] | None] = []
+        for row, draw in zip(rows, drawn, strict=True):
+            progress.update()
+            pod.weights.check_may_draw()
+            text, rewrites = prompts.prompt(row.query), draw.token_ids if draw else ()
+            weighed = [_log_probability(thread, text, token_ids) for token_ids in rewrites]
+            known = tuple(value for value in weighed if value is not None)
+            found.append(known if known and len(known) == len(weighed) else None)
+        return found
+
+
+def _log_probability(thread: EngineThread, prompt: str, token_ids: tuple[int, ...]) -> float | None:
+    found: float | None = thread.call(lambda engine: engine.log_probability(prompt, token_ids))
+    return found
 
 
 def _work(do: Callable[[Progress], WorkReport]) -> Work:

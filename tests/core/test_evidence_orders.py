@@ -58,6 +58,13 @@ def test_both_sides_draw_as_training_draws_each_within_its_own_length() -> None:
     assert old and candidate and old == replace(candidate, max_tokens=16)
 
 
+def test_the_incumbent_weighs_what_the_candidate_drew_where_there_is_one() -> None:
+    world = gating(incumbent(None))
+    candidate, old = (evidence_order(world, side, 0) for side in ("candidate", "incumbent"))
+    assert (old.weigh, candidate.weigh) == (candidate.out, None)
+    assert evidence_order(gating(None), "incumbent", 0).weigh is None, "the passthrough has no probabilities"
+
+
 def test_the_gate_draws_nothing_where_the_spec_says_so() -> None:
     world = gating(None)
     greedy = replace(world.release, spec=make_spec(**{"gate.sampledRewrites": 0}))
@@ -80,7 +87,7 @@ def test_results_are_asked_of_both_sides_and_the_query_alone_once_where_no_side_
 def test_pods_of_a_cycle_from_before_results_were_kept_are_not_asked_for_them() -> None:
     world = gating(incumbent(None))
     assert world.status.cycle
-    status = evolve(world.status, cycle=evolve(world.status.cycle, contract=cycles.KEEPS_RESULTS - 1))
+    status = evolve(world.status, cycle=evolve(world.status.cycle, contract=cycles.DRAWS_FOR_THE_GATE - 1))
     order = evidence_order(replace(world, release=replace(world.release, status=status)), "candidate", 0)
     text = wire.dumps(order)
     assert "firstResults" not in text and "queryAlone" not in text

@@ -66,8 +66,9 @@ def both_sides(world: World = World()) -> tuple[EvidenceRows, EvidenceRows]:
 def drawn_from(row: EvidenceRow) -> EvidenceRow:
     """The row with four rewrites that were drawn with chance, all different, as good as the greedy one."""
     texts = tuple(f"{row.rewrites[0]} {end}" for end in SYLLABLES[:4])
-    sampled = SampledDraw(texts, row.reward, row.ndcg10, row.recall100, nats=1.5, cut=0)
-    return replace(row, cut=0, sampled=sampled)
+    logprobs = (-6.0, -7.0, -8.0, -9.0)
+    sampled = SampledDraw(texts, row.reward, row.ndcg10, row.recall100, nats=1.5, cut=0, logprobs=logprobs)
+    return replace(row, cut=0, sampled=sampled, weighed=tuple(value - 0.5 for value in logprobs))
 
 
 def side(rows: list[EvidenceRow], name: str) -> EvidenceRows:
@@ -88,6 +89,7 @@ def passthrough(like: EvidenceRows) -> EvidenceRows:
             format_ok=True,
             cut=None,
             sampled=None,
+            weighed=None,
         )
         for row in like.rows
     ]

@@ -33,7 +33,7 @@ def changed(side: EvidenceRows, change: Change) -> EvidenceRows:
 
 
 def without_draws(side: EvidenceRows) -> EvidenceRows:
-    return replace(side, rows=tuple(replace(row, sampled=None, cut=None) for row in side.rows))
+    return replace(side, rows=tuple(replace(row, sampled=None, cut=None, weighed=None) for row in side.rows))
 
 
 def worse_by(loss: float) -> Change:
@@ -121,6 +121,25 @@ def test_unknown_surprise_is_no_evidence() -> None:
     assert find(CheckName.SURPRISE, silent, incumbent).verdict is Verdict.NOT_APPLICABLE
     assert find(CheckName.SURPRISE, silent, incumbent, enforced).verdict is Verdict.INCONCLUSIVE
     assert find(CheckName.SURPRISE, candidate, passthrough(incumbent), enforced).verdict is Verdict.INCONCLUSIVE
+
+
+@pytest.mark.parametrize(
+    ("nats", "verdict"), [(0.5, Verdict.PASS), (10.0, Verdict.PASS), (12.0, Verdict.FAIL), (-3.0, Verdict.PASS)]
+)
+def test_draws_that_the_incumbent_would_hardly_make_are_far_away(nats: float, verdict: Verdict) -> None:
+    candidate, incumbent = both_sides()
+    rows = [replace(row, weighed=tuple(value - nats for value in (-6.0, -7.0, -8.0, -9.0))) for row in incumbent.rows]
+    found = find(CheckName.DIVERGENCE, candidate, replace(incumbent, rows=tuple(rows)))
+    assert (found.verdict, found.n) == (verdict, 80) and found.candidate == pytest.approx(nats)
+
+
+def test_draws_that_were_not_all_weighed_have_no_divergence() -> None:
+    candidate, incumbent = both_sides()
+    three = replace(incumbent, rows=tuple(replace(row, weighed=(-1.0, -2.0, -3.0)) for row in incumbent.rows))
+    assert find(CheckName.DIVERGENCE, candidate, three).verdict is Verdict.NOT_APPLICABLE
+    some = replace(incumbent, rows=(*incumbent.rows[:20], *three.rows[20:]))
+    assert find(CheckName.DIVERGENCE, candidate, some).verdict is Verdict.INCONCLUSIVE
+    assert find(CheckName.DIVERGENCE, candidate, passthrough(incumbent)).verdict is Verdict.NOT_APPLICABLE
 
 
 @pytest.mark.parametrize("greedy", [True, False], ids=["greedy", "drawn"])

@@ -7,7 +7,9 @@ from typing import Any
 import pytest
 
 from rewriter_contract import wire
-from rewriter_contract.messages import DataRow, EvidenceOrder, EvidenceRow, GenerationConfig
+from rewriter_contract.messages import DataRow, EvidenceOrder, EvidenceRow, GenerationConfig, SampledDraw
+from rewriter_contract.shards import ShardError
+from rewriter_contract.volume import evidence_file
 from rewriter_sampler import evidence
 from rewriter_sampler.drawing import Completion
 from rewriter_sampler.gold import NO_GOLD
@@ -62,6 +64,30 @@ def test_the_order_without_a_second_draw_has_none(tmp_path: Path) -> None:
 def test_the_passthrough_draws_nothing(tmp_path: Path) -> None:
     rows = gathered(tmp_path, replace(volume(tmp_path), weights=None, sampled=DRAW))
     assert {(row.sampled, row.cut) for row in rows} == {(None, None)}
+
+
+def test_the_other_sides_draws_are_weighed_row_by_row(tmp_path: Path) -> None:
+    drawn = replace(volume(tmp_path), sampled=DRAW)
+    ours = gathered(tmp_path, drawn)
+    assert ours[0].sampled and ours[0].sampled.token_ids == ((1, 2), (1, 2, 3, 4, 5, 6))
+    assert ours[0].sampled.logprobs == pytest.approx((-1.0, -9.0))
+
+    def weigh(rows: list[DataRow], draws: list[SampledDraw | None]) -> list[tuple[float, ...] | None]:
+        assert [draw and draw.rewrites[0] for draw in draws] == [f"{row.query} running" for row in rows]
+        return [None if row.id == "q3" else tuple(-2.0 * len(ids) for ids in draw.token_ids) if draw else None
+                for row, draw in zip(rows, draws, strict=True)]  # fmt: skip
+
+    other = replace(drawn, out=evidence_file(7, "incumbent", 0), weigh=drawn.out, sampled=None)
+    with service(honest) as relevance, service(search) as gold:
+        evidence.run(aimed(other, relevance, gold), tmp_path, speak, progress(), "pod", weigh)
+    weighed = {row.id: row.weighed for row in evidence.read_rows(tmp_path, other.out).rows}
+    assert weighed["q3"] is None and weighed["q0"] == (-4.0, -12.0) and len(weighed) == 40
+
+
+def test_draws_that_are_not_there_are_not_weighed_as_nothing(tmp_path: Path) -> None:
+    order = replace(volume(tmp_path), weigh=evidence_file(7, "candidate", 1))
+    with pytest.raises(ShardError, match=r"candidate-001\S* is not complete"):
+        gathered(tmp_path, order)
 
 
 def test_one_completion_without_a_log_probability_leaves_the_surprise_unknown() -> None:

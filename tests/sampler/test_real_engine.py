@@ -311,6 +311,34 @@ def test_evidence_of_both_sides(sampler: Program, volume: Volume, relevance: str
             assert all(0.0 < draw["nats"] < 20.0 and 0 <= draw["cut"] <= 3 for draw in drawn)
 
 
+def test_weights_weigh_their_own_draws_as_they_drew_them(sampler: Program, volume: Volume, relevance: str) -> None:
+    with answering(same_ranking) as search:
+        order = EvidenceOrder(
+            weights=volume.b,
+            requests_file="train.jsonl",
+            requests_sha256=volume.requests_sha256,
+            corpus_file="corpus.jsonl",
+            selection=Selection(seed=3),
+            generation=GREEDY,
+            reward=reward(relevance),
+            search_url=search,
+            out=evidence_file(2, "candidate", 0),
+            sampled=replace(GREEDY, n=3, temperature=0.7),
+        )
+        sides = {
+            "candidate": order,
+            "incumbent": replace(order, out=evidence_file(2, "incumbent", 0), weigh=order.out, sampled=None),
+        }
+        rows = {}
+        for side, of_side in sides.items():
+            path = f"/v1/evidence/2/{side}/0"
+            assert sampler.call("PUT", path, of_side).status == 200
+            assert until_settled(sampler, path, "Running")["state"] == "Done"
+            rows[side] = sampler.call("GET", path + "/rows").json["rows"]
+    for ours, theirs in zip(rows["candidate"], rows["incumbent"], strict=True):
+        assert theirs["weighed"] == pytest.approx(ours["sampled"]["logprobs"], abs=1e-3), "whatever the temperature"
+
+
 def rewrite_text(serving: Program, query: str) -> str:
     rewrites = serving.call("POST", "/v1/rewrite", {"query": query, "stage": "recall"}).json["rewrites"]
     return str(rewrites[0]["text"]) if rewrites else ""

@@ -356,7 +356,7 @@ CHECKS_THAT_READ: Final = {
     "max": (
         *("EvidenceIsComplete", "LengthRatio", "LengthTail", "CopyRate", "Repetition", "Format", "DistinctRewrites"),
         *("LookAlikeLetters", "ScriptKept", "NumbersKept", "UnitsKept", "NegationsKept", "NamesKept", "TargetKept"),
-        *("AddedWord", "UnrelatedRewrites", "ChangedRewrites", "CopiesLost", "Truncated", "Surprise"),
+        *("AddedWord", "UnrelatedRewrites", "ChangedRewrites", "CopiesLost", "Truncated", "Surprise", "Divergence"),
     ),
 }
 """Number of a check -> the checks that look at it; to set it on another would look like a limit and be none."""
@@ -442,7 +442,7 @@ class Extension(SpecModel):
     """Every look judges at alpha / (maxExtensions + 1), so that looking again raises no error rate."""
 
 
-OF_DRAWS: Final = ("SampledReward", "SampledGold", "SampledVariety", "Surprise")
+OF_DRAWS: Final = ("SampledReward", "SampledGold", "SampledVariety", "Surprise", "Divergence")
 """Checks that judge rewrites which were drawn with chance, and nothing else."""
 
 _GATE_RULES = rules(

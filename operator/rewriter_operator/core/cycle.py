@@ -36,12 +36,10 @@ NAMES_ITS_MODEL: Final = 2
 gate's report says who was judged on what."""
 
 DRAWS_FOR_THE_GATE: Final = 3
-"""Evidence has rewrites that were drawn with chance, and the gate's report has checks of them."""
+"""Evidence has rewrites that were drawn with chance, and the first results of the search; the gate's report has checks
+of the draws."""
 
-KEEPS_RESULTS: Final = 4
-"""The gate's evidence has the first results of the search."""
-
-CONTRACT: Final = KEEPS_RESULTS
+CONTRACT: Final = DRAWS_FOR_THE_GATE
 """What the pods of a cycle understand, when it is prepared now. An upgrade leaves the pods of a running cycle as they
 are, and pods refuse fields that they do not know: a cycle of a lower number is given what it began with."""
 

@@ -11,7 +11,7 @@ from itertools import combinations
 from rewriter_contract.messages import EvidenceRow, SampledDraw
 from rewriter_contract.reports import Verdict
 from rewriter_contract.text import normalise
-from rewriter_operator.core.gate_evidence import Evidence, Measure, number
+from rewriter_operator.core.gate_evidence import Evidence, Measure, Pair, number
 from rewriter_operator.core.gate_measured import Limits, Measured, nothing_to_judge, unknown
 from rewriter_operator.core.gate_ranking import not_inferior
 from rewriter_operator.core.gate_rates import rare
@@ -87,6 +87,41 @@ def surprise_is_kept(evidence: Evidence, limits: Limits) -> Measured:
         threshold=least if ratio < 1.0 else limits.max,
         n=compared.n,
     )
+
+
+def weights_stay_near(evidence: Evidence, limits: Limits) -> Measured:
+    """The drawn rewrites are on average at most `max` nats likelier to the candidate than to the incumbent.
+
+    At temperature 1 the mean is an unbiased estimate of the Kullback-Leibler divergence per rewrite.
+    """
+    what = "nats by which drawn rewrites are likelier than to the incumbent"
+    found = [value for pair in evidence.pairs if (value := divergence(pair)) is not None]
+    if not found:
+        return nothing_to_judge(what, "the incumbent did not weigh them")
+    if len(found) < evidence.settings.minimum_queries:
+        return unknown(what, f"weighed for {len(found)} queries only")
+    bound = bootstrap_mean(found, evidence.settings.alpha, evidence.resamples, evidence.random(what))
+    verdict, relation = Verdict.PASS, f"<= {limits.max:.2f}"
+    if bound.estimate > limits.max:
+        verdict = Verdict.FAIL if bound.low > limits.max else Verdict.INCONCLUSIVE
+        relation = f"> {limits.max:.2f}, lower bound {bound.low:.2f}"
+    return Measured(
+        verdict,
+        f"{what}: {bound.estimate:.2f} {relation}",
+        candidate=bound.estimate,
+        low=bound.low,
+        high=bound.high,
+        threshold=limits.max,
+        n=len(found),
+    )
+
+
+def divergence(pair: Pair) -> float | None:
+    """Mean log p(candidate) - log p(incumbent) of the candidate's draws, in nats per rewrite; None where unknown."""
+    draw, theirs = pair.candidate.sampled, pair.incumbent.weighed
+    if draw is None or not draw.logprobs or theirs is None or len(theirs) != len(draw.logprobs):
+        return None
+    return number(mean([mine - other for mine, other in zip(draw.logprobs, theirs, strict=True)]))
 
 
 def variety(row: EvidenceRow) -> float | None:

@@ -34,6 +34,7 @@ LATER_CHECKS = frozenset(
         CheckName.SAMPLED_GOLD,
         CheckName.SAMPLED_VARIETY,
         CheckName.SURPRISE,
+        CheckName.DIVERGENCE,
     }
 )
 """Their names are not known to pods of a contract below DRAWS_FOR_THE_GATE."""
@@ -106,18 +107,24 @@ def evidence_order(world: World, side: str, index: int) -> EvidenceOrder:
     count = world.spec.gate.extension.queries if _extends(world) else 0
     selection = Selection(training.seed, look * count, count, shard, training.samplers.replicas)
     order = measuring(world, Measured(_weights(world, side), _recipe(world, side), "gate", out), selection)
-    order = replace(order, sampled=_sampled(world, order.generation.max_tokens))
-    if cycle.contract < cycles.KEEPS_RESULTS:
+    if cycle.contract < cycles.DRAWS_FOR_THE_GATE:
         return order
-    alone = side == "candidate" and _weights(world, "incumbent") is not None  # the passthrough's rankings are just that
-    return replace(order, first_results=SHOWN_RESULTS, query_alone=alone or None)
+    two_models = _weights(world, "incumbent") is not None
+    sampled = _sampled(world, order.generation.max_tokens)
+    weighs = sampled and two_models and side == "incumbent"
+    return replace(
+        order,
+        sampled=sampled,
+        first_results=SHOWN_RESULTS,
+        query_alone=(two_models and side == "candidate") or None,  # the passthrough's rankings are just that
+        weigh=volume.evidence_file(cycle.number, "candidate", index) if weighs else None,
+    )
 
 
 def _sampled(world: World, max_tokens: int) -> GenerationConfig | None:
     """How rewrites are drawn with chance: as training draws them, for both sides alike. None: not at all."""
-    cycle, spec = world.status.cycle, world.spec
-    assert cycle is not None
-    if not spec.gate.sampled_rewrites or cycle.contract < cycles.DRAWS_FOR_THE_GATE:
+    spec = world.spec
+    if not spec.gate.sampled_rewrites:
         return None
     sampling = spec.training.sampling
     return GenerationConfig(
