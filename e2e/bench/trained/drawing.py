@@ -8,7 +8,7 @@ from typing import Any, Final
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from rewriter_contract.messages import DataRow, GenerationConfig, PromptConfig
+from rewriter_contract.messages import DataRow, GenerationConfig, PromptConfig, SampledDraw
 from rewriter_sampler.drawing import Completion
 from rewriter_sampler.prompts import fill, rewrite_of
 
@@ -43,11 +43,33 @@ class Drawer:
         return found
 
     def completions(self, rows: list[DataRow], generation: GenerationConfig) -> list[list[Completion]]:
-        """As the gate's evidence wants them, without log-probabilities."""
+        """As the gate's evidence wants them."""
         return [
-            [Completion(drawn.text, drawn.token_ids, drawn.finished, mean_logprob=None) for drawn in row]
-            for row in self.draw(rows, generation)
+            [
+                Completion(
+                    drawn.text,
+                    drawn.token_ids,
+                    drawn.finished,
+                    self._log_probability(row, drawn.token_ids) / len(drawn.token_ids),
+                )
+                for drawn in of_row
+            ]
+            for row, of_row in zip(rows, self.draw(rows, generation), strict=True)
         ]
+
+    def weigh(self, rows: list[DataRow], drawn: list[SampledDraw | None]) -> list[tuple[float, ...] | None]:
+        """log p of each row's rewrites, which other weights drew, in nats."""
+        return [
+            tuple(self._log_probability(row, ids) for ids in draw.token_ids) if draw else None
+            for row, draw in zip(rows, drawn, strict=True)
+        ]
+
+    def _log_probability(self, row: DataRow, token_ids: Sequence[int]) -> float:
+        prompt = self._tokenizer.encode(fill(self._prompt, row.query), add_special_tokens=False)
+        with torch.inference_mode():
+            logits = self._model(torch.tensor([[*prompt, *token_ids]])).logits[0, len(prompt) - 1 : -1]
+        chosen = logits.float().log_softmax(-1).gather(1, torch.tensor(token_ids)[:, None])
+        return float(chosen.sum())
 
     def _draw(self, prompts: list[str], generation: GenerationConfig) -> list[list[Drawn]]:
         given = self._tokenizer(prompts, return_tensors="pt", padding=True, add_special_tokens=False)

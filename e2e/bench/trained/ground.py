@@ -143,11 +143,18 @@ def sampled_rows(rows: Sequence[DataRow], drawn: Sequence[Sequence[Drawn]], scor
 
 
 def evidence_of(
-    bench: Bench, reward: RewardConfig, seed: int, weights: WeightsRef, out: str, drawer: Drawer, sampled: int = 0
+    bench: Bench,
+    reward: RewardConfig,
+    seed: int,
+    weights: WeightsRef,
+    out: str,
+    drawer: Drawer,
+    sampled: int = 0,
+    weigh: str | None = None,
 ) -> EvidenceRows:
     """A model's evidence on the gate's queries, by the product's own code; `weights` names it.
 
-    `sampled`: how many rewrites are drawn with chance, beside the greedy one.
+    `sampled`: how many rewrites are drawn with chance, beside the greedy one. `weigh`: as in EvidenceOrder.
     """
     generation = GenerationConfig(1, 0.0, max_tokens=bench.max_tokens, seed=seed)
     order = EvidenceOrder(
@@ -161,10 +168,11 @@ def evidence_of(
         search_url=bench.search_url,
         out=out,
         sampled=replace(generation, n=sampled, temperature=TINY.temperature) if sampled else None,
+        weigh=weigh,
     )
     volume.resolve(bench.work, order.out).parent.mkdir(parents=True, exist_ok=True)
     silent: Any = SimpleNamespace(update=lambda **_: None)
-    evidence.run(order, bench.work, drawer.completions, silent, WRITER)
+    evidence.run(order, bench.work, drawer.completions, silent, WRITER, drawer.weigh)
     return evidence.read_rows(bench.work, order.out)
 
 

@@ -122,12 +122,10 @@ def play(bench: Bench, strength: float, seed: int, gamma: float | None) -> Trial
     with reward_with(bench, strength) as reward:
         training = Training(bench, cycle, seed, reward)
         trained = train(training)
-        candidate, incumbent = (
-            evidence_of(
-                bench, reward, seed, ref, volume.evidence_file(cycle, side, 0), _drawer(bench.work, ref), SAMPLED
-            )
-            for side, ref in (("candidate", trained), ("incumbent", bench.base))
-        )
+        ours, theirs = (volume.evidence_file(cycle, side, 0) for side in ("candidate", "incumbent"))
+        candidate = evidence_of(bench, reward, seed, trained, ours, _drawer(bench.work, trained), SAMPLED)
+        base = _drawer(bench.work, bench.base)
+        incumbent = evidence_of(bench, reward, seed, bench.base, theirs, base, SAMPLED, weigh=ours)
     trust = "" if gamma is None else f", gamma {gamma:g} in search and reward"
     source = (
         f"the tiny model on the shop collection{trust}, {EXPLOIT.phases} phases of {TINY.queries} queries x "

@@ -364,7 +364,7 @@ CHECKS_THAT_READ: Final = {
 DECIDING: Final = (
     *("RewardGain", "GoldNdcg", "GoldRecall", "NoRewardHacking", "TailLoss", "SliceRegressions", "LengthRatio"),
     *("LengthTail", "CopyRate", "Repetition", "Format", "DistinctRewrites", "LookAlikeLetters", "AddedWord"),
-    "UnrelatedRewrites",
+    *("UnrelatedRewrites", "SampledVariety"),
 )
 """Checks that refuse a candidate without being enforced, beside EvidenceIsComplete, which refuses only evidence."""
 

@@ -141,7 +141,7 @@ CHECKS: Final = (
     Check(CheckName.TRUNCATED, Role.DIAGNOSTIC, Limits(max=0.02, margin=0.02), gate_sampled.few_are_cut),
     Check(CheckName.SAMPLED_REWARD, Role.DIAGNOSTIC, Limits(margin=0.05), gate_sampled.sampled_reward_holds),
     Check(CheckName.SAMPLED_GOLD, Role.DIAGNOSTIC, Limits(margin=0.05), gate_sampled.sampled_gold_holds),
-    Check(CheckName.SAMPLED_VARIETY, Role.DIAGNOSTIC, Limits(min=0.2, margin=0.3), gate_sampled.draws_vary),
+    Check(CheckName.SAMPLED_VARIETY, Role.GUARDRAIL, Limits(min=0.2, margin=0.3), gate_sampled.draws_vary),
     Check(CheckName.SURPRISE, Role.DIAGNOSTIC, Limits(max=2.0), gate_sampled.surprise_is_kept),
     Check(CheckName.DIVERGENCE, Role.DIAGNOSTIC, Limits(max=10.0), gate_sampled.weights_stay_near),
 )
