@@ -16,7 +16,7 @@ from rewriter_contract.messages import DataRow
 SNIPPET_CHARS: Final = 80
 
 _ID: Final = re.compile(rb'"_id"\s*:\s*"([^"\\]*)"')
-"""Of a line whose id needs no escapes: reading it so is a tenth of the time that reading the whole document takes."""
+"""Of a line whose id needs no escapes: with 100 words a document, reading it so takes a fifth of the time."""
 
 
 class CorpusRefused(ValueError):

@@ -296,6 +296,7 @@ def test_evidence_of_both_sides(sampler: Program, volume: Volume, relevance: str
                 search_url=search,
                 out=evidence_file(1, side, 0),
                 sampled=replace(GREEDY, n=3, temperature=1.0),
+                first_results=2,
             )
             path = f"/v1/evidence/1/{side}/0"
             assert sampler.call("PUT", path, order).status == 200
@@ -304,7 +305,7 @@ def test_evidence_of_both_sides(sampler: Program, volume: Volume, relevance: str
             rows = sampler.call("GET", path + "/rows").json["rows"]
             assert len(rows) == QUERIES
             assert all(len(row["rewrites"]) == (1 if weights else 0) for row in rows)
-            assert all(row["ndcg10"] == 1.0 for row in rows)
+            assert all(row["ndcg10"] == 1.0 and row["results"] == ["d1", "d2"] for row in rows)
             drawn = [row["sampled"] for row in rows if "sampled" in row]
             assert len(drawn) == (QUERIES if weights else 0), "the passthrough draws nothing"
             assert all(len(draw["rewrites"]) == 3 and draw["ndcg10"] == 1.0 for draw in drawn)
