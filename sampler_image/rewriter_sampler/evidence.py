@@ -54,6 +54,7 @@ class EvidenceAbout:
     """`<shard>.about`: where a shard's rows came from. Written last: without it the shard is gathered again."""
 
     order: EvidenceOrder
+    """With the digest of the file that it weighs."""
     sha256: str
     """Of the shard that this describes."""
     relevance_model: str
@@ -70,10 +71,10 @@ def run(
         WorkFailed: when more rewards are missing than the reward's `max_missing`, or a service stays away.
         ShardError: when the requests file is absent or was changed.
     """
-    shard = resolve(root, order.out)
+    shard, bound = resolve(root, order.out), _bound(order, root)
     about = read_about(shard)
     done = read_done(shard)
-    if about is not None and done is not None and about.order == order:
+    if about is not None and done is not None and about.order == bound:
         with suppress(ShardError):  # a shard that is damaged is gathered again
             found = _report(order, done, read_scored(EvidenceRow, shard, done.sha256, done.reward_revision))
             partial_path(shard).unlink(missing_ok=True)
@@ -81,7 +82,7 @@ def run(
     rows = select(read_requests(resolve(root, order.requests_file), order.requests_sha256), order.selection)
     documents = read_documents(resolve(root, order.corpus_file), rows)
     gatherer = _gatherer(order, generate, weigh, documents, _other_draws(order, root))
-    kept = begin(shard, order, writer)
+    kept = begin(shard, bound, writer)
     evidence: list[EvidenceRow] = []
     progress.update(done=0, total=len(rows))
     for start in range(0, len(rows), QUERIES_PER_BATCH):
@@ -92,7 +93,7 @@ def run(
     _refuse_missing(order, evidence)
     weights = order.weights.version if order.weights else PASSTHROUGH
     done = write_shard(shard, evidence, weights, order.reward.revision, writer)
-    about = EvidenceAbout(order, done.sha256, relevance_model)
+    about = EvidenceAbout(bound, done.sha256, relevance_model)
     replace_file(about_path(shard), wire.dumps(about).encode(), writer)
     kept.remove()
     return _report(order, done, evidence)
@@ -230,6 +231,14 @@ def _sampled(answer: _Answer) -> SampledDraw:
         token_ids=tuple(completion.token_ids for completion in answer.completions),
         logprobs=log_probabilities(answer.completions),
     )
+
+
+def _bound(order: EvidenceOrder, root: Path) -> EvidenceOrder:
+    """The order with the digest of the file that it weighs: where that was gathered again, this is another order."""
+    if order.weigh is None:
+        return order
+    done = read_done(resolve(root, order.weigh))
+    return replace(order, weigh=f"{order.weigh}@{done.sha256 if done else ''}")
 
 
 def _other_draws(order: EvidenceOrder, root: Path) -> dict[str, SampledDraw]:

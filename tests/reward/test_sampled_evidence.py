@@ -84,6 +84,27 @@ def test_the_other_sides_draws_are_weighed_row_by_row(tmp_path: Path) -> None:
     assert weighed["q3"] is None and weighed["q0"] == (-4.0, -12.0) and len(weighed) == 40
 
 
+def test_draws_that_were_made_again_are_weighed_again(tmp_path: Path) -> None:
+    drawn = replace(volume(tmp_path), sampled=DRAW)
+    gathered(tmp_path, drawn)
+    asked = []
+
+    def weigh(rows: list[DataRow], draws: list[SampledDraw | None]) -> list[tuple[float, ...] | None]:
+        asked.append(len(rows))
+        return [(-1.0, -2.0) for _ in draws]
+
+    other = replace(drawn, out=evidence_file(7, "incumbent", 0), weigh=drawn.out, sampled=None)
+    with service(honest) as relevance, service(search) as gold:
+        other = aimed(other, relevance, gold)
+        for _ in range(2):
+            evidence.run(other, tmp_path, speak, progress(), "pod", weigh)
+        assert asked == [40], "the same draws are weighed once"
+        again = aimed(replace(drawn, sampled=replace(DRAW, n=3)), relevance, gold)
+        evidence.run(again, tmp_path, lambda rows, _: speak(rows, DRAW), progress(), "pod")
+        evidence.run(other, tmp_path, speak, progress(), "pod", weigh)
+    assert asked == [40, 40]
+
+
 def test_draws_that_are_not_there_are_not_weighed_as_nothing(tmp_path: Path) -> None:
     order = replace(volume(tmp_path), weigh=evidence_file(7, "candidate", 1))
     with pytest.raises(ShardError, match=r"candidate-001\S* is not complete"):
