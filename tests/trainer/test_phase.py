@@ -1,6 +1,7 @@
 """Phases through the control server, with a real DeepSpeed engine and a tiny model."""
 
 import json
+import math
 import os
 import signal
 import subprocess
@@ -11,6 +12,7 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from statistics import fmean
 from types import SimpleNamespace
 from typing import Any
 
@@ -157,12 +159,17 @@ def test_a_phase_learns_from_its_pairs_and_publishes_a_weight_set_that_verifies(
     assert sum(step["loss"] for step in steps[-3:]) < 0.95 * sum(step["loss"] for step in steps[:3])
     assert steps[0]["margin"] == pytest.approx(0.0, abs=1e-4) and steps[-1]["margin"] > 0.1
     assert steps[-1]["accuracy"] == 1.0
+    assert steps[0]["kl"] == pytest.approx(0.0, abs=1e-6) and steps[-1]["kl"] > 0.01, "it starts as its reference"
+    assert all(0.0 < step["entropy"] < math.log(400) for step in steps), "nats, of a vocabulary of 400"
+    assert steps[0]["eta_seconds"] > steps[-1]["eta_seconds"] == 0.0
 
     assert report.metrics["pairs"] == 14 and report.metrics["queries_with_pairs"] == 7
     assert report.metrics["mean_score"] == pytest.approx(0.05) and report.metrics["missing_share"] == 0.0
     assert {"loss_preference", "loss_quality", "loss_generation", "delta", "grad_norm", "tokens_per_s"} <= set(
         report.metrics
     )
+    assert (report.metrics["kl"], "eta_seconds" in report.metrics) == (steps[-1]["kl"], False)
+    assert report.metrics["entropy"] == pytest.approx(fmean(step["entropy"] for step in steps))
 
 
 def test_the_queries_that_were_trained_on_are_recorded_for_later_gates(
@@ -199,6 +206,7 @@ def test_state_health_and_metrics_tell_of_the_phase(trained: tuple[Pod, PhaseOrd
     with urllib.request.urlopen(f"http://127.0.0.1:{pod.port}/metrics", timeout=10) as answer:
         text = answer.read().decode()
     assert "rewriter_trainer_step 9.0" in text and 'rewriter_trainer_training{metric="loss"}' in text
+    assert all(f'rewriter_trainer_training{{metric="{name}"}}' in text for name in ("entropy", "kl", "tokens_per_s"))
     with pytest.raises(urllib.error.HTTPError, match="401"):
         urllib.request.urlopen(f"http://127.0.0.1:{pod.port}/v1/state", timeout=10)
 

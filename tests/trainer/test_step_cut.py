@@ -21,7 +21,7 @@ ONE_PASS = 1024
 """Tokens that no step of these tests exceeds."""
 MANY_PASSES = 20
 """Tokens that no pair of these tests stays below: every pair is a micro-batch of its own."""
-TERMS = ("loss", "loss_preference", "loss_quality", "loss_generation", "grad_norm", "margin", "delta")
+TERMS = ("loss", "loss_preference", "loss_quality", "loss_generation", "grad_norm", "margin", "delta", "entropy")
 
 
 @pytest.fixture(scope="module")

@@ -1,5 +1,6 @@
 """Log-probabilities of tokens and their gradient, against autograd's own way."""
 
+import math
 from typing import Any
 
 import pytest
@@ -73,3 +74,29 @@ def test_extreme_logits_stay_finite() -> None:
     rows, tokens = torch.tensor([0, 0]), torch.tensor([0, 2])
     assert token_logprobs(logits, rows, tokens).tolist() == [0.0, pytest.approx(-3e38)]
     assert torch.isfinite(gradient(token_logprobs, logits, rows, tokens, torch.ones(2))).all()
+
+
+def test_entropies_come_with_the_gradient_and_change_no_bit_of_values_or_gradient() -> None:
+    generator = torch.Generator().manual_seed(3)
+    logits = 5 * torch.randn(ROWS, VOCABULARY, generator=generator) + 40  # far from 0, as a model's are
+    rows, tokens = torch.tensor([[0, 1, 1], [4, 6, 0]]), torch.tensor([[3, 4, 4], [0, 10, 2]])
+    weights = torch.tensor([[1.0, -2.0, 0.5], [0.0, 3.0, 1.0]])
+    found = {}
+    for name, entropies in (("without", None), ("with", torch.zeros(ROWS))):
+        leaf = logits.clone().requires_grad_()
+        values = token_logprobs(leaf, rows, tokens, entropies)
+        assert entropies is None or not entropies.any(), "nothing is known on the way forward"
+        (values * weights).sum().backward()
+        found[name] = (values.detach(), leaf.grad)
+    assert torch.equal(found["with"][0], found["without"][0]) and torch.equal(found["with"][1], found["without"][1])
+    distribution = logits.double().softmax(dim=1)
+    assert entropies is not None
+    expected = -(distribution * distribution.log()).sum(dim=1)
+    assert torch.allclose(entropies.double(), expected, atol=1e-4)
+
+
+def test_the_entropy_of_no_doubt_is_zero_and_that_of_no_knowledge_is_the_vocabulary() -> None:
+    logits = torch.tensor([[100.0, 0.0, 0.0, 0.0], [7.0, 7.0, 7.0, 7.0]], requires_grad=True)
+    entropies = torch.zeros(2)
+    token_logprobs(logits, torch.tensor([0, 1]), torch.tensor([0, 2]), entropies).sum().backward()
+    assert entropies.tolist() == pytest.approx([0.0, math.log(4)], abs=1e-5)

@@ -12,7 +12,6 @@ Must never publish after a loss, gradient or canary that is not finite, and neve
 """
 
 import argparse
-import json
 import logging
 import math
 import os
@@ -22,11 +21,9 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import fmean
 from typing import Any, Final
 
 from rewriter_contract import volume, wire
@@ -37,6 +34,8 @@ from rewriter_contract.shards import ShardError, read_done, read_scored, write_s
 from rewriter_contract.weights import WeightsRefused, manifest_digest, verify
 from rewriter_trainer import phase_files, trained_record
 from rewriter_trainer.heap import give_freed_memory_back, keep_freed_memory
+from rewriter_trainer.metrics_log import MetricsLog
+from rewriter_trainer.pace import Pace
 from rewriter_trainer.pairs import Pair, PairSet, build_pairs
 from rewriter_trainer.progress_lines import ProgressLine, Reporter, take_over_stdout
 
@@ -102,6 +101,7 @@ def train_phase(job: Job, order: PhaseOrder, report: Reporter, stop: threading.E
     from rewriter_trainer.publish import publish_policy
     from rewriter_trainer.scorer import CompletionScorer
     from rewriter_trainer.sequences import TokenPair, token_pair
+    from rewriter_trainer.step_totals import StepTotals, by_pair
 
     on_gpu = torch.cuda.is_available()
     device = torch.device("cuda", int(os.environ["LOCAL_RANK"])) if on_gpu else torch.device("cpu")
@@ -137,14 +137,19 @@ def train_phase(job: Job, order: PhaseOrder, report: Reporter, stop: threading.E
     report.say(ProgressLine(message="reference log-probabilities"))
     reference = load_policy(order.reference)
     layout = choose_layout(reference, pairs, pad_id, device)
+    longest = max(1, *(len(sequence.completion) for sequence in sequences_of(pairs)))
     reference_logprobs = torch.zeros(len(pairs), 2, device=device)
+    reference_tokens = torch.zeros(len(pairs), 2, longest, device=device)  # what reference_logprobs are the sums of
     with torch.inference_mode():
         for part in micro_batches(pairs, share_of(range(len(pairs)), rank, workers), layout, max_tokens):
             reference_logprobs[part] = score(reference, [pairs[index] for index in part]).view(2, -1).T
+            by_token = by_pair(reference.readings.logprobs)
+            reference_tokens[part, :, : by_token.shape[2]] = by_token
             report.say(ProgressLine(message="reference log-probabilities"))
             if stop.is_set():
                 raise Stopped
     torch.distributed.all_reduce(reference_logprobs)
+    torch.distributed.all_reduce(reference_tokens)
     scorer = reference if order.reference == order.base else load_policy(order.base)
     del reference
 
@@ -158,7 +163,10 @@ def train_phase(job: Job, order: PhaseOrder, report: Reporter, stop: threading.E
     if mark:
         checkpoint.load(engine, checkpoints, mark)
     step, delta = (mark.step, mark.delta) if mark else (0, RunningMean(*carried_delta(job, order)))
-    metrics = MetricsLog(job, from_step=step, speaks=rank == 0)
+    metrics = MetricsLog(
+        volume.resolve(job.root, volume.metrics_file(job.cycle, job.phase)), from_step=step, speaks=rank == 0
+    )
+    pace = Pace([sum(len(pairs[index]) for index in indices) for indices in plan], step, time.monotonic())
 
     def over_workers(values: list[float], operation: Any) -> list[float]:
         tensor = torch.tensor(values, dtype=torch.float64, device=device)
@@ -183,7 +191,7 @@ def train_phase(job: Job, order: PhaseOrder, report: Reporter, stop: threading.E
             group["lr"] = learning_rate
         parts = micro_batches(pairs, share_of(plan[step], rank, workers), layout, max_tokens)
         size = StepSize(len(plan[step]), sum(len(pairs[index].chosen.completion) for index in plan[step]))
-        totals, tokens = StepTotals(), 0
+        totals = StepTotals()
         # All workers stop at the same step, or none; and all do as many passes, because ZeRO 2 and 3 communicate in
         # each: one that has no pairs left repeats a pair with weight 0 while the others work.
         stopping, passes = over_workers([float(stop.is_set()), len(parts)], torch.distributed.ReduceOp.MAX)
@@ -206,11 +214,11 @@ def train_phase(job: Job, order: PhaseOrder, report: Reporter, stop: threading.E
             )
             engine.backward(terms.total * weight)  # times workers, because the engine takes the mean over them
             if weight:
-                totals.add(terms)
-                tokens += sum(len(pairs[index]) for index in indices)
+                totals.add(terms, scorer.readings, reference_tokens[indices])
             report.say(ProgressLine(done=step, total=len(plan)))
         grad_norm = finish_step(engine, order)
-        row = totals.over_all(summed) | {"grad_norm": grad_norm, "learning_rate": learning_rate}
+        found = totals.over_all(summed)
+        row = found.learnt | {"grad_norm": grad_norm, "learning_rate": learning_rate}
         broken = [name for name, value in row.items() if not math.isfinite(value)]
         if broken:
             raise WorkFailed(
@@ -219,7 +227,8 @@ def train_phase(job: Job, order: PhaseOrder, report: Reporter, stop: threading.E
             )
         delta = delta.plus((row["reward_chosen"] + row["reward_rejected"]) * size.pairs, 2 * size.pairs)
         step += 1
-        row |= {"delta": delta.value, "tokens_per_s": summed([tokens])[0] / (time.monotonic() - started)}
+        row |= {"delta": delta.value} | pace.finished_step(started, time.monotonic())
+        row |= {name: value for name, value in found.watched.items() if math.isfinite(value)}
         metrics.append(step, row)
         report.say(ProgressLine(done=step, total=len(plan), metrics=row))
         if order.checkpoint_every and step % order.checkpoint_every == 0 and step < len(plan):
@@ -364,63 +373,6 @@ def carried_delta(job: Job, order: PhaseOrder) -> tuple[float, int]:
     if previous and (previous.out_version, previous.reference) == (order.base.version, order.reference):
         return previous.delta_total, previous.delta_count
     return 0.0, 0
-
-
-class StepTotals:
-    """Adds up what one worker's micro-batches of a step tell."""
-
-    def __init__(self) -> None:
-        self._shares = dict.fromkeys(("loss", "loss_preference", "loss_quality", "loss_generation"), 0.0)
-        self._sums = dict.fromkeys(("reward_chosen", "reward_rejected", "accuracy", "margin"), 0.0)
-        self._pairs = 0
-
-    def add(self, part: Any) -> None:
-        """Count a micro-batch's MpoLoss in."""
-        margins = part.chosen_rewards - part.rejected_rewards
-        shares = (part.total, part.preference, part.quality, part.generation)
-        sums = (part.chosen_rewards, part.rejected_rewards, (margins > 0).float(), margins)
-        for name, share in zip(self._shares, shares, strict=True):
-            self._shares[name] += float(share.detach())
-        for name, values in zip(self._sums, sums, strict=True):
-            self._sums[name] += float(values.double().sum())
-        self._pairs += len(margins)
-
-    def over_all(self, summed: Callable[[list[float]], list[float]]) -> dict[str, float]:
-        """The step's loss, and means per pair, over all workers."""
-        *totals, pairs = summed([*self._shares.values(), *self._sums.values(), float(self._pairs)])
-        found = dict(zip([*self._shares, *self._sums], totals, strict=True))
-        return found | {name: found[name] / pairs for name in self._sums}
-
-
-class MetricsLog:
-    """metrics.jsonl: one row per optimizer step, cut back to the step that a resumed phase starts from."""
-
-    def __init__(self, job: Job, from_step: int, speaks: bool) -> None:
-        self._path = volume.resolve(job.root, volume.metrics_file(job.cycle, job.phase))
-        self._speaks = speaks
-        self._rows: list[dict[str, float]] = []
-        if speaks:
-            self._rows = [row for row in self._earlier() if row["step"] <= from_step]
-            self._path.write_text("".join(json.dumps(row) + "\n" for row in self._rows))
-
-    def append(self, step: int, row: dict[str, float]) -> None:
-        """Add the row of a step."""
-        if self._speaks:
-            self._rows.append({"step": step} | row)
-            with self._path.open("a") as file:
-                file.write(json.dumps(self._rows[-1]) + "\n")
-
-    def summary(self) -> dict[str, float]:
-        """Means over the phase's steps; delta and the learning rate as of the last one."""
-        names = [name for name in self._rows[-1] if name != "step"] if self._rows else []
-        means = {name: fmean(row[name] for row in self._rows) for name in names}
-        return means | {name: self._rows[-1][name] for name in ("delta", "learning_rate") if name in names}
-
-    def _earlier(self) -> Iterator[dict[str, float]]:
-        if self._path.exists():
-            for line in self._path.read_text().splitlines():
-                with suppress(ValueError):  # a line that a crash cut off
-                    yield json.loads(line)
 
 
 def main() -> int:

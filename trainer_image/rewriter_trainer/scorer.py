@@ -1,5 +1,6 @@
 """A causal language model that answers with log-probabilities of completions instead of logits."""
 
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -9,8 +10,31 @@ from rewriter_trainer.layouts import Batch
 from rewriter_trainer.token_logprobs import token_logprobs
 
 
+@dataclass(frozen=True)
+class Readings:
+    """What the last forward pass saw beside its sums, for whoever watches the training; no gradient leads here."""
+
+    logprobs: Tensor
+    """[S, C] float32: log p of each completion's tokens, in nats; 0 on padding."""
+    entropies: Tensor
+    """[R * K] float32: entropy of the distribution at each of the batch's logits, in nats. Filled by the backward pass;
+    zeros until then, and without one."""
+    batch: Batch
+
+    def entropy_sum(self) -> float:
+        """Entropies of the distributions that predict a token of a completion, one term a token; after backward."""
+        return float(self.entropies[self.batch.predictors[self.batch.target_mask]].double().sum())
+
+    def tokens(self) -> int:
+        """Tokens of all completions, terminators included: the terms of `entropy_sum`."""
+        return int(self.batch.target_mask.sum())
+
+
 class CompletionScorer(nn.Module):
     """The model and the reading of its logits, as one module: a training engine wraps exactly what is run."""
+
+    readings: Readings
+    """Of the last forward pass."""
 
     def __init__(self, policy: Any) -> None:
         super().__init__()
@@ -25,8 +49,12 @@ class CompletionScorer(nn.Module):
             logits_to_keep=batch.logit_columns,
             use_cache=False,
         ).logits
-        logprobs = token_logprobs(logits.flatten(0, 1), batch.predictors, batch.targets)
-        return torch.where(batch.target_mask, logprobs, 0.0).sum(dim=1)
+        logits = logits.flatten(0, 1)
+        entropies = torch.zeros(len(logits), device=logits.device)
+        logprobs = token_logprobs(logits, batch.predictors, batch.targets, entropies)
+        counted = torch.where(batch.target_mask, logprobs, 0.0)
+        self.readings = Readings(counted.detach(), entropies, batch)
+        return counted.sum(dim=1)
 
     def _additive(self, mask: Tensor) -> Tensor:
         """What eager attention adds to its scores as well as what fused attention takes: 0 where a token is seen."""

@@ -3,6 +3,7 @@
 Pods run other people's models and data: whatever they answer, a release must go on being planned.
 """
 
+import math
 import re
 from collections.abc import Collection, Mapping
 
@@ -25,6 +26,8 @@ MAX_NUMBER = 999_999
 """Cycles and revisions; names of objects hold no more digits."""
 
 MAX_BYTES = 2**60
+
+MAX_ETA_SECONDS = 100 * 24 * 3600
 
 MAX_MODEL = 256
 MAX_METRICS = 40
@@ -54,12 +57,21 @@ def metrics(told: Mapping[str, float]) -> dict[str, float]:
 
 
 def progress(verb: str, reports: list[WorkReport]) -> str:
-    """`sampled 12 of 96`; empty where it cannot be told."""
+    """`sampled 12 of 96`, `trained 12 of 96, about 4 min left`; empty where it cannot be told."""
     counts = [(report.done, report.total) for report in reports]
     if not all(0 <= done <= MAX_COUNT and 0 <= total <= MAX_COUNT for done, total in counts):
         return ""
     done, total = sum(done for done, _ in counts), sum(total for _, total in counts)
-    return f"{verb} {done} of {total}" if total else ""
+    return f"{verb} {done} of {total}{_time_left(reports)}" if total else ""
+
+
+def _time_left(reports: list[WorkReport]) -> str:
+    """`, about 4 min left`: the longest that a report foresees; empty where none does, or where it cannot be."""
+    foreseen = [report.metrics["eta_seconds"] for report in reports if "eta_seconds" in report.metrics]
+    if not foreseen or not all(0 < left <= MAX_ETA_SECONDS for left in foreseen):
+        return ""
+    minutes = math.ceil(max(foreseen) / 60)
+    return f", about {minutes} min left" if minutes < 120 else f", about {round(minutes / 60)} h left"
 
 
 def heartbeat(report: WorkReport, since: float, now: float) -> float:
