@@ -53,6 +53,11 @@ def metrics_file(cycle: int, phase: int) -> str:
     return f"{phase_dir(cycle, phase)}/metrics.jsonl"
 
 
+def events_dir(cycle: int, phase: int) -> str:
+    """The same rows as a TensorBoard event file."""
+    return f"{phase_dir(cycle, phase)}/tensorboard"
+
+
 def pairs_dir(cycle: int, phase: int) -> str:
     """Where `pairs_file` is."""
     return pairs_file(cycle, phase).rpartition("/")[0]

@@ -1,10 +1,12 @@
 """A file system that is really full: a tmpfs of a megabyte, mounted in a mount namespace of the child's own."""
 
 import json
+import logging
 import os
 import shutil
 import subprocess
 import sys
+from logging.handlers import BufferingHandler
 from pathlib import Path
 
 import pytest
@@ -12,7 +14,9 @@ import pytest
 from rewriter_contract.full_volume import is_full
 from rewriter_contract.messages import StorageOrder
 from rewriter_contract.weights import publish
+from rewriter_trainer.event_files import EventFile
 from rewriter_trainer.free_space import Need, free_bytes, room_problem
+from rewriter_trainer.metrics_log import MetricsLog
 from tests.trainer.test_retention import CANARY, Manifest
 
 MEGABYTE = 2**20
@@ -36,6 +40,18 @@ def publish_megabytes(root: Path, version: str, size: float) -> str:
     return "published"
 
 
+def train_where_nothing_fits(root: Path) -> tuple[int, list[str]]:
+    """A phase's progress files on what is left of the volume: the rows that it knows, and what it said of them."""
+    told = BufferingHandler(capacity=1000)
+    logging.getLogger().addHandler(told)
+    log = MetricsLog(root / "metrics.jsonl", from_step=0, speaks=True)
+    events = EventFile(root / "tensorboard", log.rows, speaks=True)
+    for step in range(1, 5000):
+        events.append(log.append(step, {f"metric_{number}": 1.0 for number in range(20)}, now=1000.0 + step))
+    events.close()
+    return len(log.rows), [record.getMessage() for record in told.buffer]
+
+
 def play(root: Path) -> dict[str, object]:
     """What the child finds."""
     first = publish_megabytes(root, "r0001-p01", 0.4)
@@ -47,7 +63,10 @@ def play(root: Path) -> dict[str, object]:
     told = [is_full(vague), is_full(vague, root), is_full(vague, Path(sys.executable))]
     problem = room_problem(need, free, StorageOrder("shop", "the volume", 2))
     again = publish_megabytes(root, "r0001-p02", 0.3)
+    rows, told_of = train_where_nothing_fits(root)
     return {
+        "rows": rows,
+        "told_of": told_of,
         "first": first,
         "second": second,
         "left": left,
@@ -70,6 +89,11 @@ def test_a_set_that_does_not_fit_leaves_nothing_and_the_room_that_is_left_is_see
     assert f"({found['free']} bytes), cycle 2 needs 1.0 MiB (1048576 bytes)" in found["problem"]
     assert found["told"] == [False, True, False], "only a file system that is seen to be full"
     assert found["again"] == "published", "what failed before is published once it fits"
+    assert found["rows"] == 4999, "a phase goes on without its progress files"
+    assert sorted(found["told_of"]) == [
+        "metrics.jsonl ends here ([Errno 28] No space left on device); the phase trains on",
+        "no event files of this phase any more (OSError: [Errno 28] No space left on device); it trains on",
+    ]
 
 
 if __name__ == "__main__":

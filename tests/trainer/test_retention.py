@@ -38,7 +38,8 @@ def publish_set(root: Path, version: str, parent: str = "") -> WeightsRef:
 
 
 def ran(root: Path, cycle: int, phases: int = 2) -> None:
-    """A cycle has run: its phases left orders, samples, pairs, a checkpoint and weight sets, its gate a report."""
+    """A cycle has run: its phases left orders, samples, pairs, metrics, a checkpoint and weight sets, its gate a
+    report."""
     (root / "cycles" / f"{cycle:04d}" / "gate").mkdir(parents=True)
     (root / volume.spec_file(cycle)).write_text("{}")
     (root / volume.report_file(cycle, "json")).write_text("{}")
@@ -48,6 +49,9 @@ def ran(root: Path, cycle: int, phases: int = 2) -> None:
         phase_files.write_order(root, cycle, phase, order, "writer")
         for path in (volume.samples_file(cycle, phase, 0), volume.pairs_file(cycle, phase)):
             write_shard(root / path, [{"id": "q"}], version, "reward", "writer")
+        (root / volume.metrics_file(cycle, phase)).write_text("{}")
+        (root / volume.events_dir(cycle, phase)).mkdir()
+        (root / volume.events_dir(cycle, phase) / "events.out.tfevents.1.pod").write_bytes(b"x" * 100)
         (root / volume.checkpoint_dir(cycle, phase) / "step-000020").mkdir(parents=True)
         (root / volume.checkpoint_dir(cycle, phase) / "step-000020" / "state.pt").write_bytes(b"x" * 1000)
         publish_set(root, version)
@@ -116,6 +120,14 @@ def test_checkpoints_go_first_then_samples_then_the_evidence_of_old_cycles(root:
     assert (root / "cycles/0003/phases/01/pairs/pairs.jsonl").exists()
     assert not list(root.glob("cycles/*/phases/*/checkpoint"))
     assert (root / "cycles/0003/phases/01/order.json").exists()
+
+
+def test_metrics_and_event_files_stay_with_the_reports_and_go_with_them(root: Path) -> None:
+    retain(root, replace(ORDER, sample_cycles=1, report_cycles=2))
+    for phase in (1, 2):
+        for path in (volume.metrics_file, volume.events_dir):
+            assert (root / path(3, phase)).exists() and (root / path(2, phase)).exists()
+    assert not (root / "cycles/0001").exists()
 
 
 def test_the_evidence_of_a_kept_revision_stays_however_old(root: Path) -> None:

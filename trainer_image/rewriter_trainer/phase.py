@@ -33,6 +33,7 @@ from rewriter_contract.messages import PhaseOrder, SampleRow, WeightsRef, WorkRe
 from rewriter_contract.shards import ShardError, read_done, read_scored, write_shard
 from rewriter_contract.weights import WeightsRefused, manifest_digest, verify
 from rewriter_trainer import phase_files, trained_record
+from rewriter_trainer.event_files import EventFile
 from rewriter_trainer.heap import give_freed_memory_back, keep_freed_memory
 from rewriter_trainer.metrics_log import MetricsLog
 from rewriter_trainer.pace import Pace
@@ -166,6 +167,9 @@ def train_phase(job: Job, order: PhaseOrder, report: Reporter, stop: threading.E
     metrics = MetricsLog(
         volume.resolve(job.root, volume.metrics_file(job.cycle, job.phase)), from_step=step, speaks=rank == 0
     )
+    events = EventFile(
+        volume.resolve(job.root, volume.events_dir(job.cycle, job.phase)), metrics.rows, speaks=rank == 0
+    )
     pace = Pace([sum(len(pairs[index]) for index in indices) for indices in plan], step, time.monotonic())
 
     def over_workers(values: list[float], operation: Any) -> list[float]:
@@ -229,10 +233,12 @@ def train_phase(job: Job, order: PhaseOrder, report: Reporter, stop: threading.E
         step += 1
         row |= {"delta": delta.value} | pace.finished_step(started, time.monotonic())
         row |= {name: value for name, value in found.watched.items() if math.isfinite(value)}
-        metrics.append(step, row)
+        events.append(metrics.append(step, row, now=time.time()))
         report.say(ProgressLine(done=step, total=len(plan), metrics=row))
         if order.checkpoint_every and step % order.checkpoint_every == 0 and step < len(plan):
             save_checkpoint()
+
+    events.close()
 
     # 8. Publish. The result is written first and counts only once the weight set is there (see finished_before).
     report.say(ProgressLine(done=step, total=len(plan), message="publishing"))

@@ -22,7 +22,8 @@ MAX_KEPT = 64
 MAX_BUSY = 100
 
 ROW_BYTES = 1024
-"""Of a row of samples, beside its prompt template and its rewrites: the query, names, and a margin."""
+"""Of a row of samples, beside its prompt template and its rewrites: the query, names, and a margin, of which a step's
+metrics and its TensorBoard event (together about a kilobyte for all of its pairs) take a part."""
 
 TOKEN_BYTES = 16
 """Of a token in a row: its text, and its number."""
