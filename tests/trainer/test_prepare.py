@@ -103,6 +103,13 @@ def append(path: str, line: str | bytes) -> Callable[[Path], None]:
     return change
 
 
+def prepend(path: str, start: bytes) -> Callable[[Path], None]:
+    def change(root: Path) -> None:
+        (root / path).write_bytes(start + (root / path).read_bytes())
+
+    return change
+
+
 def write(path: str, text: str = "") -> Callable[[Path], None]:
     def change(root: Path) -> None:
         (root / path).write_text(text)
@@ -130,6 +137,11 @@ BAD = [
     (write("data/gate.jsonl", "\n"), "DataFileInvalid", "data/gate.jsonl: line 1: the file has no rows"),
     (append("data/train.jsonl", "{oops"), "DataFileInvalid", "data/train.jsonl: line 4: not JSON"),
     (append("data/train.jsonl", b'{"id": "\xff"}'), "DataFileInvalid", "line 4: not UTF-8 at byte 8"),
+    (
+        prepend("data/corpus.jsonl", b"\xef\xbb\xbf"),
+        "DataFileInvalid",
+        "data/corpus.jsonl: line 1: begins with a byte order mark (EF BB BF); save the file as UTF-8 without one",
+    ),
     (append("data/train.jsonl", '{"id": "x"}'), "DataFileInvalid", "line 4: row.query: required field is missing"),
     (append("data/train.jsonl", '{"id": "x", "query": "q", "pos": []}'), "DataFileInvalid", "row.pos: unknown field"),
     (append("data/train.jsonl", '{"id": "t0", "query": "q"}'), "DataFileInvalid", "id 't0' is there twice"),
@@ -367,4 +379,97 @@ def test_a_model_that_cannot_be_loaded_is_a_problem(root: Path, services: str) -
     pytest.importorskip("torch")
     (problem,) = prepare_pod.prepare(root, order(services), "pod").problems
     assert problem.reason == "ModelInvalid"
+    assert not list((root / "weights").glob("*"))
+
+
+CHAT = '{"model": {"prompt": {"template": "Rewrite: {query}", "chat": true}}}'
+TURNS = "{% for message in messages %}<{{ message.role }}>{{ message.content }}{% endfor %}<model>"
+
+
+@pytest.mark.ml
+@pytest.mark.parametrize(
+    ("template", "reason", "words"),
+    [
+        (None, "ChatTemplateMissing", "spec.model.prompt.chat is true, and the tokenizer of base/model has no chat"),
+        ("{% for %}", "ChatTemplateInvalid", "does not render one message of a user (TemplateSyntaxError: "),
+        ("{{ raise_exception('only systems speak') }}", "ChatTemplateInvalid", "only systems speak"),
+        ("<model>", "ChatTemplateInvalid", "leaves out what the user says: it makes '<model>' of 'Rewrite: red shoes'"),
+    ],
+)
+def test_a_chat_template_that_a_sampler_could_not_use_is_a_problem(
+    root: Path, services: str, template: str | None, reason: str, words: str
+) -> None:
+    pytest.importorskip("torch")
+    from .tiny_model import make_model
+
+    make_model(root / "base/model")
+    if template is not None:
+        (root / "base/model/chat_template.jinja").write_text(template)
+    (problem,) = prepare_pod.prepare(root, order(services, resolved_spec=CHAT), "pod").problems
+    assert problem.reason == reason
+    assert words in problem.message and "chat_template.jinja" in problem.message
+    assert not list((root / "weights").glob("*")) and not (root / volume.spec_file(3)).exists()
+
+
+@pytest.mark.ml
+def test_rows_that_are_not_finite_are_found_in_every_kind_of_tensor() -> None:
+    torch = pytest.importorskip("torch")
+    from rewriter_trainer.finite import rows_not_finite
+
+    for value in (float("nan"), float("inf"), -float("inf")):
+        for dtype in (torch.float32, torch.float16, torch.bfloat16):
+            tensor = torch.ones(9, 3, 2, dtype=dtype)
+            assert rows_not_finite(tensor) == []
+            tensor[4, 1, 1] = tensor[7, 0, 0] = value
+            assert rows_not_finite(tensor) == [4, 7]
+    assert rows_not_finite(torch.tensor([1.0, float("nan")]).to(torch.float8_e4m3fn)) == [1]
+    assert rows_not_finite(torch.tensor(float("inf"))) == [0]
+    assert rows_not_finite(torch.zeros(0, 4)) == rows_not_finite(torch.ones(3, dtype=torch.int64)) == []
+
+
+@pytest.mark.ml
+def test_a_chat_template_is_asked_for_only_where_the_spec_does(root: Path, services: str) -> None:
+    pytest.importorskip("torch")
+    from .tiny_model import make_model
+
+    make_model(root / "base/model")
+    assert prepare_pod.prepare(root, order(services), "pod").problems == ()
+    (root / "base/model/chat_template.jinja").write_text(TURNS)
+    assert prepare_pod.prepare(root, order(services, cycle=4, resolved_spec=CHAT), "pod").problems == ()
+
+
+@pytest.mark.ml
+@pytest.mark.parametrize(
+    ("name", "rows", "value", "words"),
+    [
+        ("model.embed_tokens.weight", [370], "nan", "embed_tokens.weight [375, 64] holds NaN or infinite numbers"),
+        ("model.embed_tokens.weight", [370], "-inf", "in row 370;"),
+        ("model.embed_tokens.weight", range(360, 368), "nan", "in rows 360, 361, 362, 363, 364 and 3 more;"),
+        ("model.norm.weight", [63], "inf", "model.norm.weight [64] holds NaN or infinite numbers in row 63;"),
+    ],
+)
+def test_a_number_that_is_not_finite_is_found_where_no_text_leads(
+    root: Path, services: str, name: str, rows: Sequence[int], value: str, words: str
+) -> None:
+    pytest.importorskip("torch")
+    from safetensors.torch import load_file, save_file
+
+    from rewriter_trainer import canary
+
+    from .tiny_model import make_model
+
+    model = root / "base/model"
+    make_model(model)
+    config = json.loads((model / "config.json").read_text())
+    (model / "config.json").write_text(json.dumps(config | {"tie_word_embeddings": False}))
+    tensors = load_file(model / "model.safetensors")
+    tensors["lm_head.weight"] = tensors["model.embed_tokens.weight"].clone()
+    tensors[name][list(rows)] = float(value)
+    save_file(tensors, model / "model.safetensors", metadata={"format": "pt"})
+    if name == "model.embed_tokens.weight":
+        token_ids = canary.token_ids_of(model)
+        assert canary.measure(model, "float32", token_ids), "its text has none of these tokens"
+    (problem,) = prepare_pod.prepare(root, order(services), "pod").problems
+    assert problem.reason == "ModelInvalid"
+    assert problem.message.startswith("base/model: WorkFailed: model.safetensors: ") and words in problem.message
     assert not list((root / "weights").glob("*"))

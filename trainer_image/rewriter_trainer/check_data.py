@@ -4,6 +4,7 @@ Standard library only. All problems are collected, because a person who mends fi
 file, line and remedy. Rows are read one by one, and of the corpus only the ids are kept.
 """
 
+import codecs
 import hashlib
 import itertools
 import json
@@ -207,6 +208,9 @@ def _json_rows(path: Path, bad: FileProblems) -> Iterator[tuple[int, Any]]:
         for number, line in enumerate(file, 1):
             if not line.strip():
                 continue
+            if line.startswith(codecs.BOM_UTF8):
+                bad.add(number, "begins with a byte order mark (EF BB BF); save the file as UTF-8 without one")
+                line = line.removeprefix(codecs.BOM_UTF8)  # what else is wrong is told at once
             try:
                 yield number, json.loads(line.decode("utf-8"))
             except UnicodeDecodeError as error:

@@ -8,6 +8,7 @@ from rewriter_contract import volume, weights
 from rewriter_contract.messages import WeightsRef
 from rewriter_trainer import canary
 from rewriter_trainer.check_model import ModelReport
+from rewriter_trainer.finite import refuse_what_is_not_finite
 from rewriter_trainer.publish import look_at, program
 
 
@@ -29,6 +30,7 @@ def import_base(root: Path, model: ModelReport, dtype: str, seed: int, writer: s
             shutil.copyfile(path, directory / name)
 
     def describe(directory: Path) -> weights.Manifest:
+        refuse_what_is_not_finite(directory)  # BEFORE the canary, which would only say that something is wrong
         found = look_at(directory, lambda: canary.measure(directory, dtype, canary.token_ids_of(directory)))
         return weights.Manifest(
             version=version,

@@ -30,6 +30,7 @@ from rewriter_contract.messages import (
 from rewriter_contract.shards import replace_file
 from rewriter_contract.weights import WeightsRefused
 from rewriter_trainer import termination
+from rewriter_trainer.check_chat import chat_message, check_chat
 from rewriter_trainer.check_data import check_data
 from rewriter_trainer.check_model import ModelReport, check_model
 from rewriter_trainer.check_services import check_services
@@ -167,6 +168,9 @@ def _import(
     from rewriter_trainer.import_base import import_base  # loads torch: only now
 
     try:
+        problems = _check_chat(root, order)
+        if problems:
+            return None, problems
         base = import_base(root, model, order.dtype, order.seed, writer)
     except (WorkFailed, WeightsRefused, ValueError, OSError) as error:  # transformers refuses models with these
         text = f"{order.model_path}: {type(error).__name__}: {error}; export the model again"
@@ -177,6 +181,13 @@ def _import(
         return None, [problem]
     log.info("import: ok, %s", base.version)
     return base, []
+
+
+def _check_chat(root: Path, order: PrepareOrder) -> list[Problem]:
+    message = chat_message(order.resolved_spec)
+    problems = check_chat(order.model_path, volume.resolve(root, order.model_path), message) if message else []
+    _log("chat template", problems)
+    return problems
 
 
 def _log(check: str, problems: list[Problem] | tuple[Problem, ...]) -> None:
