@@ -56,7 +56,7 @@ def at(path: str, value: Any) -> dict[str, Any]:
 _DECIDING = (
     *("RewardGain", "GoldNdcg", "GoldRecall", "NoRewardHacking", "TailLoss", "SliceRegressions", "LengthRatio"),
     *("LengthTail", "CopyRate", "Repetition", "Format", "DistinctRewrites", "LookAlikeLetters", "AddedWord"),
-    "UnrelatedRewrites",
+    *("UnrelatedRewrites", "SampledVariety"),
 )
 _A_PATH = "must be a relative path"
 _A_DURATION = "must be a whole number of seconds, minutes or hours"
