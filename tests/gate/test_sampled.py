@@ -165,6 +165,42 @@ def test_evidence_without_draws_decides_nothing_unless_somebody_asked(name: str)
     assert f"set spec.gate.sampledRewrites, or take {name} out of spec.gate.checks" in report.reason
 
 
+def silent(row: EvidenceRow) -> EvidenceRow:
+    """As if nothing could be had of its draw, and nothing of it had been weighed."""
+    assert row.sampled is not None
+    nothing = replace(row.sampled, reward=None, ndcg10=None, nats=None, logprobs=None)
+    return replace(row, sampled=nothing, weighed=None)
+
+
+@pytest.mark.parametrize("name", sorted({*OF_DRAWS} - {"SampledVariety"}))
+@pytest.mark.parametrize(("missing", "verdict"), [(4, Verdict.PASS), (5, Verdict.INCONCLUSIVE)])
+def test_what_is_missing_for_over_a_twentieth_of_the_queries_is_unknown(
+    name: str, missing: int, verdict: Verdict
+) -> None:
+    candidate, incumbent = both_sides()
+    some = replace(candidate, rows=(*map(silent, candidate.rows[:missing]), *candidate.rows[missing:]))
+    assert find(CheckName(name), some, incumbent).verdict is verdict
+
+
+@pytest.mark.parametrize(("missing", "verdict"), [(4, Verdict.PASS), (5, Verdict.INCONCLUSIVE)])
+def test_queries_that_were_not_drawn_from_are_not_taken_for_varied(missing: int, verdict: Verdict) -> None:
+    candidate, incumbent = both_sides()
+    rows = [replace(row, sampled=None) for row in candidate.rows[:missing]]
+    some = replace(candidate, rows=(*rows, *candidate.rows[missing:]))
+    assert find(CheckName.SAMPLED_VARIETY, some, incumbent).verdict is verdict
+    too_long = changed(replace(candidate, rows=candidate.rows[:20]), lambda draw: replace(draw, rewrites=()))
+    some = replace(candidate, rows=(*too_long.rows, *candidate.rows[20:]))
+    assert find(CheckName.SAMPLED_VARIETY, some, incumbent).verdict is Verdict.PASS, "a long query lacks nothing"
+
+
+def test_one_draw_a_query_holds_no_release_up() -> None:
+    candidate, incumbent = (
+        changed(side, lambda draw: replace(draw, rewrites=draw.rewrites[:1])) for side in both_sides()
+    )
+    assert find(CheckName.SAMPLED_VARIETY, candidate, incumbent).verdict is Verdict.NOT_APPLICABLE
+    assert judge(candidate, incumbent, FAST).verdict is Verdict.PASS
+
+
 def test_a_missing_reward_of_a_draw_is_not_a_reward_of_nothing() -> None:
     candidate, incumbent = both_sides()
     missing = changed(candidate, lambda draw: replace(draw, reward=None))

@@ -21,7 +21,7 @@ from rewriter_operator.core import (
     gate_variety,
 )
 from rewriter_operator.core.gate_evidence import Evidence
-from rewriter_operator.core.gate_measured import Limits, Measured
+from rewriter_operator.core.gate_measured import MOST_MISSING, Limits, Measured
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,7 @@ def _scoring_problems(evidence: Evidence) -> list[str]:
 
 
 CHECKS: Final = (
-    Check(CheckName.EVIDENCE_IS_COMPLETE, Role.INVARIANT, Limits(max=0.05), evidence_is_complete),
+    Check(CheckName.EVIDENCE_IS_COMPLETE, Role.INVARIANT, Limits(max=MOST_MISSING), evidence_is_complete),
     Check(CheckName.REWARD_GAIN, Role.PRIMARY, Limits(min=0.0), gate_ranking.reward_gains),
     Check(CheckName.GOLD_NDCG, Role.GUARDRAIL, Limits(margin=0.05), gate_ranking.gold_ndcg_holds),
     Check(CheckName.GOLD_RECALL, Role.GUARDRAIL, Limits(margin=0.05), gate_ranking.gold_recall_holds),

@@ -6,9 +6,13 @@ For gate_checks.py and the modules that hold the checks; it decides nothing abou
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Final
 
 from rewriter_contract.reports import CheckSettings, Verdict
 from rewriter_operator.core.gate_evidence import Pair, number
+
+MOST_MISSING: Final = 0.05
+"""Share of the queries without a number, beyond which the others' numbers conclude nothing."""
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,8 @@ from itertools import combinations
 from rewriter_contract.messages import EvidenceRow, SampledDraw
 from rewriter_contract.reports import Verdict
 from rewriter_contract.text import normalise
-from rewriter_operator.core.gate_evidence import Evidence, Measure, Pair, number
-from rewriter_operator.core.gate_measured import Limits, Measured, nothing_to_judge, unknown
+from rewriter_operator.core.gate_evidence import Evidence, Measure, Pair, minus, number
+from rewriter_operator.core.gate_measured import MOST_MISSING, Limits, Measured, nothing_to_judge, unknown
 from rewriter_operator.core.gate_ranking import not_inferior
 from rewriter_operator.core.gate_rates import rare
 from rewriter_operator.core.statistics import bootstrap_mean, mean
@@ -44,10 +44,12 @@ def sampled_gold_holds(evidence: Evidence, limits: Limits) -> Measured:
 def draws_vary(evidence: Evidence, limits: Limits) -> Measured:
     """Two draws of a query differ in at least `min` of all cases, and in a `margin` fewer than the incumbent's."""
     what = "draws of a query that differ"
-    lacking = _lacking(what, evidence)
+    lacking = _lacking(what, evidence, lambda pair: pair.candidate.sampled)
     ours = [found for pair in evidence.pairs if (found := variety(pair.candidate)) is not None]
-    if lacking or len(ours) < evidence.settings.minimum_queries:
-        return lacking or unknown(what, "too few queries were drawn from twice")
+    if lacking or not ours:
+        return lacking or nothing_to_judge(what, "no query was drawn from twice")
+    if len(ours) < evidence.settings.minimum_queries:
+        return unknown(what, "too few queries were drawn from twice")
     beside = evidence.compare(what, variety)
     floor = limits.min if beside is None else max(limits.min, (1.0 - limits.margin) * beside.incumbent)
     bound = bootstrap_mean(ours, evidence.settings.alpha, evidence.resamples, evidence.random(what))
@@ -71,9 +73,12 @@ def draws_vary(evidence: Evidence, limits: Limits) -> Measured:
 def surprise_is_kept(evidence: Evidence, limits: Limits) -> Measured:
     """Nats per drawn token are at most `max` times the incumbent's, and at least a `max`-th: not frozen, not random."""
     what = "nats per drawn token"
-    compared = evidence.compare(what, lambda row: row.sampled.nats if row.sampled else None)
+    compared = evidence.compare(what, _nats)
     if compared is None or compared.incumbent <= 0.0:
         return _lacking(what, evidence) or nothing_to_judge(what, "the incumbent's are not known")
+    lacking = _lacking(what, evidence, lambda pair: minus(_nats(pair.candidate), _nats(pair.incumbent)))
+    if lacking:
+        return lacking
     ratio = compared.candidate / compared.incumbent
     least = 1.0 / limits.max
     inside = least <= ratio <= limits.max
@@ -98,8 +103,9 @@ def weights_stay_near(evidence: Evidence, limits: Limits) -> Measured:
     found = [value for pair in evidence.pairs if (value := divergence(pair)) is not None]
     if not found:
         return nothing_to_judge(what, "the incumbent did not weigh them")
-    if len(found) < evidence.settings.minimum_queries:
-        return unknown(what, f"weighed for {len(found)} queries only")
+    lacking = _lacking(what, evidence, divergence)
+    if lacking or len(found) < evidence.settings.minimum_queries:
+        return lacking or unknown(what, f"weighed for {len(found)} queries only")
     bound = bootstrap_mean(found, evidence.settings.alpha, evidence.resamples, evidence.random(what))
     verdict, relation = Verdict.PASS, f"<= {limits.max:.2f}"
     if bound.estimate > limits.max:
@@ -144,11 +150,24 @@ def _drawn(alone: Measure, of_draw: Callable[[SampledDraw], float | None]) -> Me
 
 
 def _holds(what: str, evidence: Evidence, limits: Limits, measure: Measure) -> Measured:
-    return _lacking(what, evidence) or not_inferior(what, evidence.compare(what, measure), limits.margin)
+    lacking = _lacking(what, evidence, lambda pair: minus(measure(pair.candidate), measure(pair.incumbent)))
+    return lacking or not_inferior(what, evidence.compare(what, measure), limits.margin)
 
 
-def _lacking(what: str, evidence: Evidence) -> Measured | None:
-    """Nothing was drawn for the candidate: by the spec's word, or because pods of this cycle did not know how."""
-    if any(pair.candidate.sampled for pair in evidence.pairs):
+def _nats(row: EvidenceRow) -> float | None:
+    return row.sampled.nats if row.sampled else None
+
+
+def _lacking(what: str, evidence: Evidence, measure: Callable[[Pair], object] | None = None) -> Measured | None:
+    """Why nothing can be concluded of the candidate's draws; None where that is not so.
+
+    There are none, by the spec's word, or because pods of this cycle did not know how; or `measure` is None for too
+    many. A query that is too long for the model cannot be drawn from, and lacks nothing.
+    """
+    if not any(pair.candidate.sampled for pair in evidence.pairs):
+        return nothing_to_judge(what, "nothing was drawn with chance")
+    asked = [pair for pair in evidence.pairs if pair.candidate.sampled is None or pair.candidate.sampled.rewrites]
+    missing = sum(measure(pair) is None for pair in asked) if measure else 0
+    if missing <= MOST_MISSING * len(asked):
         return None
-    return nothing_to_judge(what, "nothing was drawn with chance")
+    return unknown(what, f"missing for {missing} of {len(asked)} queries that were drawn from")
