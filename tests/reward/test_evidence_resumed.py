@@ -71,6 +71,15 @@ def run(root: Path, order: EvidenceOrder, engine: Engine, writer: str = "pod") -
     return engine
 
 
+def undisturbed(root: Path, order: EvidenceOrder) -> dict[str, bytes]:
+    """What a run leaves that nobody disturbs; it is taken away again."""
+    run(root, order, Engine())
+    left = files(root, order)
+    for path in (root / order.out).parent.iterdir():
+        path.unlink()
+    return left
+
+
 def killed(root: Path, order: EvidenceOrder, batches: int) -> None:
     with pytest.raises(Killed):
         run(root, order, Engine(batches), f"pod-{batches}")
@@ -86,16 +95,13 @@ def test_a_killed_pods_successor_goes_on_after_the_last_whole_batch_and_ends_wit
     tmp_path: Path, kills: list[int]
 ) -> None:
     with ordered(tmp_path) as order:
-        run(tmp_path, order, Engine())
-        undisturbed = files(tmp_path, order)
-        for path in (tmp_path / order.out).parent.iterdir():
-            path.unlink()
+        whole = undisturbed(tmp_path, order)
         for batches in kills:
             killed(tmp_path, order, batches)
             assert not done_path(tmp_path / order.out).exists()
         last = run(tmp_path, order, Engine())
         assert len(last.asked) == max(0, len(QUERIES) - 64 * sum(kills))
-        assert files(tmp_path, order) == undisturbed, "and nothing else is left"
+        assert files(tmp_path, order) == whole, "and nothing else is left"
 
 
 def cut_off(data: bytes) -> bytes:
@@ -127,15 +133,12 @@ def test_a_line_that_the_kill_cut_off_costs_its_batch_and_other_damage_costs_all
     tmp_path: Path, damage: Callable[[bytes], bytes], kept: int
 ) -> None:
     with ordered(tmp_path) as order:
-        run(tmp_path, order, Engine())
-        undisturbed = files(tmp_path, order)
-        for path in (tmp_path / order.out).parent.iterdir():
-            path.unlink()
+        whole = undisturbed(tmp_path, order)
         killed(tmp_path, order, 2)
         partial = partial_path(tmp_path / order.out)
         partial.write_bytes(damage(partial.read_bytes()))
         assert len(run(tmp_path, order, Engine()).asked) == len(QUERIES) - 64 * kept
-        assert files(tmp_path, order) == undisturbed
+        assert files(tmp_path, order) == whole
 
 
 def other_weights(order: EvidenceOrder) -> EvidenceOrder:

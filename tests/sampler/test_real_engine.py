@@ -281,28 +281,42 @@ def test_a_reload_in_place_equals_a_fresh_start(
     assert shards.put(volume.a, GREEDY, relevance).status == 412
 
 
+def greedy_evidence(volume: Volume, relevance: str, search: str) -> EvidenceOrder:
+    """Of the candidate B in cycle 2."""
+    return EvidenceOrder(
+        weights=volume.b,
+        requests_file="train.jsonl",
+        requests_sha256=volume.requests_sha256,
+        corpus_file="corpus.jsonl",
+        selection=Selection(seed=3),
+        generation=GREEDY,
+        reward=reward(relevance),
+        search_url=search,
+        out=evidence_file(2, "candidate", 0),
+    )
+
+
+def evidence_rows(sampler: Program, path: str, order: EvidenceOrder) -> list[dict[str, Any]]:
+    """Give the order, wait for its end, and fetch its rows."""
+    assert sampler.call("PUT", path, order).status == 200
+    report = until_settled(sampler, path, "Running")
+    assert report["state"] == "Done", report
+    rows: list[dict[str, Any]] = sampler.call("GET", path + "/rows").json["rows"]
+    return rows
+
+
 def test_evidence_of_both_sides(sampler: Program, volume: Volume, relevance: str) -> None:
     load(sampler, volume.b)
     with answering(same_ranking) as search:
         for side, weights in (("candidate", volume.b), ("incumbent", None)):
-            order = EvidenceOrder(
+            order = replace(
+                greedy_evidence(volume, relevance, search),
                 weights=weights,
-                requests_file="train.jsonl",
-                requests_sha256=volume.requests_sha256,
-                corpus_file="corpus.jsonl",
-                selection=Selection(seed=3),
-                generation=GREEDY,
-                reward=reward(relevance),
-                search_url=search,
                 out=evidence_file(1, side, 0),
                 sampled=replace(GREEDY, n=3, temperature=1.0),
                 first_results=2,
             )
-            path = f"/v1/evidence/1/{side}/0"
-            assert sampler.call("PUT", path, order).status == 200
-            report = until_settled(sampler, path, "Running")
-            assert report["state"] == "Done", report
-            rows = sampler.call("GET", path + "/rows").json["rows"]
+            rows = evidence_rows(sampler, f"/v1/evidence/1/{side}/0", order)
             assert len(rows) == QUERIES
             assert all(len(row["rewrites"]) == (1 if weights else 0) for row in rows)
             assert all(row["ndcg10"] == 1.0 and row["results"] == ["d1", "d2"] for row in rows)
@@ -314,28 +328,12 @@ def test_evidence_of_both_sides(sampler: Program, volume: Volume, relevance: str
 
 def test_weights_weigh_their_own_draws_as_they_drew_them(sampler: Program, volume: Volume, relevance: str) -> None:
     with answering(same_ranking) as search:
-        order = EvidenceOrder(
-            weights=volume.b,
-            requests_file="train.jsonl",
-            requests_sha256=volume.requests_sha256,
-            corpus_file="corpus.jsonl",
-            selection=Selection(seed=3),
-            generation=GREEDY,
-            reward=reward(relevance),
-            search_url=search,
-            out=evidence_file(2, "candidate", 0),
-            sampled=replace(GREEDY, n=3, temperature=0.7),
-        )
+        order = replace(greedy_evidence(volume, relevance, search), sampled=replace(GREEDY, n=3, temperature=0.7))
         sides = {
             "candidate": order,
             "incumbent": replace(order, out=evidence_file(2, "incumbent", 0), weigh=order.out, sampled=None),
         }
-        rows = {}
-        for side, of_side in sides.items():
-            path = f"/v1/evidence/2/{side}/0"
-            assert sampler.call("PUT", path, of_side).status == 200
-            assert until_settled(sampler, path, "Running")["state"] == "Done"
-            rows[side] = sampler.call("GET", path + "/rows").json["rows"]
+        rows = {side: evidence_rows(sampler, f"/v1/evidence/2/{side}/0", of_side) for side, of_side in sides.items()}
     for ours, theirs in zip(rows["candidate"], rows["incumbent"], strict=True):
         assert theirs["weighed"] == pytest.approx(ours["sampled"]["logprobs"], abs=1e-3), "whatever the temperature"
 

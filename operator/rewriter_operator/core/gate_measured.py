@@ -10,6 +10,7 @@ from typing import Final
 
 from rewriter_contract.reports import CheckSettings, Verdict
 from rewriter_operator.core.gate_evidence import Pair, number
+from rewriter_operator.core.statistics import Interval
 
 MOST_MISSING: Final = 0.05
 """Share of the queries without a number, beyond which the others' numbers conclude nothing."""
@@ -62,6 +63,17 @@ def unknown(what: str, why: str) -> Measured:
 def nothing_to_judge(what: str, why: str) -> Measured:
     """The queries have nothing that the check looks at. What that means depends on who asked for it (Check.find)."""
     return Measured(Verdict.NOT_APPLICABLE, f"{what}: {why}")
+
+
+def at_most(found: Interval, limit: float, spec: str) -> tuple[Verdict, str]:
+    """Whether a mean stays within `limit`, and how that is said; `spec` formats both numbers.
+
+    Fail needs the lower bound above it: what sampling could explain is Inconclusive.
+    """
+    if found.estimate <= limit:
+        return Verdict.PASS, f"<= {limit:{spec}}"
+    verdict = Verdict.FAIL if found.low > limit else Verdict.INCONCLUSIVE
+    return verdict, f"> {limit:{spec}}, lower bound {found.low:{spec}}"
 
 
 def numbers_of(pairs: Sequence[Pair], measure: Callable[[Pair], float | None]) -> list[float]:

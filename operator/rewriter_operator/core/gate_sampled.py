@@ -12,7 +12,7 @@ from rewriter_contract.messages import EvidenceRow, SampledDraw
 from rewriter_contract.reports import Verdict
 from rewriter_contract.text import normalise
 from rewriter_operator.core.gate_evidence import Evidence, Measure, Pair, minus, number
-from rewriter_operator.core.gate_measured import MOST_MISSING, Limits, Measured, nothing_to_judge, unknown
+from rewriter_operator.core.gate_measured import MOST_MISSING, Limits, Measured, at_most, nothing_to_judge, unknown
 from rewriter_operator.core.gate_ranking import not_inferior
 from rewriter_operator.core.gate_rates import rare
 from rewriter_operator.core.statistics import bootstrap_mean, mean
@@ -107,10 +107,7 @@ def weights_stay_near(evidence: Evidence, limits: Limits) -> Measured:
     if lacking or len(found) < evidence.settings.minimum_queries:
         return lacking or unknown(what, f"weighed for {len(found)} queries only")
     bound = bootstrap_mean(found, evidence.settings.alpha, evidence.resamples, evidence.random(what))
-    verdict, relation = Verdict.PASS, f"<= {limits.max:.2f}"
-    if bound.estimate > limits.max:
-        verdict = Verdict.FAIL if bound.low > limits.max else Verdict.INCONCLUSIVE
-        relation = f"> {limits.max:.2f}, lower bound {bound.low:.2f}"
+    verdict, relation = at_most(bound, limits.max, ".2f")
     return Measured(
         verdict,
         f"{what}: {bound.estimate:.2f} {relation}",

@@ -13,7 +13,7 @@ from rewriter_contract.messages import EvidenceRow
 from rewriter_contract.reports import Verdict
 from rewriter_contract.text import normalise, words
 from rewriter_operator.core.gate_evidence import Evidence
-from rewriter_operator.core.gate_measured import Limits, Measured, unknown
+from rewriter_operator.core.gate_measured import Limits, Measured, at_most, unknown
 from rewriter_operator.core.gate_rates import rare, share
 from rewriter_operator.core.gate_relatedness import told_apart
 from rewriter_operator.core.statistics import bootstrap_mean, mean
@@ -48,10 +48,7 @@ def _no_more_habits_than_before(absolute: Measured, evidence: Evidence, limits: 
     ours, theirs = ([len(added & habits) for added in side] for side in zip(*both, strict=True))
     excess = [float(mine - other) for mine, other in zip(ours, theirs, strict=True)]
     found = bootstrap_mean(excess, evidence.settings.alpha, evidence.resamples, evidence.random("habits"))
-    verdict, relation = Verdict.PASS, f"<= {limits.margin:+.2f}"
-    if found.estimate > limits.margin:
-        verdict = Verdict.FAIL if found.low > limits.margin else Verdict.INCONCLUSIVE
-        relation = f"> {limits.margin:+.2f}, lower bound {found.low:+.2f}"
+    verdict, relation = at_most(found, limits.margin, "+.2f")
     return replace(
         absolute,
         verdict=verdict,

@@ -13,6 +13,7 @@ from rewriter_contract.messages import EvidenceOrder, GenerationConfig, Selectio
 from rewriter_contract.reports import CheckName, CheckSettings, GateReport, GateSettings, Judged, Verdict
 from rewriter_contract.reports import Role as ReportRole
 from rewriter_operator.api.model import evolve, seconds
+from rewriter_operator.api.release import OF_DRAWS
 from rewriter_operator.api.status import GateResult, Recipe, Weights
 from rewriter_operator.core import cycle as cycles
 from rewriter_operator.core import drift, holding, reported, stalls
@@ -27,16 +28,7 @@ from rewriter_operator.core.world import Role, World
 
 SIDES = ("candidate", "incumbent")
 
-LATER_CHECKS = frozenset(
-    {
-        CheckName.TRUNCATED,
-        CheckName.SAMPLED_REWARD,
-        CheckName.SAMPLED_GOLD,
-        CheckName.SAMPLED_VARIETY,
-        CheckName.SURPRISE,
-        CheckName.DIVERGENCE,
-    }
-)
+LATER_CHECKS = frozenset({CheckName.TRUNCATED, *OF_DRAWS})
 """Their names are not known to pods of a contract below DRAWS_FOR_THE_GATE."""
 
 SHOWN_RESULTS = 3

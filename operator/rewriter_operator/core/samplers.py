@@ -128,9 +128,9 @@ def cycle_reward(world: World) -> RewardConfig:
     assert cycle is not None
     terms = wire.loads(tuple[FusionTerm, ...], cycle.fusion, "status.cycle.fusion")
     config = reward_config(world.spec.reward, terms, cycle.reward_revision, world.release.namespace)
-    return (
-        replace(config, relevance_model=cycle.relevance_model) if cycle.contract >= cycles.NAMES_ITS_MODEL else config
-    )
+    if cycle.contract < cycles.NAMES_ITS_MODEL:
+        return config
+    return replace(config, relevance_model=cycle.relevance_model)
 
 
 def _sampler(world: World, index: int) -> Pod | None:
