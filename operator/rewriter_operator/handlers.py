@@ -5,7 +5,7 @@ from typing import Any
 import kopf
 
 from rewriter_operator.api.model import GROUP, VERSION
-from rewriter_operator.leading import Leading, NotAlive
+from rewriter_operator.leading import Leading, NotAlive, Wish
 from rewriter_operator.workloads import names
 
 _CHILDREN = (("", "v1", "pods"), ("apps", "v1", "deployments"), ("gateway.networking.k8s.io", "v1", "httproutes"))
@@ -40,11 +40,11 @@ def register(registry: kopf.OperatorRegistry, leading: Leading) -> None:
             raise kopf.PermanentError(str(problem)) from problem
 
     @kopf.on.event(GROUP, VERSION, "rewriterreleases", registry=registry)
-    def release_changed(name: str | None, type: str | None, **_: Any) -> None:
+    def release_changed(name: str | None, type: str | None, meta: kopf.Meta, **_: Any) -> None:
         if name and type == "DELETED":
             leading.forget(name)
         elif name:
-            leading.wake(name)
+            leading.release_changed(name, Wish(meta.get("generation", 0), dict(meta.annotations)))
 
     for group, version, plural in _CHILDREN:
 
@@ -57,7 +57,7 @@ def register(registry: kopf.OperatorRegistry, leading: Leading) -> None:
             labels={names.LABEL_MANAGED: names.MANAGER, names.LABEL_RELEASE: kopf.PRESENT},
         )
         def child_changed(labels: kopf.Labels, **_: Any) -> None:
-            leading.wake(labels[names.LABEL_RELEASE])
+            leading.child_changed(labels[names.LABEL_RELEASE])
 
 
 def configure(settings: kopf.OperatorSettings) -> None:

@@ -21,6 +21,7 @@ from rewriter_operator.cluster.lease import Lease, LeaseThread, Timing
 from rewriter_operator.cluster.takeover import take_over
 from rewriter_operator.errors import Retry
 from rewriter_operator.queue import RESYNC_SECONDS, WorkQueue
+from rewriter_operator.readings import Readings
 from rewriter_operator.reconcile import Reconciler
 from rewriter_operator.settings import Settings
 
@@ -34,6 +35,14 @@ log = logging.getLogger(__name__)
 
 class NotAlive(Exception):
     """What the liveness probe answers when the process should be started anew."""
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What people say of a release, and the operator never does."""
+
+    generation: int
+    annotations: dict[str, str]
 
 
 @dataclass
@@ -75,16 +84,31 @@ class Leading:
     settings: Settings
     queue: WorkQueue | None = None
     """None on standby."""
+    readings: Readings = field(default_factory=Readings)
+    """Of this term."""
+    _wishes: dict[str, Wish] = field(default_factory=dict)
 
-    def wake(self, name: str) -> None:
-        """A release, or a child of it, changed. A standby need not remember: a term begins with all releases."""
-        if self.queue:
-            self.queue.wake(name)
+    def release_changed(self, name: str, wish: Wish) -> None:
+        """A release is there, or changed: what a person changed of it is urgent, a status that we wrote is not."""
+        before = self._wishes.get(name)
+        self._wishes[name] = wish
+        self._wake(name, urgent=before is not None and before != wish)
+
+    def child_changed(self, release: str) -> None:
+        """A child of a release changed."""
+        self._wake(release)
 
     def forget(self, name: str) -> None:
         """A release is gone."""
+        self._wishes.pop(name, None)
         if self.queue:
             self.queue.forget(name)
+
+    def _wake(self, name: str, urgent: bool = False) -> None:
+        """A standby need not remember: a term begins with all releases, and with nothing read."""
+        if self.queue:
+            self.readings.changed(name)
+            self.queue.wake(name, urgent)
 
     def alive(self) -> str:
         """For the liveness probe.
@@ -122,7 +146,9 @@ class Leading:
         term = await thread.run(lease.win())
         held = asyncio.wrap_future(thread.start(lease.hold(term)))
         hands = Hands(replace(kube, term=term), Agents(session, term.epoch), term)
-        reconcile = TermReconciler(Reconciler(hands, self.settings.installation), lease, term)
+        self.readings = Readings()
+        reconciler = Reconciler(hands, self.settings.installation, readings=self.readings)
+        reconcile = TermReconciler(reconciler, lease, term)
         self.queue = WorkQueue(reconcile, self.settings.workers)
         works = [
             asyncio.create_task(self.queue.run(), name="queue"),

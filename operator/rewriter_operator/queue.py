@@ -3,6 +3,7 @@
 kopf's own timers, daemons and change handlers are not used because they die or freeze silently when one status patch
 fails; its watches only put keys in here. Every key is looked at again within a minute of its last pass, so a lost event
 costs at most that. Each at a time of its own: a thousand at once would stand in front of the one that somebody aborts.
+And what a person has just changed goes ahead of all that is only due.
 """
 
 import asyncio
@@ -12,6 +13,7 @@ import random
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from itertools import count
 from typing import Final
 
 from rewriter_operator import metrics
@@ -26,32 +28,40 @@ Reconcile = Callable[[str], Awaitable[float]]
 """Name of a release -> seconds until it wants to be looked at again; infinity for one that is gone."""
 
 
+@dataclass(frozen=True)
+class _Waiting:
+    since: float
+    urgent: bool
+
+
 @dataclass
 class WorkQueue:
     """Keys that want a reconcile."""
 
     reconcile: Reconcile
     workers: int = 16
-    _ready: "asyncio.Queue[str]" = field(default_factory=asyncio.Queue)
-    _dirty: dict[str, float] = field(default_factory=dict)
-    """Key -> when it was woken; keys that wait, or that were woken while being worked on."""
+    _ready: "asyncio.PriorityQueue[tuple[bool, int, str]]" = field(default_factory=asyncio.PriorityQueue)
+    """The urgent ones first, each in its turn; the entry of a key that was overtaken by another of its own is void."""
+    _turns: "count[int]" = field(default_factory=count)
+    _dirty: dict[str, _Waiting] = field(default_factory=dict)
+    """Keys that wait, or that were woken while being worked on."""
     _busy: set[str] = field(default_factory=set)
     _timers: "dict[str, asyncio.TimerHandle]" = field(default_factory=dict)
     _failures: dict[str, int] = field(default_factory=dict)
     last_pass: float = field(default_factory=time.monotonic)
     """Monotonic time of the last finished reconcile or idle look: what the liveness probe judges."""
 
-    def wake(self, key: str) -> None:
-        """Reconcile `key` soon; many wakes before it starts are one."""
+    def wake(self, key: str, urgent: bool = False) -> None:
+        """Reconcile `key` soon, an urgent one before those that are not; many wakes before it starts are one."""
         timer = self._timers.pop(key, None)
         if timer:
             timer.cancel()
-        if key in self._dirty:
+        waiting = self._dirty.get(key)
+        if waiting and (waiting.urgent or not urgent):
             return
-        self._dirty[key] = time.monotonic()
+        self._dirty[key] = _Waiting(waiting.since if waiting else time.monotonic(), urgent)
         if key not in self._busy:
-            self._ready.put_nowait(key)
-            metrics.DEPTH.set(self._ready.qsize())
+            self._line_up(key)
 
     def meet(self, key: str) -> None:
         """`key` exists: reconcile it soon if it is new here; one that has its time, or its turn, keeps it."""
@@ -86,12 +96,18 @@ class WorkQueue:
                 self.last_pass = time.monotonic()
             await asyncio.sleep(5)
 
+    def _line_up(self, key: str) -> None:
+        self._ready.put_nowait((not self._dirty[key].urgent, next(self._turns), key))
+        metrics.DEPTH.set(len(self._dirty))
+
     async def _work(self) -> None:
         while True:
-            key = await self._ready.get()
-            metrics.DEPTH.set(self._ready.qsize())
-            woken = self._dirty.pop(key, time.monotonic())
-            metrics.QUEUE_SECONDS.observe(time.monotonic() - woken)
+            _, _, key = await self._ready.get()
+            if key in self._busy or key not in self._dirty:
+                continue
+            waiting = self._dirty.pop(key)
+            metrics.DEPTH.set(len(self._dirty))
+            metrics.QUEUE_SECONDS.observe(time.monotonic() - waiting.since)
             self._busy.add(key)
             try:
                 await self._one(key)
@@ -99,7 +115,7 @@ class WorkQueue:
                 self._busy.discard(key)
                 self.last_pass = time.monotonic()
             if key in self._dirty:
-                self._ready.put_nowait(key)
+                self._line_up(key)
 
     async def _one(self, key: str) -> None:
         """One reconcile, and the one place where an error becomes a time to look again."""

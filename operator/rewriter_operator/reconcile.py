@@ -23,16 +23,17 @@ from rewriter_operator.cluster.act import Foreign, Hands
 from rewriter_operator.cluster.contests import Contests
 from rewriter_operator.cluster.kube import Forbidden, Invalid
 from rewriter_operator.cluster.managers import annotation_managers
-from rewriter_operator.cluster.observe import Observation, observe
+from rewriter_operator.cluster.observe import Observation, asked, read
 from rewriter_operator.cluster.stored import ROLE, StatusRefused, check_kept, refused
 from rewriter_operator.cluster.unwatched import Trouble, Unwatched
-from rewriter_operator.core.decision import Decision
+from rewriter_operator.core.decision import Decision, Removal, RevisionOutcome
 from rewriter_operator.core.diff import Want, first_difference, outdated, surplus
 from rewriter_operator.core.plan import plan
 from rewriter_operator.core.retention import kept_revisions
 from rewriter_operator.core.summary import gold_decay
 from rewriter_operator.core.world import Release, Role, World
 from rewriter_operator.errors import Retry, Stalled, Waiting
+from rewriter_operator.readings import Readings
 from rewriter_operator.workloads import names
 from rewriter_operator.workloads.installation import Installation
 from rewriter_operator.workloads.render import Manifest, render
@@ -48,6 +49,9 @@ GONE = math.inf
 log = logging.getLogger(__name__)
 
 _Model = TypeVar("_Model", bound=ApiModel)
+
+Repair = Manifest | Removal | RevisionOutcome
+"""A child to make or to put right, one to delete, or what to write into a revision's status."""
 
 
 @dataclass(frozen=True)
@@ -76,6 +80,8 @@ class Reconciler:
     contests: Contests = field(default_factory=Contests)
     dropped: set[str] = field(default_factory=set)
     """Releases of whose status the API server kept not all: asked for with a dry run first from then on."""
+    readings: Readings = field(default_factory=Readings)
+    """Told of every event; see there for what a glance is."""
     unwatched: Unwatched = field(init=False)
 
     def __post_init__(self) -> None:
@@ -83,6 +89,23 @@ class Reconciler:
 
     async def __call__(self, name: str) -> float:
         """One pass over one release; returns the seconds until the next look."""
+        seconds = await self._glance(name)
+        return await self._pass(name) if seconds is None else seconds
+
+    async def _glance(self, name: str) -> float | None:
+        """Look at what pods say, over what was read before; None where there is anything to do, or to find out."""
+        kept = self.readings.of(name)
+        if kept is None:
+            return None
+        try:
+            thought = await self._think(await asked(kept, self.hands.agents, time.time()))
+            rests = self._rests(thought)
+        except Exception:  # a pass that reads everything meets it too, and knows what to do about it
+            return None
+        return thought.decision.wait_seconds if rests else None
+
+    async def _pass(self, name: str) -> float:
+        mark = self.readings.mark(name)
         live = await self.hands.kube.get("RewriterRelease", name)
         if live is None or "deletionTimestamp" in live["metadata"]:
             self._count(name, None)
@@ -90,9 +113,11 @@ class Reconciler:
             self.dropped.discard(name)
             self.contests.forget(name)
             self.unwatched.forget(name)
+            self.readings.forget(name)
             return GONE
         try:
-            thought = await self._think(live)
+            reading = await read(self.hands.kube, _read(live))
+            thought = await self._think(await asked(reading, self.hands.agents, time.time()))
         except Forbidden as error:
             await self.forbidden(live, error)
             raise
@@ -104,20 +129,23 @@ class Reconciler:
         self._count(name, thought.decision.status.state.value)
         self._count_decay(name, bool(gold_decay(thought.decision.status)))
         try:
-            return await self._write_one(live, thought)
+            wrote = await self._write_one(live, thought)
         except StatusRefused as error:
             await self.unwatched.failed(live, Trouble(Reason.STATUS_REFUSED, str(error)))
             raise
+        if wrote:
+            return SOON
+        self.readings.keep(name, reading, mark)
+        return thought.decision.wait_seconds
 
     async def forbidden(self, live: dict[str, Any], error: Forbidden) -> None:
         """Something cannot be read: told like a plan that fails, because nothing watches the candidate any more."""
         message = f"the operator may not read what it needs: {error}; give its Role the verb back ({ROLE})"
         await self.unwatched.failed(live, Trouble(Reason.FORBIDDEN, message))
 
-    async def _think(self, live: dict[str, Any]) -> Thought:
-        """Read, observe, decide, render: whatever this raises, nothing was written."""
-        release = _read(live)
-        observation = await observe(self.hands.kube, self.hands.agents, release, time.time())
+    async def _think(self, observation: Observation) -> Thought:
+        """Decide, render: whatever this raises, nothing was written."""
+        release = observation.world.release
         refusal = self.refusals.get(release.name, "")
         contest = self.contests.told(release.name)
         observation = replace(observation, world=replace(observation.world, refusal=refusal, contest=contest))
@@ -130,25 +158,29 @@ class Reconciler:
         for name in list(self.states):
             self._count(name, None)
 
-    async def _write_one(self, live: dict[str, Any], thought: Thought) -> float:
-        """The one write of this pass (two, when traffic is being taken back: the route, then the status)."""
+    def _rests(self, thought: Thought) -> bool:
+        """Whether `_write_one` would write nothing."""
+        decision = thought.decision
+        wants = decision.urgent_route or decision.order is not None or _says_more(thought)
+        return not wants and self.refusals.get(thought.after.release.name) is None and self._repair_of(thought) is None
+
+    async def _write_one(self, live: dict[str, Any], thought: Thought) -> bool:
+        """The one write of this pass (two, when traffic is being taken back: the route, then the status), if any."""
         observation, decision, manifests = thought.observation, thought.decision, thought.manifests
         world = observation.world
         refusal = await self._urgent_route(world, manifests) if decision.urgent_route else None
-        if decision.status.to_api() != world.status.to_api() or "status" not in live:
+        if _says_more(thought) or "status" not in live:
             await self._write_status(live, world, decision)
-            return SOON
+            return True
         self.unwatched.forget(world.release.name)
         if refusal is not None:
             raise refusal  # told already: again with backoff
-        if decision.urgent_route:
-            return SOON
-        if await self._repaired(thought.after, manifests, decision):
-            return SOON
+        if decision.urgent_route or await self._repaired(thought):
+            return True
         if decision.order is not None:
             await self.hands.order(world, observation.token, decision.order)
-            return SOON
-        return decision.wait_seconds
+            return True
+        return False
 
     async def _urgent_route(self, world: World, manifests: list[Manifest]) -> Forbidden | Invalid | Foreign | None:
         """Write it; where it is not taken, why. What is decided is written all the same, and tried again."""
@@ -162,42 +194,43 @@ class Reconciler:
             return error
         return None
 
-    async def _repaired(self, world: World, manifests: list[Manifest], decision: Decision) -> bool:
-        """`_repair`; where the API server does not take a child, its words go into the next pass's conditions."""
-        name = world.release.name
+    async def _repaired(self, thought: Thought) -> bool:
+        """Make the next repair; where the API server does not take it, its words go into the next pass's conditions."""
+        name, repair = thought.after.release.name, self._repair_of(thought)
         try:
-            repaired = await self._repair(world, manifests, decision)
+            await self._carry_out(name, repair)
         except (Forbidden, Invalid, Foreign) as error:
             if self.refusals.get(name) == str(error):
                 raise  # told already: again with backoff
             self.refusals[name] = str(error)
             log.warning("%s: %s", name, error)
             return True
-        return self.refusals.pop(name, None) is not None or repaired
+        return self.refusals.pop(name, None) is not None or repair is not None
 
-    async def _repair(self, world: World, manifests: list[Manifest], decision: Decision) -> bool:
-        """Make the next child that is missing, or remove the next one too many; False when all is as it should be."""
-        name = world.release.name
+    def _repair_of(self, thought: Thought) -> Repair | None:
+        """The next child that is missing, or the next one too many; None when all is as it should be."""
+        world, decision, manifests = thought.after, thought.decision, thought.manifests
         wants = [_want(manifest) for manifest in manifests]
-        rested = [_want(manifest) for manifest in manifests if not self.contests.rests(name, manifest)]
+        rested = [_want(manifest) for manifest in manifests if not self.contests.rests(world.release.name, manifest)]
         difference = first_difference(rested, world.children)
         if difference is not None:
-            wanted = next(item for item in manifests if (item.kind, item.name) == (difference.kind, difference.name))
-            before = await self.hands.apply(wanted)
-            self.contests.repaired(name, wanted, before)
-            return True
+            return next(item for item in manifests if (item.kind, item.name) == (difference.kind, difference.name))
         removals = [
             *decision.replace,
             *outdated(wants, world.children),
             *surplus(wants, world, kept_revisions(world)),
         ]
-        if removals:
-            await self.hands.remove(removals[0])
-            return True
-        if decision.outcomes:
-            await self.hands.revision_status(name, decision.outcomes[0])
-            return True
-        return False
+        return removals[0] if removals else next(iter(decision.outcomes), None)
+
+    async def _carry_out(self, name: str, repair: Repair | None) -> None:
+        match repair:
+            case Manifest():
+                before = await self.hands.apply(repair)
+                self.contests.repaired(name, repair, before)
+            case Removal():
+                await self.hands.remove(repair)
+            case RevisionOutcome():
+                await self.hands.revision_status(name, repair)
 
     async def _write_status(self, live: dict[str, Any], world: World, decision: Decision) -> None:
         """Status by PUT with the resourceVersion that was read; events and counters only after it landed."""
@@ -242,6 +275,10 @@ class Reconciler:
     def _count_decay(self, name: str, decays: bool) -> None:
         (self.decaying.add if decays else self.decaying.discard)(name)
         metrics.GOLD_DECAYS.set(len(self.decaying))
+
+
+def _says_more(thought: Thought) -> bool:
+    return thought.decision.status.to_api() != thought.observation.world.status.to_api()
 
 
 def _want(manifest: Manifest) -> Want:

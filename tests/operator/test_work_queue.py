@@ -183,3 +183,30 @@ def test_a_key_that_asks_for_hours_is_looked_at_within_the_resync_time(monkeypat
     recorder = Recorder(lambda _: 3600.0)
     play(recorder, story)
     assert len(recorder.calls) >= 2
+
+
+def test_what_is_urgent_goes_before_all_that_waits() -> None:
+    async def story(queue: WorkQueue) -> None:
+        for name in ("a", "b", "c", "shop"):
+            queue.wake(name)
+        queue.wake("shop", urgent=True)
+        queue.wake("toys", urgent=True)
+        await asyncio.sleep(0.2)
+
+    recorder = Recorder(seconds=0.01)
+    play(recorder, story, workers=1)
+    assert recorder.calls == ["shop", "toys", "a", "b", "c"]
+
+
+def test_what_gets_urgent_while_it_is_worked_on_is_next() -> None:
+    async def story(queue: WorkQueue) -> None:
+        queue.wake("shop")
+        await asyncio.sleep(0.01)
+        for name in ("a", "b"):
+            queue.wake(name)
+        queue.wake("shop", urgent=True)
+        await asyncio.sleep(0.4)
+
+    recorder = Recorder(seconds=0.05)
+    play(recorder, story, workers=1)
+    assert recorder.calls == ["shop", "shop", "a", "b"]

@@ -49,6 +49,11 @@ class Observation:
 
 async def observe(kube: Kube, agents: Agents, release: Release, now: float) -> Observation:
     """Look at the release's children, its inputs, and, where its state asks for it, its pods."""
+    return await asked(await read(kube, release), agents, now)
+
+
+async def read(kube: Kube, release: Release) -> Observation:
+    """What the API server has: the release's children and inputs."""
     selector = f"{names.LABEL_RELEASE}={release.name}"
     lists, claim, fusion = await asyncio.gather(
         asyncio.gather(*(kube.list(kind, selector) for kind in _CHILD_KINDS)),
@@ -57,9 +62,14 @@ async def observe(kube: Kube, agents: Agents, release: Release, now: float) -> O
     )
     objects = [item for items in lists for item in items]
     children = tuple(child for item in objects if (child := _read_child(item, release.uid)) is not None)
-    world = World(now=now, release=release, claim=claim, fusion=fusion, children=children)
-    token = _token(objects)
-    return Observation(await _asked(world, agents, token), token)
+    world = World(now=0, release=release, claim=claim, fusion=fusion, children=children)
+    return Observation(world, _token(objects))
+
+
+async def asked(observation: Observation, agents: Agents, now: float) -> Observation:
+    """The same with what the pods say now."""
+    world = replace(observation.world, now=now)
+    return replace(observation, world=await _asked(world, agents, observation.token))
 
 
 async def _asked(world: World, agents: Agents, token: str) -> World:

@@ -26,7 +26,10 @@ SETTLE_SECONDS = 3
 """Between a route's acceptance and the first counted request: the data plane takes a moment to take it over."""
 
 LOOK_SECONDS = 5
-"""Between two writes of observed shares into status."""
+"""Between two writes of observed shares into status, while a step waits for them."""
+
+PAUSED_LOOK_SECONDS = 30
+"""The same while none does. Limits are judged at every look all the same."""
 
 
 def deploy(world: World) -> Step:
@@ -347,11 +350,13 @@ def _next(world: World, stage: StageStatus, message: str) -> StageStatus:
 
 
 def _looked(world: World, stage: StageStatus) -> StageStatus:
-    return _with_look(world, stage, seen(world, stage)) if stage.counting_since else stage
+    """In a pause, which may last for days and waits for no number: people see now and then how it goes."""
+    rests = stage.counting_since and _is_due(world, stage, PAUSED_LOOK_SECONDS)
+    return _with_look(world, stage, seen(world, stage), force=True) if rests else stage
 
 
-def _is_due(world: World, stage: StageStatus) -> bool:
-    return world.now - stage.looked_at >= LOOK_SECONDS
+def _is_due(world: World, stage: StageStatus, every: float = LOOK_SECONDS) -> bool:
+    return world.now - stage.looked_at >= every
 
 
 def _with_look(world: World, stage: StageStatus, found: Look, force: bool = False) -> StageStatus:

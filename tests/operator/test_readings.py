@@ -1,0 +1,190 @@
+"""A look at a release of which nothing is known to have changed asks its pods alone, and decides nothing to do."""
+
+import asyncio
+import copy
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from rewriter_operator.cluster.observe import Observation
+from rewriter_operator.core.decision import Decision
+from rewriter_operator.core.world import World
+from rewriter_operator.leading import Leading, Wish
+from rewriter_operator.readings import LASTING_SECONDS, Readings
+from rewriter_operator.reconcile import Reconciler
+from rewriter_operator.settings import from_environment
+from tests.builders import INSTALLATION, make_world, spec_body
+from tests.operator.test_unwatched import Cluster, route
+
+READ = Observation(make_world(), token="t")
+
+
+class Clocked:
+    """Readings whose time is the test's."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self.readings = Readings(lambda: self.now)
+
+
+def test_a_reading_holds_for_a_while() -> None:
+    clocked = Clocked()
+    clocked.readings.keep("shop", READ, clocked.readings.mark("shop"))
+    clocked.now = LASTING_SECONDS - 0.1
+    assert clocked.readings.of("shop") is READ
+    clocked.now = LASTING_SECONDS
+    assert clocked.readings.of("shop") is None
+
+
+def test_a_reading_ends_with_the_next_event_of_its_release_and_no_other() -> None:
+    readings = Readings()
+    for name in ("shop", "toys"):
+        readings.keep(name, READ, readings.mark(name))
+    readings.changed("shop")
+    assert readings.of("shop") is None
+    assert readings.of("toys") is READ
+
+
+def test_what_changed_while_it_was_read_is_not_kept() -> None:
+    readings = Readings()
+    mark = readings.mark("shop")
+    readings.changed("shop")
+    readings.keep("shop", READ, mark)
+    assert readings.of("shop") is None
+
+
+class Counted(Cluster):
+    """A release with nothing to do, as often as its planner says so; counts what is read."""
+
+    def __init__(self) -> None:
+        super().__init__(route(30))
+        metadata = {**self.release["metadata"], "creationTimestamp": "2026-11-23T10:00:00Z"}
+        self.release = {"kind": "RewriterRelease", "metadata": metadata, "spec": spec_body(), "status": {}}
+        self.reads = 0
+
+    async def get(self, kind: str, name: str) -> dict[str, Any] | None:
+        self.reads += 1
+        return copy.deepcopy(self.release) if kind == "RewriterRelease" else None
+
+    async def list(self, kind: str, selector: str = "") -> list[dict[str, Any]]:
+        self.reads += 1
+        return []
+
+    def reconciler(self, monkeypatch: pytest.MonkeyPatch, *messages: str) -> Reconciler:
+        """Plans that say these messages, one after the other, and want nothing; an empty one is what is stored."""
+        said = iter(messages)
+        self.planned: list[World] = []
+
+        def planned(world: World) -> Decision:
+            self.planned.append(world)
+            message = next(said)
+            status = world.status.model_copy(update={"message": message}) if message else world.status
+            return Decision(status=status, wanted=(), wait_seconds=2.0)
+
+        monkeypatch.setattr("rewriter_operator.reconcile.plan", planned)
+        return Reconciler(self.unwatched().hands, INSTALLATION)
+
+
+def passes(reconciler: Reconciler, times: int) -> list[float]:
+    async def all_of_them() -> list[float]:
+        return [await reconciler("shop") for _ in range(times)]
+
+    return asyncio.run(all_of_them())
+
+
+def test_a_look_at_what_rests_reads_nothing_of_the_api_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    cluster = Counted()
+    reconciler = cluster.reconciler(monkeypatch, "", "", "")
+    assert passes(reconciler, 1) == [2.0]
+    before = cluster.reads
+    assert before > 5
+    assert passes(reconciler, 2) == [2.0, 2.0]
+    assert cluster.reads == before
+    assert cluster.planned[2].now > cluster.planned[0].now, "it is looked at as of now"
+
+
+def test_what_a_glance_would_write_is_decided_again_from_what_is_read_live(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The live release says something else than what the glance knows, and that is what the write is decided from."""
+    cluster = Counted()
+    reconciler = cluster.reconciler(monkeypatch, "", "as the glance saw it", "as it is")
+    passes(reconciler, 1)
+    cluster.release["metadata"]["generation"] = 5
+    passes(reconciler, 1)
+    assert [world.release.generation for world in cluster.planned] == [4, 4, 5]
+    assert cluster.release["status"]["message"] == "as it is"
+    assert cluster.writes == ["status"]
+
+
+def test_after_a_write_everything_is_read_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    cluster = Counted()
+    reconciler = cluster.reconciler(monkeypatch, "more", "")
+    passes(reconciler, 1)
+    before = cluster.reads
+    passes(reconciler, 1)
+    assert cluster.reads > before
+
+
+def test_a_glance_that_fails_leaves_the_failure_to_a_pass_that_reads_everything(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    cluster = Counted()
+    reconciler = cluster.reconciler(monkeypatch, "")
+    passes(reconciler, 1)
+    before = cluster.reads
+
+    def broken(_: World) -> Decision:
+        raise KeyError("a bug")
+
+    monkeypatch.setattr("rewriter_operator.reconcile.plan", broken)
+    with pytest.raises(KeyError):
+        passes(reconciler, 1)
+    assert cluster.reads > before
+
+
+def test_a_refusal_that_was_told_is_looked_into_by_a_pass_that_reads_everything(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    cluster = Counted()
+    reconciler = cluster.reconciler(monkeypatch, "", "", "")
+    passes(reconciler, 1)
+    reconciler.refusals["shop"] = "pods is forbidden"
+    before = cluster.reads
+    passes(reconciler, 1)
+    assert cluster.reads > before
+
+
+class Woken:
+    """A queue that only remembers."""
+
+    def __init__(self) -> None:
+        self.wakes: list[tuple[str, bool]] = []
+
+    def wake(self, key: str, urgent: bool = False) -> None:
+        self.wakes.append((key, urgent))
+
+
+def leading(monkeypatch: pytest.MonkeyPatch) -> tuple[Leading, Woken]:
+    for name, value in {"WATCH_NAMESPACE": "search", "TRAINER_IMAGE": "t:1", "SAMPLER_IMAGE": "s:1"}.items():
+        monkeypatch.setenv(name, value)
+    woken = Woken()
+    return Leading(from_environment(), queue=woken), woken  # type: ignore[arg-type]
+
+
+def test_what_a_person_changed_is_urgent_and_a_status_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    found, woken = leading(monkeypatch)
+    first = Wish(1, {})
+    for wish in (first, first, replace(first, generation=2), Wish(2, {"rewriter.dev/abort": "7"})):
+        found.release_changed("shop", wish)
+    found.child_changed("shop")
+    assert [urgent for _, urgent in woken.wakes] == [False, False, True, True, False]
+
+
+def test_every_event_ends_what_was_read_before_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    found, _ = leading(monkeypatch)
+    found.readings.keep("shop", READ, found.readings.mark("shop"))
+    found.child_changed("shop")
+    assert found.readings.of("shop") is None
+    found.readings.keep("shop", READ, found.readings.mark("shop"))
+    found.release_changed("shop", Wish(1, {}))
+    assert found.readings.of("shop") is None
