@@ -11,7 +11,7 @@ import sys
 import time
 
 from e2e.cluster import control_plane
-from tests.faults.campaign import Reference, all_plans, carry_out, names_of, sample_plans
+from tests.faults.campaign import APART, Reference, all_plans, carry_out, names_of, sample_plans
 from tests.faults.cluster_setup import install
 from tests.faults.plans import Plan, Played
 
@@ -24,13 +24,16 @@ def main() -> int:
     parser.add_argument("--only", default="", help="plans whose name contains this")
     parser.add_argument("--shard", type=_shard, default=(1, 1), help="2/8: the second eighth of the plans")
     parser.add_argument("--parallel", type=int, default=4, help="runs side by side")
+    parser.add_argument(
+        "--apart", type=int, default=APART, help="writes between two strikes of a run; 0: one strike a run"
+    )
     parser.add_argument("--learn", type=int, default=0, help="reference runs for each workload")
     arguments = parser.parse_args()
-    choose = sample_plans if arguments.sample else all_plans
 
     def chosen(reference: Reference) -> list[Plan]:
         shard, shards = arguments.shard
-        return [plan for plan in choose(reference) if arguments.only in str(plan)][shard - 1 :: shards]
+        plans = sample_plans(reference) if arguments.sample else all_plans(reference, arguments.apart)
+        return [plan for plan in plans if arguments.only in str(plan)][shard - 1 :: shards]
 
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what was started is ended
     started = time.monotonic()
@@ -48,7 +51,10 @@ def main() -> int:
         for line in wrong:
             print(f"    {line}")
     count = len(report.results)
-    print(f"{count - len(report.failures)} passed, {len(report.failures)} failed; {time.monotonic() - started:.0f} s")
+    print(
+        f"{report.strikes} strikes in {count} runs: {count - len(report.failures)} sound, {len(report.failures)} not; "
+        f"{time.monotonic() - started:.0f} s"
+    )
     return 1 if report.failures else 0
 
 
@@ -60,8 +66,8 @@ def _shard(text: str) -> tuple[int, int]:
 
 
 def _tell(played: Played) -> None:
-    strikes = "" if played.struck or played.plan.fault is None else ", did not strike"
-    print(f"{played.seconds:6.1f} s  {played.plan}{strikes}", flush=True)
+    less = f", struck {played.struck} times" if played.struck < played.plan.strikes else ""
+    print(f"{played.seconds:6.1f} s  {played.plan}{less}", flush=True)
 
 
 if __name__ == "__main__":

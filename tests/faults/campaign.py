@@ -2,6 +2,9 @@
 
 Two undisturbed runs of a workload are the reference (a sample learns from one): a write that only one of them made
 depends on timing and is no place for a fault; what differs between their end states says nothing and is not compared.
+
+One run strikes at many writes, some writes apart: each strike meets an operator that has come back from the one before.
+What a run of many strikes breaks, or what of it never came, is played again with one strike a run.
 """
 
 import shutil
@@ -18,6 +21,8 @@ from tests.faults.sample import SAMPLE
 from tests.faults.signatures import Write, kind_of
 from tests.faults.workloads import WORKLOADS
 
+APART = 8
+"""Writes between two strikes of one run: a life of an operator that comes back, looks, and goes on."""
 CODES = (403, 409, 422, 429, 500, 503)
 WATCH_FAULTS = (Fault.WATCHES_CUT, Fault.WATCHES_FROZEN, Fault.WATCHES_EXPIRED, Fault.WATCHES_BROKEN)
 DROPPED = tuple(
@@ -77,39 +82,62 @@ class Report:
             shutil.rmtree(played.directory, ignore_errors=True)
 
     @property
+    def strikes(self) -> int:
+        """That happened."""
+        return sum(played.struck for played, _ in self.results)
+
+    @property
     def failures(self) -> list[tuple[Played, list[str]]]:
         return [(played, wrong) for played, wrong in self.results if wrong]
 
     def table(self) -> str:
-        """A row for each workload and fault: plans, of these struck, of these sound."""
+        """A row for each workload and fault: strikes planned and happened, runs, and the sound ones of these."""
         rows: dict[tuple[str, str], Counter[str]] = {}
         for played, wrong in self.results:
             row = rows.setdefault((played.plan.workload, str(played.plan.fault or "undisturbed")), Counter())
-            row["plans"] += 1
-            row["struck"] += played.struck or played.plan.fault is None
+            row["planned"] += played.plan.strikes
+            row["struck"] += played.struck
+            row["runs"] += 1
             row["sound"] += not wrong
-        lines = [f"{'workload':14s} {'fault':46s} {'plans':>5s} {'struck':>6s} {'sound':>5s}"]
+        lines = [f"{'workload':14s} {'fault':46s} {'planned':>7s} {'struck':>6s} {'runs':>5s} {'sound':>5s}"]
         for (workload, fault), row in sorted(rows.items()):
-            mark = "" if row["plans"] == row["sound"] else "  <-"
-            lines.append(f"{workload:14s} {fault:46s} {row['plans']:5d} {row['struck']:6d} {row['sound']:5d}{mark}")
+            mark = "" if row["runs"] == row["sound"] else "  <-"
+            numbers = f"{row['planned']:7d} {row['struck']:6d} {row['runs']:5d} {row['sound']:5d}"
+            lines.append(f"{workload:14s} {fault:46s} {numbers}{mark}")
         return "\n".join(lines)
 
 
-def all_plans(reference: Reference) -> list[Plan]:
+def all_plans(reference: Reference, apart: int = APART) -> list[Plan]:
     """Every effective write at every crash point, and every fault of the connection."""
-    workload = reference.workload
+    workload, writes = reference.workload, reference.writes
     if WORKLOADS[workload].gone:
-        plans = [Plan(workload, Fault.RELEASE_DELETED, write) for write in reference.writes]
+        plans = [Plan(workload, Fault.RELEASE_DELETED, (write,)) for write in writes]
     else:
-        plans = [Plan(workload, fault, write) for write in reference.writes for fault in AT_ONE_WRITE]
-        plans += [Plan(workload, Fault.TERMINATED, write) for write in _one_of_a_kind(reference.writes)]
-    traffic = next((write for write in reference.writes if kind_of(write) == "PATCH httproutes share"), None)
-    for begin in (None, traffic) if traffic else (None,):  # they last for a while: from the beginning, or from there
+        plans = [Plan(workload, fault, struck) for fault in AT_ONE_WRITE for struck in in_runs(writes, apart)]
+        plans += [Plan(workload, Fault.TERMINATED, struck) for struck in in_runs(_one_of_a_kind(writes), apart)]
+    traffic = next((write for write in writes if kind_of(write) == "PATCH httproutes share"), None)
+    for begin in ((), (traffic,)) if traffic else ((),):  # they last for a while: from the beginning, or from there
         plans += [Plan(workload, Fault.ERRORS, begin, code=code) for code in CODES]
         plans += [Plan(workload, fault, begin) for fault in WATCH_FAULTS]
         plans += [Plan(workload, Fault.EVENTS_DROPPED, begin, kind=kind) for kind in DROPPED]
         plans += [Plan(workload, Fault.LISTS_STALE, begin)]
     return plans
+
+
+def in_runs(writes: list[Write], apart: int) -> list[tuple[Write, ...]]:
+    """Each write in one run, with those that come `apart` writes later, and so on; on its own when `apart` is 0.
+
+    The second write of a signature is on its own too: a strike at the first would make another one the second.
+    """
+    first = [write for write in writes if write.ordinal == 1] if apart else []
+    together = [tuple(first[begin::apart]) for begin in range(min(apart, len(first)))]
+    return together + [(write,) for write in writes if write not in first]
+
+
+def again(played: Played, wrong: list[str]) -> list[Plan]:
+    """What a run of several strikes leaves open, one by one: all of them if it was unsound, else what never came."""
+    plan = played.plan
+    return [plan.alone(write) for write in (plan.writes if wrong else played.missed)] if plan.strikes > 1 else []
 
 
 def sample_plans(reference: Reference) -> list[Plan]:
@@ -136,12 +164,16 @@ def carry_out(
         for run in runs:
             report.add(run, run.violations)
         plans = [plan for reference in report.references.values() for plan in choose(reference)]
-        plans.sort(key=lambda plan: plan.fault in AT_ONE_WRITE)  # the long ones first, so that none is left at the end
-        for played in _played(pool, kubeconfig, plans, tell):
-            wrong = report.references[played.plan.workload].violations(played)
-            report.add(played, wrong)
-            for line in wrong:
-                print(f"    {line}", flush=True)
+        plans.sort(key=lambda plan: plan.fault in AT_ONE_WRITE and plan.strikes == 1)  # the long ones first
+        while plans:
+            left: list[Plan] = []
+            for played in _played(pool, kubeconfig, plans, tell):
+                wrong = report.references[played.plan.workload].violations(played)
+                report.add(played, wrong)
+                left += again(played, wrong)
+                for line in wrong:
+                    print(f"    {line}", flush=True)
+            plans = left
     return report
 
 

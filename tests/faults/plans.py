@@ -1,6 +1,6 @@
 """A plan: one workload, and what goes wrong in it."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from tests.faults.signatures import Write
@@ -41,17 +41,28 @@ class Plan:
 
     workload: str
     fault: Fault | None = None
-    write: Write | None = None
+    writes: tuple[Write, ...] = ()
+    """Where it strikes: at each of these once, in one run. Without any: a fault that lasts begins with the workload."""
     code: int = 0
     """HTTP status of ERRORS."""
     kind: str = ""
     """`pods DELETED`: what EVENTS_DROPPED drops."""
     at: str = ""
-    """In place of a write: the first one of this kind (signatures.kind_of) that is the workload's own."""
+    """In place of writes: the first one of this kind (signatures.kind_of) that is the workload's own."""
+
+    @property
+    def strikes(self) -> int:
+        """How often it is to strike."""
+        return max(len(self.writes), 1 if self.fault else 0)
+
+    def alone(self, write: Write) -> "Plan":
+        """The same with one strike only."""
+        return replace(self, writes=(write,))
 
     def __str__(self) -> str:
         detail = " ".join(str(part) for part in (self.code or "", self.kind) if part)
-        where = f" @ {self.write or self.at}" if self.write or self.at else ""
+        at = [str(write) for write in self.writes] or [self.at] * bool(self.at)
+        where = f" @ {at[0]}{f' and {len(at) - 1} more' if len(at) > 1 else ''}" if at else ""
         return f"{self.workload}: {self.fault or 'undisturbed'}{f' {detail}' if detail else ''}{where}"
 
 
@@ -67,8 +78,10 @@ class Played:
     counts: dict[str, tuple[int, int]] = field(default_factory=dict)
     """Object -> (created, deleted)."""
     violations: list[str] = field(default_factory=list)
-    struck: bool = False
-    """The fault did happen."""
+    struck: int = 0
+    """How often the fault did happen."""
+    missed: tuple[Write, ...] = ()
+    """Writes of the plan that never came."""
     seconds: float = 0.0
     lives: int = 1
     directory: str = ""

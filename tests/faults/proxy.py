@@ -50,6 +50,8 @@ class Injector:
     writes: list[tuple[Write, bool]] = field(default_factory=list)
     """(write, effective)"""
     struck_at: float | None = None
+    """When it struck first."""
+    struck: list[Write] = field(default_factory=list)
     armed: bool = False
     """Kill at the operator's next request."""
     begun: int | None = None
@@ -74,15 +76,16 @@ class Injector:
         with self._lock:
             self.counter[signature] += 1
             write = Write(signature, self.counter[signature])
-            hit = self.struck_at is None and self._is_hit(write)
+            hit = self._is_hit(write)
             if hit:
-                self.struck_at = self.clock.time()
+                self.struck.append(write)
+                self.struck_at = self.struck_at or self.clock.time()
             return write, self.plan.fault if hit else None
 
     def _is_hit(self, write: Write) -> bool:
         if self.plan.at:
-            return self.begun is not None and kind_of(write) == self.plan.at
-        return write == self.plan.write
+            return not self.struck and self.begun is not None and kind_of(write) == self.plan.at
+        return write in self.plan.writes  # each comes once: a write that is tried again has another ordinal
 
     def at_orders(self, pod: str, route: Route) -> Route:
         """A pod's call; when it is an order, it is a write with the same crash points as those to the API server."""
@@ -113,7 +116,7 @@ class Injector:
         """Whether a fault that goes on for a while is on now."""
         if self.plan.fault is not fault:
             return False
-        at_once = self.plan.write is None and not self.plan.at
+        at_once = not self.plan.writes and not self.plan.at
         if at_once and self.struck_at is None and self.begun is not None:
             self.struck_at = self.clock.time()
         seconds = STALE_SECONDS if fault is Fault.LISTS_STALE else FAULT_SECONDS

@@ -130,7 +130,8 @@ class _Stage:
             await self.operator.reap()
         played.writes = self.injector.own_writes()
         (self.operator.log.parent / "writes").write_text(self.injector.told())
-        played.struck = self.injector.struck_at is not None
+        played.struck = len(self.injector.struck) or int(self.injector.struck_at is not None)
+        played.missed = tuple(write for write in self.plan.writes if write not in self.injector.struck)
         played.lives = self.operator.lives
         played.end = end_state(self.view, self.volume)
         played.counts = self.counts.table()
