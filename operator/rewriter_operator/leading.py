@@ -162,6 +162,7 @@ class Leading:
             broken = [_ended(work) for work in works if work.done()]
             await _cancelled(works)
             reconcile.reconciler.forget_all()
+            await reconcile.reconciler.metric_services.close()
             term.end("this process stopped working")
             held.cancel()
             await thread.run(lease.release(term))

@@ -20,6 +20,7 @@ WRITES: Final = Counter("rewriter_writes_total", "Writes to the API server and t
 RELEASES: Final = Gauge("rewriter_releases", "Releases by state", ["state"])
 GOLD_DECAYS: Final = Gauge("rewriter_gold_decays", "Releases that lost gold little by little over several promotions")
 CYCLES: Final = Counter("rewriter_cycles_total", "Cycles that ended", ["outcome"])
+METRIC_LOOKS: Final = Counter("rewriter_metric_looks_total", "Looks at metrics of spec.rollout.metrics", ["verdict"])
 LEADER: Final = Gauge("rewriter_leader", "1 while this process holds the lease, 0 on standby")
 LEASE_EPOCH: Final = Gauge("rewriter_lease_epoch", "Epoch of this process's last term")
 LEASE_RENEWALS: Final = Counter("rewriter_lease_renewals_total", "Attempts to renew the lease", ["outcome"])

@@ -23,11 +23,14 @@ from rewriter_operator.cluster.act import Foreign, Hands
 from rewriter_operator.cluster.contests import Contests
 from rewriter_operator.cluster.kube import Forbidden, Invalid
 from rewriter_operator.cluster.managers import annotation_managers
+from rewriter_operator.cluster.metric_services import MetricServices
 from rewriter_operator.cluster.observe import Observation, asked, read
 from rewriter_operator.cluster.stored import ROLE, StatusRefused, check_kept, refused
 from rewriter_operator.cluster.unwatched import Trouble, Unwatched
 from rewriter_operator.core.decision import Decision, Removal, RevisionOutcome
 from rewriter_operator.core.diff import Want, first_difference, outdated, surplus
+from rewriter_operator.core.metric_calls import due
+from rewriter_operator.core.metric_looks import new_verdicts
 from rewriter_operator.core.plan import plan
 from rewriter_operator.core.retention import kept_revisions
 from rewriter_operator.core.summary import gold_decay
@@ -78,6 +81,7 @@ class Reconciler:
     refusals: dict[str, str] = field(default_factory=dict)
     """Release -> why its next child was not taken; told in its conditions."""
     contests: Contests = field(default_factory=Contests)
+    metric_services: MetricServices = field(default_factory=MetricServices)
     dropped: set[str] = field(default_factory=set)
     """Releases of whose status the API server kept not all: asked for with a dry run first from then on."""
     readings: Readings = field(default_factory=Readings)
@@ -112,6 +116,7 @@ class Reconciler:
             self.refusals.pop(name, None)
             self.dropped.discard(name)
             self.contests.forget(name)
+            self.metric_services.forget(name)
             self.unwatched.forget(name)
             self.readings.forget(name)
             return GONE
@@ -148,7 +153,9 @@ class Reconciler:
         release = observation.world.release
         refusal = self.refusals.get(release.name, "")
         contest = self.contests.told(release.name)
-        observation = replace(observation, world=replace(observation.world, refusal=refusal, contest=contest))
+        world = replace(observation.world, refusal=refusal, contest=contest)
+        answers = self.metric_services.answers(release.name, due(world), world.now)
+        observation = replace(observation, world=replace(world, answers=answers))
         decision = await asyncio.to_thread(plan, observation.world)
         after = replace(observation.world, release=replace(release, status=decision.status))
         return Thought(observation, decision, after, render(after.release, decision.wanted, self.installation))
@@ -238,6 +245,8 @@ class Reconciler:
         self.unwatched.forget(world.release.name)
         if len(decision.status.history) and decision.status.history[:1] != world.status.history[:1]:
             metrics.CYCLES.labels(decision.status.history[0].outcome.value).inc()
+        for verdict in new_verdicts(world.status, decision.status):
+            metrics.METRIC_LOOKS.labels(verdict.value).inc()
         for note in decision.notes:
             log.info("%s: %s: %s", world.release.name, note.reason, note.message)
             try:

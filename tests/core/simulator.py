@@ -39,11 +39,23 @@ from rewriter_operator.core.decision import Decision, Note, OrderToPod, Removal
 from rewriter_operator.core.diff import Want, first_difference, outdated, surplus
 from rewriter_operator.core.gating import SIDES, evidence_paths
 from rewriter_operator.core.intents import known_revisions
+from rewriter_operator.core.metric_calls import MetricCall, due
 from rewriter_operator.core.plan import plan
 from rewriter_operator.core.retention import kept_revisions
 from rewriter_operator.core.states import TRAFFIC_STATES
 from rewriter_operator.core.validating import validation_paths
-from rewriter_operator.core.world import Child, Claim, Deployment, Fusion, Pod, Revision, Role, Route, World
+from rewriter_operator.core.world import (
+    Child,
+    Claim,
+    Deployment,
+    Fusion,
+    MetricAnswer,
+    Pod,
+    Revision,
+    Role,
+    Route,
+    World,
+)
 from rewriter_operator.workloads import names
 from rewriter_operator.workloads.render import Manifest, render
 from tests.builders import (
@@ -101,6 +113,8 @@ class Behaviour:
     silent_pods: frozenset[str] = frozenset()
     odd_counters: Mapping[str, StageCounters] = field(default_factory=dict)
     """What a pod tells of finerank, whatever it has counted."""
+    metrics_say: Callable[[MetricCall], MetricAnswer | None] = lambda call: None
+    """What a look at a metric gives, whenever it is asked; None while there is no answer."""
     validation: Mapping[int, Mapping[str, float]] = field(default_factory=dict)
     """What a phase's weights do on the validation queries, as the sampler tells it."""
     validation_ends: bool = True
@@ -164,6 +178,8 @@ class Simulator:
         self.decided_twice = -1
         self.forgets_retention = False
         """The CRD is from before status.retention."""
+        self.looks: dict[tuple[float, str], MetricAnswer | None] = {}
+        """When and what was asked of a metrics service, and what it answered."""
         self.lose_status_writes = 0
         """That many of the next status writes never arrive: a conflict, or a crash right before."""
         self.rendered_for: object = None
@@ -284,6 +300,7 @@ class Simulator:
             }
         return replace(
             world,
+            answers=self._answers(world),
             samplers={index: item for index, item in self.samplers.items() if index in sampler_pods},
             works=works,
             unknown_works=frozenset(path for role, path in paths if path not in works and _runs(world, role)),
@@ -578,6 +595,19 @@ class Simulator:
             if cycle.phase.step is PhaseStep.TRAINING:
                 return [(Role.TRAINER, f"/v1/phases/{number}")]
         return []
+
+    def _answers(self, world: World) -> dict[str, MetricAnswer]:
+        """Each look is asked once, as the operator does it, and answered at once."""
+        answers = {}
+        for call in due(world):
+            key = (self.now, call.of)
+            if key not in self.looks:
+                answer = self.behaviour.metrics_say(call)
+                self.looks[key] = answer and replace(answer, asked_at=self.now)
+            found = self.looks[key]
+            if found is not None:
+                answers[call.of] = found
+        return answers
 
     def _stats(self) -> dict[str, ServingStats]:
         if not self.behaviour.stats_readable:

@@ -413,6 +413,125 @@ ROLLOUT: Final = (
     Refused(53, "no gateway", at("spec.traffic.gateway", ABSENT), ("spec.traffic.gateway", "Required value")),
 )
 
+_QUERY: Final = {"serviceName": "prometheus", "query": 'ctr{revision="{{candidate}}"}'}
+_METRIC: Final = {"name": "ctr", "prometheus": _QUERY, "minimum": 0.98}
+_RATIO: Final = {"serviceName": "prometheus", "query": 'a{r="{{candidate}}"} / a{r="{{incumbent}}"}'}
+
+
+def metric(**changes: Any) -> dict[str, Any]:
+    """A release with one metric; what is ABSENT is left out of it."""
+    changed = {key: value for key, value in (_METRIC | changes).items() if value is not ABSENT}
+    return {"spec.rollout.metrics": [changed]}
+
+
+METRICS: Final = (
+    Refused(
+        12,
+        "a metric twice",
+        at("spec.rollout.metrics", [_METRIC, _METRIC]),
+        ("spec.rollout.metrics[1]", "Duplicate value"),
+        metric(),
+    ),
+    Refused(
+        13,
+        "a metric of a stage that the release does not have",
+        metric(stages=["recall"]),
+        ("spec.rollout.metrics", '{"ctr":["recall"]}', "must be stages of this release"),
+        metric(stages=["finerank"]),
+    ),
+    Refused(
+        16,
+        "a metric of two kinds",
+        metric(webhook={"serviceName": "checks", "path": "/rollout"}),
+        ("spec.rollout.metrics[0]", "got 2 of them", "exactly one of prometheus, webhook"),
+        metric(),
+    ),
+    Refused(
+        16,
+        "a metric of no kind",
+        metric(prometheus=ABSENT),
+        ("spec.rollout.metrics[0]", "got 0 of them", "exactly one of prometheus, webhook"),
+        metric(),
+    ),
+    Refused(
+        16,
+        "a query with the incumbent where only a full share is set",
+        metric(prometheus=_RATIO) | shares(100),
+        ("spec.rollout.metrics", '["ctr"]', "each of its stages needs a setShare below 100"),
+        metric(prometheus=_RATIO) | shares(10, 100),
+    ),
+    Refused(
+        18,
+        "looks every second",
+        metric(interval="1s"),
+        ("spec.rollout.metrics[0].interval", '"1s"', "at least 5s and at most 1h"),
+        metric(interval="15s"),
+    ),
+    Refused(
+        22,
+        "a minimum above the maximum",
+        metric(maximum=0.5),
+        ("spec.rollout.metrics[0].minimum", "minimum 0.98 and maximum 0.5", "minimum must be at most maximum"),
+        metric(maximum=1.5),
+    ),
+    Refused(
+        22,
+        "a query without a bound",
+        metric(minimum=ABSENT),
+        ("spec.rollout.metrics[0].minimum", "set minimum, maximum or both"),
+        metric(),
+    ),
+    Refused(
+        23,
+        "a bound beyond reason",
+        metric(minimum=1e300),
+        ("spec.rollout.metrics[0].minimum", "less than or equal to 1"),
+        metric(),
+    ),
+    Refused(
+        25,
+        "no look outside is one too many",
+        metric(failureLimit=0),
+        ("spec.rollout.metrics[0].failureLimit", "0", "greater than or equal to 1"),
+        metric(failureLimit=1),
+    ),
+    Refused(
+        25,
+        "more looks than fit into their time",
+        metric(interval="5m"),
+        ("spec.rollout.metrics", '["ctr"]', "must fit twice into spec.rollout.verification.timeout"),
+        metric(interval="5m", successLimit=1),
+    ),
+    Refused(
+        27,
+        "an unknown placeholder of a query",
+        metric(prometheus=_QUERY | {"query": 'ctr{revision="{{candidat}}"}'}),
+        ("spec.rollout.metrics[0].prometheus.query", "{{candidat}}", "may hold {{candidate}}, {{incumbent}}"),
+        metric(),
+    ),
+    Refused(
+        28,
+        "a Prometheus by its URL",
+        metric(prometheus=_QUERY | {"serviceName": "http://prometheus:9090"}),
+        ("spec.rollout.metrics[0].prometheus.serviceName", '"http://prometheus:9090"', _A_SERVICE),
+        metric(),
+    ),
+    Refused(
+        29,
+        "a web hook by its address",
+        metric(prometheus=ABSENT, webhook={"serviceName": "169.254.169.254", "path": "/latest"}),
+        ("spec.rollout.metrics[0].webhook.serviceName", '"169.254.169.254"', _A_SERVICE),
+        metric(prometheus=ABSENT, webhook={"serviceName": "checks", "path": "/latest"}),
+    ),
+    Refused(
+        30,
+        "another call of Prometheus",
+        metric(prometheus=_QUERY | {"path": "/api/v1/admin/tsdb/delete_series"}),
+        ("spec.rollout.metrics[0].prometheus.path", "delete_series", "must end in /api/v1/query"),
+        metric(prometheus=_QUERY | {"path": "/prometheus/api/v1/query"}),
+    ),
+)
+
 GATE: Final = (
     Refused(19, "no gate", at("spec.gate", ABSENT), ("spec.gate", "Required value")),
     Refused(
@@ -1021,4 +1140,4 @@ LEARNING: Final = (
     ),
 )
 
-REFUSED: Final = (*SHAPE, *SCHEDULES, *ROLLOUT, *GATE, *REWARD_AND_SERVICES, *PODS, *PATHS, *LEARNING)
+REFUSED: Final = (*SHAPE, *SCHEDULES, *ROLLOUT, *METRICS, *GATE, *REWARD_AND_SERVICES, *PODS, *PATHS, *LEARNING)

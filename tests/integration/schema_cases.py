@@ -71,6 +71,17 @@ def good_spec() -> dict[str, Any]:
             "gate.checks": [{"name": "LengthRatio", "min": 0, "max": 2}, {"name": "GoldNdcg", "margin": 0.1}],
             "rollout.windows": [{"days": ["Mon"], "from": "09:00", "to": "16:00", "timeZone": "UTC"}],
             "rollout.freezes": [{"from": "2026-12-20T00:00:00Z", "to": "2027-01-02T00:00:00Z"}],
+            "rollout.verification": {"timeout": "8760h"},
+            "rollout.metrics": [
+                {
+                    "name": "ctr",
+                    "prometheus": {"serviceName": "prometheus", "query": "up"},
+                    "minimum": -1e9,
+                    "maximum": 1e9,
+                    "stages": ["finerank"],
+                },
+                {"name": "ops", "webhook": {"serviceName": "checks", "path": "/rollout"}},
+            ],
             "rollout.stages": [
                 stage("finerank", *copy.deepcopy(steps)),
                 stage("rawrank", *copy.deepcopy(steps), depends_on=("finerank",)),
@@ -82,6 +93,7 @@ def good_spec() -> dict[str, Any]:
 _INDEX: Final[Mapping[str, Mapping[str, int]]] = {
     "rollout.stages": {"": 1},
     "rollout.stages.1.steps": {"": 0, "pause": 1, "analysis": 2},
+    "rollout.metrics": {"": 0, "webhook": 1},
     "gate.checks": {"": 0, "margin": 1},
 }
 """List -> property -> the item of the good spec in which it is looked at."""
@@ -175,7 +187,7 @@ def _item(path: Path, name: str) -> Path:
 def _taken_away(path: Path, required: bool) -> Iterator[Case]:
     if required:
         yield Case(path, "taken away", ABSENT, False)
-    elif "steps" in path and path[-1] in ("setShare", "pause", "analysis"):
+    elif path[-1] in ("setShare", "pause", "analysis", "prometheus", "webhook"):
         yield Case(path, "taken away", ABSENT, False, read_alike=False)
     elif path[-2:] != ("tolerations", 0) and path[-1] != "key":
         yield Case(path, "taken away", ABSENT, True)

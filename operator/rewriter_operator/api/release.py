@@ -7,7 +7,6 @@ with which sentence, is docs/bad-input.md.
 
 import operator
 import re
-from enum import StrEnum
 from typing import Annotated, Any, Final, Literal
 
 from pydantic import Field, StringConstraints
@@ -15,6 +14,7 @@ from pydantic import Field, StringConstraints
 from rewriter_contract.expression import MAX_CHARACTERS
 from rewriter_contract.reports import CheckName
 from rewriter_operator.api.cron import CRON_RULES
+from rewriter_operator.api.endpoint import ServiceEndpoint
 from rewriter_operator.api.model import CallTimeout, Duration, Image, Name, SpecModel, VolumePath, rules
 from rewriter_operator.api.resources import (
     GPUS,
@@ -26,6 +26,8 @@ from rewriter_operator.api.resources import (
     Resources,
     Toleration,
 )
+from rewriter_operator.api.rollout_metrics import METRIC_RULES, ROLLOUT_RULES, RolloutMetric
+from rewriter_operator.api.stages import StageName
 from rewriter_operator.api.value_rules import ValueRule, at_most, lasting, matching, sentence
 from rewriter_operator.api.windows import FREEZE_RULES, Freeze, TimeZone, Window
 
@@ -103,32 +105,6 @@ class Data(SpecModel):
     validation: VolumePath | None = None
     """Further queries with labels, in neither of the other files: with them every phase is measured, and the best one
     becomes the candidate (spec.training.validation). Without: the last one."""
-
-
-class ServiceEndpoint(SpecModel):
-    """An HTTP service in the release's own namespace."""
-
-    service_name: Annotated[
-        str,
-        StringConstraints(min_length=1, max_length=63),
-        matching(
-            r"[a-z]([-a-z0-9]*[a-z0-9])?",
-            "must be the name of a Service in the release namespace, e.g. relevance; no URL, address or other "
-            "namespace",
-        ),
-    ]
-    """Name of a Service in the release's namespace."""
-    port: Annotated[int, Field(ge=1, le=65535)] = 8080
-    path: Annotated[
-        str,
-        StringConstraints(max_length=256),
-        matching(
-            r"/[A-Za-z0-9._/-]*", "must be the path of a call, e.g. /v1/score; host and port are fields of their own"
-        ),
-    ]
-    """Path of the call, e.g. /v1/score."""
-    timeout: CallTimeout = "10s"
-    """Longest wait for one answer."""
 
 
 class RelevanceEndpoint(ServiceEndpoint):
@@ -543,14 +519,6 @@ class Traffic(SpecModel):
     ] = []
 
 
-class StageName(StrEnum):
-    """Consumers of rewrites, from the smallest blast radius to the largest."""
-
-    FINERANK = "finerank"
-    RAWRANK = "rawrank"
-    RECALL = "recall"
-
-
 class Pause(SpecModel):
     """A wait: for a time, or until approved for this revision."""
 
@@ -703,6 +671,14 @@ class Rollout(SpecModel):
     closes, a candidate keeps the share that it has, is watched on, and can be taken back at any time."""
     freezes: Annotated[list[Annotated[Freeze, Field(json_schema_extra=FREEZE_RULES)]], Field(max_length=32)] = []
     """Times in which no share rises and nothing is promoted, whatever the windows say."""
+    metrics: Annotated[
+        list[Annotated[RolloutMetric, Field(json_schema_extra=METRIC_RULES)]],
+        Field(
+            max_length=8, json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]}
+        ),
+    ] = []
+    """Numbers of your own that judge a candidate beside limits and comparison (docs/rollout-metrics.md). A change acts
+    at once and ends no cycle."""
 
 
 class Retention(SpecModel):
@@ -745,7 +721,7 @@ class RewriterReleaseSpec(SpecModel):
     gate: Annotated[Gate, Field(json_schema_extra=_GATE_RULES)]
     serving: Annotated[Serving, Field(json_schema_extra=_ENGINE_FITS)] = Serving()
     traffic: Traffic
-    rollout: Rollout
+    rollout: Annotated[Rollout, Field(json_schema_extra=ROLLOUT_RULES)]
     history_limit: Annotated[int, Field(ge=2, le=20)] = 5
     """Finished revisions whose objects are kept, beside incumbents, the candidate and those to roll back to."""
     retention: Annotated[Retention, Field(json_schema_extra=_RETENTION_RULES)] = Retention()

@@ -4,6 +4,7 @@ The operator keeps no truth in memory. Every timer is a stored time (Unix second
 bookkeeping, RFC 3339 in conditions), so a restart neither forgets nor advances anything.
 """
 
+import operator
 from enum import StrEnum
 from typing import Annotated
 
@@ -339,6 +340,34 @@ class ShareWatch(ApiModel):
     """When the share was seen to be another; 0 without a doubt."""
 
 
+class MetricVerdict(StrEnum):
+    """What a look at a metric says."""
+
+    INSIDE = "Inside"
+    OUTSIDE = "Outside"
+    UNKNOWN = "Unknown"
+
+
+class MetricStatus(ApiModel):
+    """What a metric of spec.rollout.metrics said, since the stage's share was taken over."""
+
+    name: Name
+    of: Annotated[str, Field(max_length=64)]
+    """Digest of what it is about: candidate, stage, share, and the metric as the spec has it. Another begins anew."""
+    verdict: MetricVerdict | None = None
+    """Of the newest look; none before the first."""
+    value: float | None = None
+    asked_at: float = 0
+    """When the newest look began."""
+    inside: Annotated[int, Field(ge=0, le=10)] = 0
+    """Looks in a row inside the bounds, up to successLimit."""
+    outside: Annotated[int, Field(ge=0, le=10)] = 0
+    """Looks outside, with none inside since."""
+    doubted_since: float = 0
+    """Since when it has not been inside for successLimit looks in a row; 0 while it is."""
+    message: Annotated[str, Field(max_length=256)] = ""
+
+
 class StageStatus(ApiModel):
     """One consumer of rewrites."""
 
@@ -369,6 +398,15 @@ class StageStatus(ApiModel):
     """When observedShare was last written."""
     watch: ShareWatch | None = None
     """Since the first share of the cycle was verified."""
+    metrics: Annotated[
+        list[MetricStatus],
+        Field(
+            max_length=8,
+            exclude_if=operator.not_,
+            json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]},
+        ),
+    ] = []
+    """Those of spec.rollout.metrics that judge the stage's share."""
     message: ShortText = ""
 
 
@@ -453,6 +491,8 @@ class StagePlan(ApiModel):
     name: Name
     depends_on: Annotated[list[Annotated[str, Field(max_length=16)]], Field(max_length=2)] = []
     steps: Annotated[list[StepPlan], Field(max_length=32)]
+    metrics: Annotated[list[Annotated[str, Field(max_length=160)]], Field(max_length=8, exclude_if=operator.not_)] = []
+    """Those of spec.rollout.metrics that judge it, with their bounds."""
 
 
 class CyclePlan(ApiModel):

@@ -72,13 +72,19 @@ def matching(pattern: str, must: str) -> ValueRule:
     return ValueRule(f"self.matches(r'^({pattern})$')", lambda text: form.fullmatch(text) is not None, must, got=QUOTED)
 
 
-def lasting(longest: str) -> ValueRule:
-    """A duration: a whole number of seconds, minutes or hours, up to `longest`."""
+def lasting(longest: str, shortest: str = "") -> ValueRule:
+    """A duration: a whole number of seconds, minutes or hours, up to `longest`, and not below `shortest`."""
     form = re.compile(r"[1-9][0-9]{0,4}[smh]")
+    least = f" && duration(self) >= duration('{shortest}')" if shortest else ""
+    bounds = f"at least {shortest} and at most {longest}" if shortest else f"at most {longest}"
     return ValueRule(
-        f"self.matches('^{form.pattern}$') && duration(self) <= duration('{longest}')",
-        lambda text: form.fullmatch(text) is not None and seconds(text) <= seconds(longest),
-        f"must be a whole number of seconds, minutes or hours, at most {longest}; e.g. 30s, 15m, 12h",
+        f"self.matches('^{form.pattern}$') && duration(self) <= duration('{longest}'){least}",
+        lambda text: (
+            form.fullmatch(text) is not None
+            and seconds(text) <= seconds(longest)
+            and (not shortest or seconds(text) >= seconds(shortest))
+        ),
+        f"must be a whole number of seconds, minutes or hours, {bounds}; e.g. 30s, 15m, 12h",
         got=QUOTED,
     )
 

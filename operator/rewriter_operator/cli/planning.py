@@ -24,7 +24,9 @@ def plan_branch(name: str, plan: CyclePlan) -> Branch:
     stages = [
         Branch(
             stage.name + (f", after {', '.join(stage.depends_on)}" if stage.depends_on else ""),
-            below=tuple(Branch(_step(step)) for step in stage.steps),
+            below=tuple(
+                Branch(text) for text in (*map(_step, stage.steps), *(f"metric {told}" for told in stage.metrics))
+            ),
         )
         for stage in plan.stages
     ]

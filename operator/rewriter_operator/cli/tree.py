@@ -6,8 +6,15 @@ from datetime import UTC, datetime
 from typing import Final
 
 from rewriter_operator.api.release import Step
-from rewriter_operator.api.status import Cycle, GateResult, Outcome, RewriterReleaseStatus, StageStatus
-from rewriter_operator.core import intents
+from rewriter_operator.api.status import (
+    Cycle,
+    GateResult,
+    MetricVerdict,
+    Outcome,
+    RewriterReleaseStatus,
+    StageStatus,
+)
+from rewriter_operator.core import intents, metric_looks
 from rewriter_operator.core.decision import serving_name
 from rewriter_operator.core.world import World
 
@@ -17,6 +24,8 @@ BUSY: Final = "yellow"
 PLAIN: Final = ""
 
 HISTORY_SHOWN: Final = 5
+
+_TONES: Final[dict[MetricVerdict | None, str]] = {MetricVerdict.INSIDE: GOOD, MetricVerdict.OUTSIDE: BAD}
 
 
 @dataclass(frozen=True)
@@ -141,7 +150,9 @@ def _stage(world: World, stage: StageStatus, awaited: str) -> Branch:
         f"on {stage.requests} requests; {at}" + (f": {stage.message}" if stage.message else "")
     )
     how = f"kubectl rewriter approve {world.release.name} {stage.name} -n {world.release.namespace}"
-    return Branch(text, GOOD if stage.verified else BUSY, (Branch(f"waits for you: {how}", BUSY),) if awaited else ())
+    below = [Branch(f"waits for you: {how}", BUSY)] if awaited else []
+    below += [Branch(f"metric {metric_looks.shown(item)}", _TONES.get(item.verdict, BUSY)) for item in stage.metrics]
+    return Branch(text, GOOD if stage.verified else BUSY, tuple(below))
 
 
 def _step(step: Step) -> str:

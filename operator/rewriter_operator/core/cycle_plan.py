@@ -18,6 +18,7 @@ from rewriter_contract import wire
 from rewriter_contract.reports import CheckName, GateReport
 from rewriter_operator.api.model import evolve, seconds
 from rewriter_operator.api.release import RewriterReleaseSpec, Rollout, Stage, Step
+from rewriter_operator.api.rollout_metrics import RolloutMetric
 from rewriter_operator.api.status import (
     Cycle,
     CyclePlan,
@@ -249,7 +250,12 @@ def _stage(rollout: Rollout, stage: Stage) -> StagePlan:
     for step in stage.steps:
         share = step.set_share or share
         steps.append(_step(rollout, step, share))
-    return StagePlan(name=stage.name.value, depends_on=[name.value for name in stage.depends_on], steps=steps)
+    return StagePlan(
+        name=stage.name.value,
+        depends_on=[name.value for name in stage.depends_on],
+        steps=steps,
+        metrics=[_metric(metric) for metric in rollout.metrics if not metric.stages or stage.name in metric.stages],
+    )
 
 
 def _step(rollout: Rollout, step: Step, share: int) -> StepPlan:
@@ -283,6 +289,14 @@ def _step(rollout: Rollout, step: Step, share: int) -> StepPlan:
         error_rate_increase=told_increase(requests, others, allowed) if compared else None,
         deadline=step.analysis.deadline,
     )
+
+
+def _metric(metric: RolloutMetric) -> str:
+    bounds = [f">= {metric.minimum:g}"] if metric.minimum is not None else []
+    bounds += [f"<= {metric.maximum:g}"] if metric.maximum is not None else []
+    told = " and ".join(bounds) or "by its verdict"
+    looks = f"{metric.success_limit} inside in a row to go on, {metric.failure_limit} outside take back"
+    return f"{metric.name} {told} every {metric.interval}: {looks}"
 
 
 def _window(window: Window) -> str:

@@ -11,8 +11,9 @@ from rewriter_contract import wire
 from rewriter_contract.expression import ExpressionError, compile_expression
 from rewriter_contract.messages import FusionTerm, Penalty, RewardConfig
 from rewriter_contract.terms import TERMS
+from rewriter_operator.api.endpoint import ServiceEndpoint
 from rewriter_operator.api.model import seconds
-from rewriter_operator.api.release import Reward, ServiceEndpoint
+from rewriter_operator.api.release import Reward
 
 TEXT_TERMS: Final = "text/1"
 """Changes with what the terms of texts mean."""

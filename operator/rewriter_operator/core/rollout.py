@@ -4,6 +4,7 @@ A step is left only on evidence: the route accepted at its generation, the obser
 limits not crossed, enough requests. What cannot be told stops the clock of promotion, never that of the deadlines.
 """
 
+from collections.abc import Callable
 from dataclasses import replace
 
 from rewriter_operator.api.model import evolve, seconds
@@ -11,11 +12,12 @@ from rewriter_operator.api.release import AnalysisStep, Pause
 from rewriter_operator.api.release import Stage as StagePlan
 from rewriter_operator.api.status import RewriterReleaseStatus, Serving, StageStatus
 from rewriter_operator.core import cycle as cycles
-from rewriter_operator.core import held_up, intents, promotion_approval, recording, watching, windows
+from rewriter_operator.core import held_up, intents, metric_looks, promotion_approval, recording, watching, windows
 from rewriter_operator.core.comparison import comparison_in_doubt, crossed_comparison
 from rewriter_operator.core.counters import believed, unread
 from rewriter_operator.core.decision import Note, Step, serving_name
 from rewriter_operator.core.limits import crossed_limit, limit_in_doubt
+from rewriter_operator.core.metric_looks import Doubt
 from rewriter_operator.core.recording import Recording
 from rewriter_operator.core.shares import share_is_real
 from rewriter_operator.core.states import Event
@@ -50,8 +52,13 @@ def deploy(world: World) -> Step:
 
 def roll_out(world: World) -> Step:
     """Move each stage whose turn it is by at most one step."""
-    look_at = watching.watched(world)
-    step = degraded(look_at.world) or _moved(look_at.world)
+    return _watched(world, _moved)
+
+
+def _watched(world: World, go_on: Callable[[World], Step]) -> Step:
+    """Look at shares and metrics first; then the step back, or else on."""
+    look_at = metric_looks.counted(watching.watched(world))
+    step = degraded(look_at.world) or go_on(look_at.world)
     return replace(step, notes=(*look_at.notes, *step.notes))
 
 
@@ -77,9 +84,7 @@ def _moved(world: World) -> Step:
 
 def bake(world: World) -> Step:
     """Watch all stages at full share for the bake time."""
-    look_at = watching.watched(world)
-    step = degraded(look_at.world) or _baked(look_at.world)
-    return replace(step, notes=(*look_at.notes, *step.notes))
+    return _watched(world, _baked)
 
 
 def _baked(world: World) -> Step:
@@ -104,11 +109,11 @@ def _baked(world: World) -> Step:
         return Step(evolve(status, stages=held, message=f"bake time is over; the promotion waits: {closed}"[:1024]))
     stages = [evolve(stage, held=False, step_at=world.now) if stage.held else stage for stage in stages]
     status = evolve(status, stages=stages)
-    doubt = next((why for stage in stages if (why := _doubt(world, stage))), None)
+    doubt = next((found for stage in stages if (found := _doubt(world, stage))), None)
     if doubt is None:
         return Step(cycles.enter(status, Event.BAKED, world.now))
     approved_at = cycle.promotion.approved_at if cycle.promotion else 0
-    due_at = max(baked_at, approved_at, *(stage.step_at for stage in stages))
+    due_at = max(baked_at, approved_at, doubt.since, *(stage.step_at for stage in stages))
     if world.now - due_at > seconds(world.spec.rollout.verification.timeout):
         return _stop(world, Event.DEGRADED, "NotVerified", f"bake time is over, but {doubt}")
     return Step(evolve(status, message=f"bake time is over, but {doubt}"[:1024]))
@@ -116,9 +121,7 @@ def _baked(world: World) -> Step:
 
 def promote(world: World) -> Step:
     """Wait until promoted.json names the candidate, watching on; then it is the incumbent of every stage."""
-    look_at = watching.watched(world)
-    step = degraded(look_at.world) or _recorded(look_at.world)
-    return replace(step, notes=(*look_at.notes, *step.notes))
+    return _watched(world, _recorded)
 
 
 def _recorded(world: World) -> Step:
@@ -158,9 +161,9 @@ def _promoted(world: World) -> Step:
     """The record is written; the last look before the candidate counts as promoted."""
     cycle = world.status.cycle
     assert cycle and cycle.candidate
-    doubt = next((why for stage in world.status.stages if (why := _doubt(world, stage))), None)
+    doubt = next((found for stage in world.status.stages if (found := _doubt(world, stage))), None)
     if doubt is not None:
-        waited = world.now - max(cycle.since, cycle.attempt_at)
+        waited = world.now - max(cycle.since, cycle.attempt_at, doubt.since)
         if waited > seconds(world.spec.rollout.verification.timeout):
             return _stop(world, Event.DEGRADED, "NotVerified", f"the promotion is recorded, but {doubt}")
         return _say(world, f"the promotion is recorded, but {doubt}")
@@ -193,6 +196,9 @@ def degraded(world: World) -> Step | None:
             crossed = crossed_limit(found, limits) or compared
             if crossed:
                 return _stop(world, Event.DEGRADED, "LimitCrossed", f"{stage.name}: {crossed}")
+        outside = metric_looks.crossed(world, stage)
+        if outside:
+            return _stop(world, Event.DEGRADED, "MetricOutside", f"{stage.name}: {outside}")
     late = next((told for stage in world.status.stages if (told := watching.overdue(world, stage))), None)
     if late:
         return _stop(world, Event.DEGRADED, "NotVerified", late)
@@ -237,7 +243,7 @@ def _set_share(world: World, stage: StageStatus, share: int) -> StageStatus | st
             return evolve(stage, message=f"share {share} % is not set: {other}"[:1024])
         doubt = _doubt(world, stage)
         if doubt is not None:  # what ended the last step may be long ago: the operator may have been away
-            overdue = world.now - stage.step_at > seconds(world.spec.rollout.verification.timeout)
+            overdue = world.now - max(stage.step_at, doubt.since) > seconds(world.spec.rollout.verification.timeout)
             why = f"share {share} % is not set, because {doubt}"
             return f"{stage.name}: {why}" if overdue else evolve(stage, message=why[:1024])
         return evolve(
@@ -289,16 +295,15 @@ def _pause(world: World, stage: StageStatus, pause: Pause) -> StageStatus | str:
         doubt = _doubt(world, stage)
         if doubt is None:
             return _next(world, stage, "pause over")
-        overdue = over > seconds(world.spec.rollout.verification.timeout)
-        return (
-            f"{stage.name}: pause over, but {doubt}" if overdue else evolve(stage, message=f"pause over, but {doubt}")
-        )
+        overdue = min(over, world.now - doubt.since) > seconds(world.spec.rollout.verification.timeout)
+        why = f"pause over, but {doubt}"
+        return f"{stage.name}: {why}" if overdue else evolve(stage, message=why[:1024])
     wanted = f"{serving_name(_candidate(world))}/{stage.name}/{stage.step}"
     if world.release.annotations.get(cycles.APPROVE_ANNOTATION) == wanted:
         return _approved(world, stage)
     command = f"kubectl annotate --overwrite rr {world.release.name} {cycles.APPROVE_ANNOTATION}={wanted}"
-    doubt = watching.doubted(stage)
-    told = f"waits for approval: {command}" + (f"; in doubt: {doubt}" if doubt else "")
+    doubted = watching.doubted(stage)
+    told = f"waits for approval: {command}" + (f"; in doubt: {doubted}" if doubted else "")
     return _looked(world, evolve(stage, approved_at=0, message=told[:1024]))
 
 
@@ -308,7 +313,7 @@ def _approved(world: World, stage: StageStatus) -> StageStatus | str:
     if doubt is None:
         return _next(world, evolve(stage, approved_at=0), "approved")
     since = stage.approved_at or world.now
-    if world.now - since > seconds(timeout):
+    if world.now - max(since, doubt.since) > seconds(timeout):
         return f"{stage.name}: approved, but {doubt} (for {timeout})"
     return evolve(stage, approved_at=since, message=f"approved, but {doubt}"[:1024])
 
@@ -334,10 +339,12 @@ def _unapproved(world: World) -> str | None:
 def _analyse(world: World, stage: StageStatus, analysis: AnalysisStep) -> StageStatus | str:
     found = seen(world, stage)
     answered, doubt = found.candidate.requests, _doubt(world, stage)
-    if doubt is None and answered >= max(analysis.min_requests, world.spec.rollout.limits.min_requests):
+    suffices = answered >= max(analysis.min_requests, world.spec.rollout.limits.min_requests)
+    if doubt is None and suffices:
         return _next(world, stage, f"{answered} requests inside every limit")
     told = f"analysis: {answered} of {analysis.min_requests} requests" + (f"; {doubt}" if doubt else "")
-    if world.now - stage.step_at > seconds(analysis.deadline):
+    in_time = suffices and doubt and world.now - doubt.since <= seconds(world.spec.rollout.verification.timeout)
+    if world.now - stage.step_at > seconds(analysis.deadline) and not in_time:
         return (
             f"{stage.name}: the candidate answered {answered} requests within {analysis.deadline}, "
             f"the analysis needs {analysis.min_requests}{f' ({doubt})' if doubt else ''}: Inconclusive"
@@ -371,8 +378,13 @@ def _is_done(world: World, name: str) -> bool:
     return any(stage.name == name and stage.step >= len(plans[name].steps) for stage in world.status.stages)
 
 
-def _doubt(world: World, stage: StageStatus) -> str | None:
-    """Why nothing good can be concluded from this stage's counters now; None when they are whole and inside limits."""
+def _doubt(world: World, stage: StageStatus) -> Doubt | None:
+    """Why nothing good can be concluded now; None when counters are whole and inside limits, and metrics inside."""
+    why = _doubt_of_counters(world, stage)
+    return metric_looks.doubt(world, stage) if why is None else Doubt(why)
+
+
+def _doubt_of_counters(world: World, stage: StageStatus) -> str | None:
     route = world.route
     if not (route and route.accepted and route.shares.get(stage.name, 0) == stage.share):
         return f"the route with share {stage.share} % is not accepted by the gateway"

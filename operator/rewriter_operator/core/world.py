@@ -135,6 +135,19 @@ class Fusion:
 
 
 @dataclass(frozen=True)
+class MetricAnswer:
+    """What a look at a metric gave: a value, a verdict, or neither, which is unknown."""
+
+    asked_at: float
+    """By the operator's clock; tells one look from another."""
+    value: float | None = None
+    passes: bool | None = None
+    """A web hook's own verdict."""
+    reason: str = ""
+    """Why it is unknown; of a web hook's verdict, the hook's words."""
+
+
+@dataclass(frozen=True)
 class World:
     """All of it."""
 
@@ -158,6 +171,8 @@ class World:
     """Serving pod name -> its counters; a pod that does not answer is absent."""
     unauthorised: frozenset[str] = frozenset()
     """Serving pods that refuse the agents' token."""
+    answers: Mapping[str, MetricAnswer] = field(default_factory=dict)
+    """Digest of what was asked (core/metric_calls.py) -> the answer; of what is still under way, nothing."""
     refusal: str = ""
     """Why the API server did not take the last child that it was given; empty once it took one."""
     contest: str = ""

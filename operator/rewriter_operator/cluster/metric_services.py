@@ -1,0 +1,171 @@
+"""Asks Prometheus and the user's web hooks for the metrics of spec.rollout.metrics, beside the passes that need them.
+
+A pass never waits here: it says what is due, and is given what has been answered by now; the next pass, a second or two
+later, finds the rest. So a service that hangs holds up no release, and least of all one that is being taken back. What
+is under way is in no status: an operator that starts anew asks again, and what was not counted counts once.
+
+Short deadlines, small answers, no redirects, no proxies, few connections to one host, and threads of its own for names:
+a name server that hangs must not take the threads that plan.
+"""
+
+import asyncio
+import socket
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from email.utils import parsedate_to_datetime
+from typing import Final
+
+import aiohttp
+from aiohttp.abc import AbstractResolver, ResolveResult
+
+from rewriter_operator.core.metric_answers import of_prometheus, of_web_hook, shown
+from rewriter_operator.core.metric_calls import MetricCall
+from rewriter_operator.core.world import MetricAnswer
+
+MAX_ANSWER_BYTES: Final = 64 * 1024
+"""An answer with one number has some hundred."""
+
+CONNECTIONS: Final = 64
+CONNECTIONS_TO_A_HOST: Final = 8
+NAME_THREADS: Final = 4
+
+_HEADERS: Final = {"Accept": "application/json", "Accept-Encoding": "identity"}
+
+
+@dataclass(frozen=True)
+class _Asked:
+    task: "asyncio.Task[MetricAnswer]"
+    at: float
+
+
+@dataclass
+class MetricServices:
+    """The calls that are under way, or answered and not counted yet, of every release."""
+
+    asked: dict[str, dict[str, _Asked]] = field(default_factory=dict)
+    """Release -> digest of what is asked."""
+    session: aiohttp.ClientSession | None = None
+    """Since the first call."""
+
+    def answers(self, release: str, calls: Sequence[MetricCall], now: float) -> dict[str, MetricAnswer]:
+        """What is known of all that is due; what is not asked yet is asked from now on, what is not due is let go."""
+        before, kept = self.asked.pop(release, {}), {}
+        for call in calls:
+            asked = before.pop(call.of, None)
+            if asked is not None and asked.task.done() and not 0 <= now - asked.at < call.interval:
+                asked = None  # nobody counted it in time: it says nothing of now
+            kept[call.of] = asked or _Asked(asyncio.create_task(self._ask(call)), now)
+        for asked in before.values():
+            asked.task.cancel()
+        if kept:
+            self.asked[release] = kept
+        return {of: asked.task.result() for of, asked in kept.items() if asked.task.done()}
+
+    def forget(self, release: str) -> None:
+        """A release is gone."""
+        self.answers(release, (), 0.0)
+
+    async def close(self) -> None:
+        """End every call."""
+        tasks = [asked.task for calls in self.asked.values() for asked in calls.values()]
+        self.asked.clear()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        if self.session is not None:
+            await self.session.close()
+            self.session = None
+
+    async def _ask(self, call: MetricCall) -> MetricAnswer:
+        asked_at = time.time()
+        try:
+            return await self._answer(call, asked_at)
+        except TimeoutError:
+            reason = f"no whole answer within {call.timeout:g} s"
+        except (aiohttp.ClientError, OSError) as error:
+            reason = f"{type(error).__name__}: {shown(str(error))}"
+        return MetricAnswer(asked_at, reason=reason)
+
+    async def _answer(self, call: MetricCall, asked_at: float) -> MetricAnswer:
+        """
+        Raises:
+            TimeoutError, aiohttp.ClientError, OSError: when there is no whole answer.
+        """
+        timeout = aiohttp.ClientTimeout(total=call.timeout)
+        asking = self._session().request(
+            "GET" if call.body is None else "POST",
+            call.url,
+            params=None if call.query is None else {"query": call.query},
+            data=call.body,
+            headers=_HEADERS if call.body is None else {**_HEADERS, "Content-Type": "application/json"},
+            timeout=timeout,
+            allow_redirects=False,
+        )
+        async with asking as response:
+            body = await _whole(response)
+            if body is None:
+                return MetricAnswer(asked_at, reason=f"answered with more than {MAX_ANSWER_BYTES} bytes")
+            if call.body is not None:
+                return of_web_hook(response.status, body, asked_at)
+            return of_prometheus(response.status, body, asked_at, _answered_at(response))
+
+    def _session(self) -> aiohttp.ClientSession:
+        if self.session is None:
+            connector = aiohttp.TCPConnector(
+                resolver=_Names(),
+                limit=CONNECTIONS,
+                limit_per_host=CONNECTIONS_TO_A_HOST,
+                force_close=True,  # a kept one that the service has closed meanwhile would fail a look
+            )
+            self.session = aiohttp.ClientSession(
+                connector=connector, auto_decompress=False, cookie_jar=aiohttp.DummyCookieJar()
+            )
+        return self.session
+
+
+class _Names(AbstractResolver):
+    """The system's resolver on threads of its own: aiohttp's takes the event loop's, on which plan() runs."""
+
+    def __init__(self) -> None:
+        self.threads = ThreadPoolExecutor(NAME_THREADS, thread_name_prefix="metric-names")
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
+    ) -> list[ResolveResult]:
+        found = await asyncio.get_running_loop().run_in_executor(
+            self.threads, lambda: socket.getaddrinfo(host, port, family=family, type=socket.SOCK_STREAM)
+        )
+        return [
+            ResolveResult(
+                hostname=host,
+                host=str(address[0]),
+                port=int(address[1]),
+                family=kind,
+                proto=protocol,
+                flags=socket.AI_NUMERICHOST | socket.AI_NUMERICSERV,
+            )
+            for kind, _, protocol, _, address in found
+        ]
+
+    async def close(self) -> None:
+        self.threads.shutdown(wait=False, cancel_futures=True)
+
+
+async def _whole(response: aiohttp.ClientResponse) -> bytes | None:
+    """The body to its end; None for one that is too long."""
+    data = bytearray()
+    async for piece in response.content.iter_any():
+        data += piece
+        if len(data) > MAX_ANSWER_BYTES:
+            return None
+    return bytes(data)
+
+
+def _answered_at(response: aiohttp.ClientResponse) -> float:
+    """By the clock of the server, so that a clock that is off makes no sample late; by ours where it tells none."""
+    try:
+        return parsedate_to_datetime(response.headers["Date"]).timestamp()
+    except (KeyError, ValueError, OverflowError):
+        return time.time()
