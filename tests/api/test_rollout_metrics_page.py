@@ -1,0 +1,53 @@
+"""What docs/rollout-metrics.md shows is admitted, posted and understood as it says."""
+
+import json
+import re
+from pathlib import Path
+
+import yaml
+
+from rewriter_operator.api.rollout_metrics import RolloutMetric
+from rewriter_operator.cli.lint import refusals
+from rewriter_operator.core.metric_answers import of_web_hook
+from rewriter_operator.core.metric_calls import due
+from tests.builders import make_spec, stage
+from tests.cli.test_lint import body
+from tests.core.test_rollout import with_share
+
+PAGE = (Path(__file__).parents[2] / "docs" / "rollout-metrics.md").read_text()
+BLOCKS = re.findall(r"```(\w*)\n(.*?)```", PAGE, re.DOTALL)
+(EXAMPLE,) = (text for kind, text in BLOCKS if kind == "yaml" and "metrics:" in text)
+METRICS = yaml.safe_load(EXAMPLE)["spec"]["rollout"]["metrics"]
+STAGES = [stage("finerank", {"setShare": 10}, {"setShare": 100})]
+
+
+def test_the_example_is_admitted() -> None:
+    assert refusals(body(**{"rollout.metrics": METRICS, "rollout.stages": STAGES})) == []
+
+
+def test_the_hook_is_posted_the_fields_that_the_page_shows() -> None:
+    (shown,) = (text.split("\n\n", 1)[1] for _, text in BLOCKS if text.startswith("POST"))
+    story = with_share(make_spec(**{"rollout.metrics": METRICS[1:]})).until(lambda it: bool(due(it.world())))
+    (call,) = due(story.world())
+    assert json.loads(call.body or "").keys() == json.loads(shown).keys()
+
+
+def test_every_answer_that_the_page_shows_is_understood() -> None:
+    (shown,) = (text for kind, text in BLOCKS if kind == "json")
+    read = [of_web_hook(200, line.encode(), 0.0) for line in shown.splitlines()]
+    assert [(answer.value, answer.passes) for answer in read] == [
+        (0.97, None),
+        (None, True),
+        (None, False),
+        (None, None),
+    ]
+
+
+def test_every_field_has_a_row_with_its_default() -> None:
+    rows = {name: told.strip() for name, told in re.findall(r"^\| (`\w+`[^|]*?) \|([^|]*)\|", PAGE, re.MULTILINE)}
+    words = " ".join(rows)
+    for name, field in RolloutMetric.model_fields.items():
+        alias = field.alias or name
+        assert f"`{alias}`" in words
+        if isinstance(field.default, int | str):
+            assert rows[f"`{alias}`"] == str(field.default)
