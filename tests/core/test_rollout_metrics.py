@@ -34,7 +34,7 @@ Says = Callable[[MetricCall], MetricAnswer | None]
 
 
 def judged_by(*metrics: dict[str, Any], **changes: Any) -> RewriterReleaseSpec:
-    return make_spec(**{"rollout.metrics": list(metrics), "rollout.bake": "5m", **changes})
+    return make_spec(**{"rollout.metrics": list(metrics), "rollout.bake": "3m", **changes})
 
 
 def value(number: float) -> MetricAnswer:
@@ -166,12 +166,27 @@ def test_a_metric_that_turns_bad_while_baking_takes_all_back() -> None:
     assert "0.5 < minimum 0.98" in rolled_back(story, "MetricOutside")
 
 
+@pytest.mark.parametrize(
+    ("answer", "reason"), [(value(0.5), "MetricOutside"), (unknown(), "NotVerified")], ids=["outside", "unknown"]
+)
+def test_a_metric_that_turns_while_the_promotion_is_recorded_promotes_nothing(
+    answer: MetricAnswer, reason: str
+) -> None:
+    story = passed(judged_by(LOSS), metrics_say=INSIDE, record_ends=False).until(State.PROMOTING)
+    story.behaviour.metrics_say = always(answer)
+    story.wait(45)
+    story.record_is_done()
+    story.until(State.WITHDRAWING)
+    story.behaviour.record_ends = True
+    rolled_back(story, reason)
+
+
 def test_a_metric_that_turns_unknown_has_its_time_from_then_and_may_come_back() -> None:
     """The bake is over when it does: a deadline that counted from the bake's end would leave it almost none."""
     story = passed(judged_by(LOSS), metrics_say=INSIDE).until(State.BAKING)
     story.until(lambda it: of(it).inside == 3)
     story.behaviour.metrics_say = always(unknown())
-    story.wait(8 * 60)
+    story.wait(6 * 60)
     assert story.status.state is State.BAKING and "bake time is over, but metric ctr" in story.status.message
     story.behaviour.metrics_say = INSIDE
     assert story.cycle_ends() == "Promoted"
@@ -285,7 +300,7 @@ def test_a_metric_that_is_taken_away_judges_nothing_any_more() -> None:
 
 
 def test_a_metric_with_no_service_stored_past_the_crd_promotes_nothing() -> None:
-    story = passed(judged_by({"name": "empty", "minimum": 1}))
+    story = passed(judged_by({"name": "empty", "minimum": 1}, **{"rollout.stages": [QUICK]}))
     assert "metric empty: not asked yet" in rolled_back(story, "NotVerified")
 
 
@@ -318,7 +333,7 @@ def cycled(answers: list[MetricAnswer | None]) -> Iterator[MetricAnswer | None]:
         yield from answers
 
 
-@examples(8)
+@examples(5)
 @given(st.lists(st.sampled_from([value(1.0), value(0.5), unknown()]), min_size=1, max_size=10), st.integers(1, 3))
 def test_whatever_is_answered_what_is_promoted_was_inside_in_a_row_at_the_end(
     answers: list[MetricAnswer], limit: int
@@ -329,7 +344,8 @@ def test_whatever_is_answered_what_is_promoted_was_inside_in_a_row_at_the_end(
         given_answers.append(next(turns))
         return given_answers[-1]
 
-    story = passed(judged_by(LOSS | {"successLimit": limit, "failureLimit": limit}), metrics_say=says)
+    metric = LOSS | {"successLimit": limit, "failureLimit": limit}
+    story = passed(judged_by(metric, **{"rollout.stages": [QUICK], "rollout.bake": "30s"}), metrics_say=says)
     outcome = story.cycle_ends()
     ending = [answer.value for answer in given_answers[-limit:] if answer]
     if outcome == "Promoted":
