@@ -22,7 +22,8 @@ STAGES = [stage("finerank", {"setShare": 10}, {"setShare": 100})]
 
 
 def test_the_example_is_admitted() -> None:
-    assert refusals(body(**{"rollout.metrics": METRICS, "rollout.stages": STAGES})) == []
+    defaults = {"rollout.verification": {}}
+    assert refusals(body(**{"rollout.metrics": METRICS, "rollout.stages": STAGES, **defaults})) == []
 
 
 def test_the_hook_is_posted_the_fields_that_the_page_shows() -> None:
