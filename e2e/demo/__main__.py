@@ -14,18 +14,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from e2e.cluster import Cluster, ClusterError, ensure
+from e2e.cluster import ClusterError
 from e2e.cluster.disk import require_disk_space
-from e2e.cluster.images import build, publish
 from e2e.cluster.paths import REPOSITORY, ClusterPaths
-from e2e.demo.acts import ACTS, USUAL, ClaimFailed, NotEarned, Played, Stage, host_of, new_act
+from e2e.demo.acts import ACTS, USUAL, ClaimFailed, NotEarned, Played, Stage, new_act
 from e2e.demo.display import Display
-from e2e.demo.install import IMAGES, InstallError, Site, begin_base, install, prepare_base, remove_release, uninstall
+from e2e.demo.ground import CLUSTER_NAME, Ground, prepare_ground
+from e2e.demo.install import InstallError, Site, begin_base, install, prepare_base, remove_release, uninstall
+from e2e.demo.new_release import host_of
 from e2e.demo.profiles import PROFILES, REHEARSAL, SMOLLM2, TINY, Profile
 from e2e.demo.recorder import Overdue
 from e2e.demo.report import write_report
 
-CLUSTER_NAME = "demo"
 FIRST_RUN_BYTES = 33 * 1024**3
 """Modules and compiler cache; images in the builder's store, the registry and the node; the volume: 35 GB measured."""
 DEFAULT_DATA = REPOSITORY / "e2e" / "data" / "shop"
@@ -46,8 +46,8 @@ def _demo(options: argparse.Namespace) -> int:
         try:
             _require_room()
             display.say("cluster and images")
-            cluster, images = _cluster_and_images()
-            acts = _play(options, cluster, images, display)
+            ground = prepare_ground()
+            acts = _play(options, ground, display)
         except (ClusterError, InstallError) as error:
             display.say(str(error))
             return 1
@@ -57,26 +57,8 @@ def _demo(options: argparse.Namespace) -> int:
             display.say(f"act {played.number}: {played.failure or f'{len(played.claims)} claims hold'}")
         display.say(f"report: {page}")
         if not options.keep:
-            uninstall(cluster)
+            uninstall(ground.cluster)
     return 0 if all(_held(played, acts) for played in acts) else 1
-
-
-def _cluster_and_images() -> tuple[Cluster, dict[str, str]]:
-    """The cluster, and the references of the images in its registry.
-
-    Images are built beside the cluster, because either leaves a core idle most of the time when nothing is cached; and
-    one is pushed while the next is built.
-    """
-    builder = ThreadPoolExecutor(1)
-    try:
-        built = [builder.submit(build, [name]) for name in IMAGES]
-        cluster = ensure(CLUSTER_NAME)
-        images: dict[str, str] = {}
-        for image in built:
-            images |= publish(cluster.registry, image.result(), cluster.node_registry)
-        return cluster, images
-    finally:
-        builder.shutdown(cancel_futures=True)
 
 
 def _require_room() -> None:
@@ -85,9 +67,9 @@ def _require_room() -> None:
         require_disk_space(FIRST_RUN_BYTES, "the first run of the demo")
 
 
-def _play(options: argparse.Namespace, cluster: Cluster, images: dict[str, str], display: Display) -> list[Played]:
+def _play(options: argparse.Namespace, ground: Ground, display: Display) -> list[Played]:
     profile = REHEARSAL if options.model == REHEARSAL.model else PROFILES[options.model]
-    site = install(cluster, images, profile, options.data, host_of("shop"), display.say)
+    site = install(ground.cluster, ground.images, profile, options.data, host_of("shop"), display.say)
     theatre = Theatre(site, display, options.out, kept=options.acts[-1] if options.keep else 0)
     own = [number for number in options.acts if number in profile.acts]
     left = [number for number in options.acts if number not in profile.acts]

@@ -7,16 +7,16 @@ could not order by YAML, and read nothing but the API, the client's log and the 
 import json
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
-from e2e.demo.install import NAMESPACE, Site, lay_out_release
+from e2e.demo.install import NAMESPACE, Site
+from e2e.demo.new_release import NewRelease, read_queries, wait_for_answers
 from e2e.demo.profiles import EXPLOIT, Profile
 from e2e.demo.recorder import Recorder, Seen
-from e2e.demo.rewrites import Gateway
 from e2e.demo.slowdown import slow_down
-from e2e.demo.traffic import TIMEOUT_SECONDS, Request, Traffic, read_requests, read_texts
+from e2e.demo.traffic import TIMEOUT_SECONDS, Request, Traffic, read_requests
 from rewriter_contract.messages import STAGES
 
 OUTCOME_PROMOTED: Final = "Promoted"
@@ -94,11 +94,6 @@ class Stage:
     """Told of every act's recorder and client, for the live display."""
 
 
-def host_of(release: str) -> str:
-    """The Host header of a release's route."""
-    return f"{release}.example"
-
-
 class Act:
     """One release under traffic, from creation on; a context manager that always stops the client."""
 
@@ -107,14 +102,15 @@ class Act:
 
     def __enter__(self) -> "Act":
         stage, release = self._stage, self._played.release
-        self._create(release)
+        new = NewRelease(release, stage.profile, stage.base, stage.run, self._relevance)
+        self.sub_path = new.sub_path
+        new.create(stage.site)
         self.recorder = Recorder(stage.site.cluster, NAMESPACE, release)
         self._wait(lambda seen: bool(seen.status.get("serves")), 300, "the release serves its bootstrap")
-        queries = read_texts(stage.site.volume / stage.site.collection / "data" / "validation.jsonl")
-        gateway = Gateway(stage.site.cluster.gateway, host_of(release), TIMEOUT_SECONDS)
+        queries, gateway = read_queries(stage.site), new.gateway(stage.site)
         self.log = stage.out / f"requests-act{self._played.number}.jsonl"
         self.log.unlink(missing_ok=True)
-        self._wait_for_answers(gateway, queries[0])
+        wait_for_answers(gateway, queries[0], release)
         self.traffic = Traffic(gateway, queries, self._rate, self.log)
         self.traffic.start()
         stage.watch(self._played, self.recorder, self.traffic)
@@ -156,28 +152,6 @@ class Act:
     def _rate(self) -> float:
         profile = self._stage.profile
         return profile.rollout_rate if self.recorder.last.state in ROLLOUT_STATES else profile.rate
-
-    def _create(self, release: str) -> None:
-        profile, site = self._stage.profile, self._stage.site
-        self.sub_path = f"demo/runs/{self._stage.run}/{release}"
-        lay_out_release(site, self._stage.base, self.sub_path)
-        values = asdict(profile) | {"template": json.dumps(profile.template)}
-        site.apply(
-            "release.yaml",
-            **values,
-            name=release,
-            sub_path=self.sub_path,
-            relevance=self._relevance,
-            host=host_of(release),
-        )
-
-    def _wait_for_answers(self, gateway: Gateway, query: str) -> None:
-        # Envoy learns of a new route a moment after the API server; the client's first request is not a failure of it.
-        deadline = time.monotonic() + 120
-        while any(gateway.rewrites(stage, query).status != 200 for stage in STAGES):
-            if time.monotonic() > deadline:
-                raise ClaimFailed(f"act {self._played.number}: the gateway never answered for {self._played.release}")
-            time.sleep(0.5)
 
     def _wait(self, until: Callable[[Seen], bool], seconds: float, what: str) -> Seen:
         return self.recorder.wait(until, seconds, what)
