@@ -1,75 +1,133 @@
-"""How often a rollout takes back an equal candidate, and how soon a worse one: `python -m e2e.bench.rollout`.
+"""How a rollout judges and moves traffic: `python -m e2e.bench.rollout` writes build/bench/rollout.json.
 
-Rollouts are drawn from a model of traffic (traffic.py) and judged by the operator's own function and by two rules of
-other tools (rules.py). What only a gateway and a cluster could tell is null in build/bench/rollout.json, and says so.
+Two parts. `drawn`: how often an equal candidate is taken back and how soon a worse one, from a model of traffic, in
+seconds. `dataplane`: promotions and rollbacks on the cluster of the demo, under load, two minutes each; every one that
+is over is kept, a run that was stopped goes on, and `--anew` begins again. What is not there is null, with its reason.
 """
 
 import argparse
 import json
 import os
-from collections.abc import Mapping
-from statistics import median
+import signal
+import sys
+import threading
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Final
 
 from e2e.bench.results import write_result
-from e2e.bench.rollout.rules import RULES, fixed_horizon
-from e2e.bench.rollout.traffic import BASE_RATE, Setting, windows
+from e2e.bench.rollout import drawn
+from e2e.bench.rollout.data_plane import Kept, NotAsMeant, Orders, play_all, prepare_site, setup_of
+from e2e.bench.rollout.figures import counts, report
+from e2e.bench.rollout.observation import Observation
+from e2e.bench.rollout.turns import Kind, wanted
+from e2e.cluster import ClusterError
 from e2e.cluster.paths import REPOSITORY
+from e2e.demo.install import InstallError, uninstall
+from e2e.demo.recorder import Overdue
 
 RESULT: Final = REPOSITORY / "build" / "bench" / "rollout.json"
-EQUAL: Final[Mapping[str, Setting]] = {
-    "iid": Setting(),
-    "ar": Setting(autocorrelation=0.5),
-    "ar_of_each_side_alone": Setting(autocorrelation=0.5, is_shared=False),
-}
-DROPS: Final = (0.25, 0.5, 1.0)
-"""In standard deviations of one answer."""
-NOT_MEASURED: Final = "needs a gateway: see act one and act three of the demo for one promotion and one rollback"
+DATA: Final = REPOSITORY / "e2e" / "data" / "shop"
+PARTS: Final = ("drawn", "dataplane")
 
 
-def taken_back(setting: Setting, runs: int, name: str) -> dict[str, dict[str, float | None]]:
-    """Per rule: the part of the rollouts that it took back, and the median look at which it did."""
-    looks: dict[str, list[int]] = {rule: [] for rule in RULES}
-    for seed in range(runs):
-        drawn = list(windows(setting, f"{name}:{seed}"))
-        for rule, take_back in RULES.items():
-            if (look := take_back(drawn)) is not None:
-                looks[rule].append(look)
-    return {
-        rule: {"rate": round(len(found) / runs, 4), "median_look": median(found) if found else None}
-        for rule, found in looks.items()
-    }
+@dataclass
+class Result:
+    """The JSON, and the files of what was measured so far beside it."""
+
+    out: Path
+    asked: dict[Kind, int]
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    @property
+    def kept(self) -> Kept:
+        """The observations."""
+        return Kept(self.out.with_name(f"{self.out.stem}-parts"))
+
+    @property
+    def _drawn(self) -> Path:
+        return self.kept.directory / "drawn.json"
+
+    def draw(self, runs: int) -> None:
+        """The drawn part, anew."""
+        write_result(self._drawn, drawn.measure(runs))
+        self.write()
+
+    def keep(self, observation: Observation) -> None:
+        """One more rollout; releases call this from threads of their own."""
+        with self._lock:
+            self.kept.add(observation)
+            self.write()
+        moved = [moment.seconds for moment in observation.moments if moment.seconds is not None]
+        asked = f", last request after {observation.asked.to_last_request:.2f} s" if observation.asked else ""
+        slowest = f", slowest decision {max(moved):.2f} s" if moved else ""
+        tell(
+            f"{observation.release}: {observation.kind} {observation.number} in {observation.seconds:.0f} s, "
+            f"{len(observation.failures)} of {observation.requests} failed{asked}{slowest}: {observation.ended}"
+        )
+
+    def write(self) -> dict[str, Any]:
+        """The JSON of what there is."""
+        found = json.loads(self._drawn.read_text()) if self._drawn.is_file() else None
+        made = report(found, self.kept.read(), self.asked)
+        write_result(self.out, made)
+        return made
 
 
-def measure(runs: int) -> dict[str, Any]:
-    """Everything, as it is written."""
-    equal = {name: taken_back(setting, runs, name) for name, setting in EQUAL.items()}
-    worse = {f"{drop}": taken_back(Setting(increase_sd=drop), max(runs // 4, 1), f"worse:{drop}") for drop in DROPS}
-    deviation = (BASE_RATE * (1 - BASE_RATE)) ** 0.5
-    look, per_look = worse["0.5"]["ours"]["median_look"], Setting().candidate_per_look
-    return {
-        "aa_false_rollback_iid": equal["iid"]["ours"]["rate"],
-        "aa_false_rollback_ar": equal["ar"]["ours"]["rate"],
-        "failed_requests": None,
-        "abort_to_last_request_p99_s": None,
-        "decision_to_data_plane_p99_s": None,
-        "not_measured": NOT_MEASURED,
-        "candidate_requests_to_see_half_a_deviation": None if look is None else look * per_look,
-        "fixed_horizon_requests_of_each_side": fixed_horizon(BASE_RATE, BASE_RATE + 0.5 * deviation, 0.01, 0.5),
-        "equal_sides": equal,
-        "worse_by_deviations": worse,
-        "settings": {"runs": runs, "looks": Setting().looks, "base_rate": BASE_RATE},
-    }
+def play(result: Result, arguments: argparse.Namespace) -> None:
+    """The part on the cluster: what is still missing of it."""
+    if arguments.anew:
+        result.kept.forget()
+    site = prepare_site(arguments.data, tell)
+    setup = setup_of(site)
+    played = [one for one in result.kept.read() if one.setup == setup]
+    orders = Orders(result.asked, counts(played), time.monotonic() + 60 * arguments.minutes)
+    play_all(site, orders, result.kept, arguments.releases, result.keep)
+    uninstall(site.cluster)
 
 
-def main() -> None:
+def tell(text: str) -> None:
+    print(f"{time.strftime('%H:%M:%S')}  {text}", flush=True)
+
+
+def main() -> int:
     """Measure and write."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    arguments = _arguments()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that clients are ended
+    result = Result(arguments.out, wanted(arguments.promotes, arguments.rollbacks))
+    parts = arguments.part or PARTS
+    try:
+        if "drawn" in parts:
+            result.draw(arguments.runs)
+        if "dataplane" in parts:
+            play(result, arguments)
+    except (ClusterError, InstallError, Overdue, NotAsMeant) as error:
+        tell(str(error))
+        return 1
+    except (KeyboardInterrupt, SystemExit) as stop:
+        tell("stopped; the same command goes on. The cluster still runs, `make cluster-down` ends it")
+        os._exit(stop.code if isinstance(stop.code, int) else 130)  # releases would be waited for otherwise
+    finally:
+        made = result.write()
+    print(json.dumps({key: value for key, value in made.items() if key != "details"}, indent=2))
+    print(f"all in {os.path.relpath(arguments.out)}")
+    return 0
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m e2e.bench.rollout", description=__doc__)
+    parser.add_argument("--part", choices=PARTS, action="append", help="only this part; the other's figures stay")
     parser.add_argument("--runs", type=int, default=2000, help="equal rollouts of each kind; a quarter for each drop")
-    result = measure(parser.parse_args().runs)
-    write_result(RESULT, result)
-    print(json.dumps({key: result[key] for key in list(result)[:8]}, indent=2), f"all in {os.path.relpath(RESULT)}")
+    parser.add_argument("--promotes", type=int, default=20)
+    parser.add_argument("--rollbacks", type=int, default=20, help="half of them aborts, half rollback-to")
+    parser.add_argument("--releases", type=int, default=2, help="that are played side by side")
+    parser.add_argument("--minutes", type=float, default=24 * 60, help="begin no rollout after these")
+    parser.add_argument("--anew", action="store_true", help="forget what earlier runs have played")
+    parser.add_argument("--data", type=Path, default=DATA, help="a collection in BEIR layout")
+    parser.add_argument("--out", type=Path, default=RESULT, help="the JSON")
+    return parser.parse_args()
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())
