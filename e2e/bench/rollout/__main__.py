@@ -107,11 +107,11 @@ def main() -> int:
         return 1
     except (KeyboardInterrupt, SystemExit) as stop:
         tell("stopped; the same command goes on. The cluster still runs, `make cluster-down` ends it")
-        os._exit(stop.code if isinstance(stop.code, int) else 130)  # releases would be waited for otherwise
+        os._exit(143 if isinstance(stop, SystemExit) else 130)  # releases would be waited for otherwise
     finally:
         made = result.write()
-    print(json.dumps({key: value for key, value in made.items() if key != "details"}, indent=2))
-    print(f"all in {os.path.relpath(arguments.out)}")
+    shown = {key: value for key, value in made.items() if key == "not_measured" or not isinstance(value, dict)}
+    print(json.dumps(shown, indent=2), f"all in {os.path.relpath(arguments.out)}")
     return 0
 
 
