@@ -3,6 +3,7 @@
 One function per state; around it what holds in every state: an abort, a changed spec, the children, the summary.
 """
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Final
@@ -24,7 +25,7 @@ from rewriter_operator.core import (
     stalls,
     training,
 )
-from rewriter_operator.core.children import revision_outcomes, route, servings, wanted
+from rewriter_operator.core.children import DRAIN_SECONDS, revision_outcomes, route, servings, wanted
 from rewriter_operator.core.cycle_plan import planned
 from rewriter_operator.core.decision import Decision, Note, Removal, Step
 from rewriter_operator.core.samplers import failed_pod
@@ -53,7 +54,7 @@ def plan(world: World) -> Decision:
         replace=(*step.replace, *_broken(world)),
         notes=(*step.notes, *_ignored(world, status), *_decayed(world, status)),
         urgent_route=_route_carries_more(world, status),
-        wait_seconds=step.wait_seconds,
+        wait_seconds=min(step.wait_seconds, _until_drained(after)),
     )
 
 
@@ -199,6 +200,13 @@ def _drained(world: World, status: RewriterReleaseStatus) -> RewriterReleaseStat
     if not surplus and status.draining_since:
         return evolve(status, draining_since=0)
     return status
+
+
+def _until_drained(world: World) -> float:
+    """Seconds until superfluous serving pods may go: no event tells of it, and until the resync they keep their GPU."""
+    since = world.status.draining_since
+    rest = since + DRAIN_SECONDS - world.now
+    return rest if since and rest > 0 else math.inf
 
 
 def _route_carries_more(world: World, status: RewriterReleaseStatus) -> bool:
