@@ -42,13 +42,14 @@ class Readings:
         self._changes.pop(name, None)
         self._kept.pop(name, None)
 
-    def mark(self, name: str) -> int:
-        """To take before a reading begins, and to give to `keep` with it."""
+    def begin(self, name: str) -> int:
+        """A reading begins, which ends the one before; what `keep` is to be given with it."""
+        self._kept.pop(name, None)
         return self._changes[name]
 
-    def keep(self, name: str, observation: Observation, mark: int) -> None:
+    def keep(self, name: str, observation: Observation, begun: int) -> None:
         """All that was read in a pass that found nothing to do; not kept when something changed while it was read."""
-        if self._changes[name] == mark:
+        if self._changes[name] == begun:
             self._kept[name] = _Reading(observation, self.clock())
 
     def of(self, name: str) -> Observation | None:

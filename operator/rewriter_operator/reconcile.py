@@ -109,7 +109,7 @@ class Reconciler:
         return thought.decision.wait_seconds if rests else None
 
     async def _pass(self, name: str) -> float:
-        mark = self.readings.mark(name)
+        begun = self.readings.begin(name)
         live = await self.hands.kube.get("RewriterRelease", name)
         if live is None or "deletionTimestamp" in live["metadata"]:
             self._count(name, None)
@@ -140,7 +140,7 @@ class Reconciler:
             raise
         if wrote:
             return SOON
-        self.readings.keep(name, reading, mark)
+        self.readings.keep(name, reading, begun)
         return thought.decision.wait_seconds
 
     async def forbidden(self, live: dict[str, Any], error: Forbidden) -> None:

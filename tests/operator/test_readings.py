@@ -30,7 +30,7 @@ class Clocked:
 
 def test_a_reading_holds_for_a_while() -> None:
     clocked = Clocked()
-    clocked.readings.keep("shop", READ, clocked.readings.mark("shop"))
+    clocked.readings.keep("shop", READ, clocked.readings.begin("shop"))
     clocked.now = LASTING_SECONDS - 0.1
     assert clocked.readings.of("shop") is READ
     clocked.now = LASTING_SECONDS
@@ -40,7 +40,7 @@ def test_a_reading_holds_for_a_while() -> None:
 def test_a_reading_ends_with_the_next_event_of_its_release_and_no_other() -> None:
     readings = Readings()
     for name in ("shop", "toys"):
-        readings.keep(name, READ, readings.mark(name))
+        readings.keep(name, READ, readings.begin(name))
     readings.changed("shop")
     assert readings.of("shop") is None
     assert readings.of("toys") is READ
@@ -48,9 +48,9 @@ def test_a_reading_ends_with_the_next_event_of_its_release_and_no_other() -> Non
 
 def test_what_changed_while_it_was_read_is_not_kept() -> None:
     readings = Readings()
-    mark = readings.mark("shop")
+    begun = readings.begin("shop")
     readings.changed("shop")
-    readings.keep("shop", READ, mark)
+    readings.keep("shop", READ, begun)
     assert readings.of("shop") is None
 
 
@@ -114,6 +114,17 @@ def test_what_a_glance_would_write_is_decided_again_from_what_is_read_live(monke
     assert [world.release.generation for world in cluster.planned] == [4, 4, 5]
     assert cluster.release["status"]["message"] == "as it is"
     assert cluster.writes == ["status"]
+
+
+def test_after_what_a_glance_led_to_everything_is_read_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Though no event has told of the write yet."""
+    cluster = Counted()
+    reconciler = cluster.reconciler(monkeypatch, "", "more", "more", "")
+    passes(reconciler, 2)
+    assert cluster.writes == ["status"]
+    before = cluster.reads
+    passes(reconciler, 1)
+    assert cluster.reads > before
 
 
 def test_after_a_write_everything_is_read_again(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -182,9 +193,9 @@ def test_what_a_person_changed_is_urgent_and_a_status_is_not(monkeypatch: pytest
 
 def test_every_event_ends_what_was_read_before_it(monkeypatch: pytest.MonkeyPatch) -> None:
     found, _ = leading(monkeypatch)
-    found.readings.keep("shop", READ, found.readings.mark("shop"))
+    found.readings.keep("shop", READ, found.readings.begin("shop"))
     found.child_changed("shop")
     assert found.readings.of("shop") is None
-    found.readings.keep("shop", READ, found.readings.mark("shop"))
+    found.readings.keep("shop", READ, found.readings.begin("shop"))
     found.release_changed("shop", Wish(1, {}))
     assert found.readings.of("shop") is None
