@@ -131,13 +131,14 @@ KINDS = {
     "ConfigMap": "configmaps",
     "PersistentVolumeClaim": "persistentvolumeclaims",
     "Deployment": "deployments",
+    "PodDisruptionBudget": "poddisruptionbudgets",
     "HTTPRoute": "httproutes",
     "Event": "events",
     "Lease": "leases",
     "RewriterRelease": "rewriterreleases",
     "RewriterRevision": "rewriterrevisions",
 }
-UPDATED = {"Deployment", "Service", "HTTPRoute"}
+UPDATED = {"Deployment", "Service", "PodDisruptionBudget", "HTTPRoute"}
 """Applied with server-side apply, which needs create and patch."""
 
 MARKED = {"Pod", "RewriterRevision"}

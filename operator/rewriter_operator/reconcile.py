@@ -292,8 +292,8 @@ def _says_more(thought: Thought) -> bool:
 
 def _want(manifest: Manifest) -> Want:
     role = Role(manifest.body["metadata"]["labels"][names.LABEL_ROLE])
-    spec = manifest.body["spec"] if manifest.kind == "HTTPRoute" else None
-    return Want(manifest.kind, manifest.name, manifest.digest, manifest.update, role, manifest.replicas, spec)
+    compared = manifest.compared
+    return Want(manifest.kind, manifest.name, manifest.digest, manifest.update, role, manifest.replicas, compared)
 
 
 def _read(live: dict[str, Any]) -> Release:

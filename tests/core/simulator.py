@@ -45,6 +45,7 @@ from rewriter_operator.core.retention import kept_revisions
 from rewriter_operator.core.states import TRAFFIC_STATES
 from rewriter_operator.core.validating import validation_paths
 from rewriter_operator.core.world import (
+    Budget,
     Child,
     Claim,
     Deployment,
@@ -440,6 +441,8 @@ class Simulator:
                 child: Child = self._new_pod(common, manifest)
             case "Deployment":
                 child = self._new_deployment(common, manifest)
+            case "PodDisruptionBudget":
+                child = Budget(**common, spec=manifest.body["spec"])
             case "HTTPRoute":
                 child = self._new_route(common, manifest)
             case "RewriterRevision":
@@ -528,7 +531,8 @@ class Simulator:
             return
         del self.children[(removal.kind, removal.name)]
         live = {name for backends in self.backends.values() for name in backends}
-        assert removal.name not in live, f"{removal.name} is deleted while the route still names it"
+        serves = removal.kind in ("Deployment", "Service") and removal.name in live
+        assert not serves, f"{removal.name} is deleted while the route still names it"
         self._forget(child)
         if removal.kind == "Deployment":
             for key in [key for key in self.children if key[0] == "Pod" and key[1].startswith(f"{removal.name}-")]:
@@ -681,5 +685,5 @@ def _histogram(before: Mapping[str, int], bucket: str, count: int) -> dict[str, 
 
 def _want(manifest: Manifest) -> Want:
     role = Role(manifest.body["metadata"]["labels"][names.LABEL_ROLE])
-    spec = manifest.body["spec"] if manifest.kind == "HTTPRoute" else None
-    return Want(manifest.kind, manifest.name, manifest.digest, manifest.update, role, manifest.replicas, spec)
+    compared = manifest.compared
+    return Want(manifest.kind, manifest.name, manifest.digest, manifest.update, role, manifest.replicas, compared)

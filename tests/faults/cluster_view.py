@@ -10,7 +10,10 @@ import aiohttp
 
 from tests.faults.cluster_client import ClusterClient, Refused
 
-KINDS = ("RewriterRelease", "RewriterRevision", "Pod", "Deployment", "Service", "Secret", "HTTPRoute", "Event")
+KINDS = (
+    *("RewriterRelease", "RewriterRevision", "Pod", "Deployment", "Service", "PodDisruptionBudget", "Secret"),
+    *("HTTPRoute", "Event"),
+)
 
 Listener = Callable[[str, dict[str, Any]], None]
 

@@ -72,6 +72,8 @@ def _content(kind: str, item: dict[str, Any]) -> Any:
         case "Deployment":
             template = item["spec"]["template"]["spec"]["containers"][0]
             return {"replicas": item["spec"]["replicas"], "env": template["env"], "image": template["image"]}
+        case "PodDisruptionBudget":
+            return item["spec"]
         case _:
             return "there"
 

@@ -99,8 +99,7 @@ class Teller:
 
     def is_gone(self) -> bool:
         """Neither the release nor anything that it owned."""
-        kinds = ("RewriterRelease", "RewriterRevision", "Pod", "Deployment", "Service", "Secret", "HTTPRoute")
-        return not any(self.view.of(kind) for kind in kinds)
+        return not any(self.view.of(kind) for kind in self.view.kinds if kind != "Event")
 
 
 @dataclass(frozen=True)

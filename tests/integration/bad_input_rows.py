@@ -967,6 +967,19 @@ PODS: Final = (
         at("spec.training.samplers", {"replicas": 64}),
     ),
     Refused(
+        38,
+        "a drain that may take every pod",
+        at("spec.serving", {"replicas": 2, "maxUnavailable": 2}),
+        ("spec.serving.maxUnavailable", "got 2 of 2", "must be below replicas"),
+        at("spec.serving", {"replicas": 3, "maxUnavailable": 2}),
+    ),
+    Refused(
+        38,
+        "a drain that may take none",
+        at("spec.serving.maxUnavailable", 0),
+        ("spec.serving.maxUnavailable", "0", "greater than or equal to 1"),
+    ),
+    Refused(
         39,
         "one engine over more GPUs than a pod has",
         at("spec.training.samplers", {"tensorParallel": 4, "resources": {"limits": {"nvidia.com/gpu": "2"}}}),

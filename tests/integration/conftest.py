@@ -38,6 +38,10 @@ COLLECTIONS: dict[str, Collection] = {
     "httproute": ("/apis/gateway.networking.k8s.io/v1/namespaces/{}/httproutes", "httproute.gateway.networking.k8s.io"),
     "deployment": ("/apis/apps/v1/namespaces/{}/deployments", "deployment.apps"),
     "pod": ("/api/v1/namespaces/{}/pods", "pod"),
+    "poddisruptionbudget": (
+        "/apis/policy/v1/namespaces/{}/poddisruptionbudgets",
+        "poddisruptionbudget.policy",
+    ),
     "pvc": ("/api/v1/namespaces/{}/persistentvolumeclaims", "persistentvolumeclaim"),
     "resourcequota": ("/api/v1/namespaces/{}/resourcequotas", "resourcequota"),
     "secret": ("/api/v1/namespaces/{}/secrets", "secret"),

@@ -17,7 +17,7 @@ FIRST_CHILDREN = {
     "secret/shop-agent-token",
     "pod/shop-c0000-prepare-1",
 }
-KINDS = "deployments,services,httproutes,secrets,pods"
+KINDS = "deployments,services,poddisruptionbudgets,httproutes,secrets,pods"
 
 
 def preparing(space: Space) -> None:

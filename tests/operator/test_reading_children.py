@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from rewriter_operator.cluster.observe import _read_child, _token
-from rewriter_operator.core.world import Role, Route
+from rewriter_operator.core.world import Budget, Role, Route
 
 OWNER = "uid-shop"
 
@@ -36,6 +36,12 @@ def item(kind: str = "Service", **metadata: Any) -> dict[str, Any]:
 def test_a_child_whose_labels_say_nothing_counts_as_missing(labels: dict[str, str]) -> None:
     assert _read_child(item(labels=labels), OWNER) is None
     assert _read_child(item(), OWNER) is not None
+
+
+def test_a_disruption_budget_is_read_as_somebody_has_edited_it() -> None:
+    budget = _read_child(item("PodDisruptionBudget") | {"spec": {"minAvailable": 2}}, OWNER)
+    assert isinstance(budget, Budget)
+    assert (budget.role, budget.cycle, budget.spec) == (Role.SERVING, 2, {"minAvailable": 2})
 
 
 @pytest.mark.parametrize("text", ["[]", "7", "null", '"x"', "{", "[" * 100_000])

@@ -323,3 +323,41 @@ def test_serving_pods_are_spread_over_nodes_where_there_are_several() -> None:
 @pytest.mark.parametrize("what", ["serving", "passthrough"])
 def test_a_serving_pod_is_given_the_time_to_answer_what_it_has_taken(what: str, timeout: str, grace: int) -> None:
     assert serving_pods(what, **{"serving.requestTimeout": timeout})["terminationGracePeriodSeconds"] == grace
+
+
+def budgets(what: str = "serving", **changes: Any) -> list[Manifest]:
+    world = make_world(make_spec(**changes))
+    found = render(world.release, (WANTED[what],), INSTALLATION)
+    return [manifest for manifest in found if manifest.kind == "PodDisruptionBudget"]
+
+
+def test_a_drain_takes_one_pod_of_a_revision_after_the_other() -> None:
+    (budget,) = budgets(**{"serving.replicas": 2})
+    labels = manifests("serving")[0].body["spec"]["selector"]["matchLabels"]
+    assert budget.body["spec"] == {
+        "maxUnavailable": 1,
+        "minAvailable": None,
+        "selector": {"matchLabels": labels},
+        "unhealthyPodEvictionPolicy": "AlwaysAllow",
+    }
+    assert (budget.name, budget.update) == ("shop-r0002", True)
+    (owner,) = budget.body["metadata"]["ownerReferences"]
+    assert (owner["uid"], budget.body["metadata"]["labels"]) == ("uid-shop", labels)
+
+
+def test_a_release_with_many_pods_may_let_a_drain_take_several() -> None:
+    (budget,) = budgets(**{"serving.replicas": 16, "serving.maxUnavailable": 4})
+    assert budget.body["spec"]["maxUnavailable"] == 4
+
+
+@pytest.mark.parametrize("what, replicas", [("serving", 1), ("passthrough", 1), ("passthrough", 3)])
+def test_one_pod_alone_has_no_budget_because_it_would_block_the_drain_of_its_node(what: str, replicas: int) -> None:
+    assert budgets(what, **{"serving.replicas": replicas}) == []
+
+
+def test_a_budget_changes_nothing_of_the_pods_that_it_is_about() -> None:
+    (one, *_), (four, *_) = (
+        render(make_world(make_spec(**{"serving.replicas": 8, **more})).release, (WANTED["serving"],), INSTALLATION)
+        for more in ({}, {"serving.maxUnavailable": 4})
+    )
+    assert one.digest == four.digest, "the Deployment"

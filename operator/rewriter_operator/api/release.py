@@ -203,6 +203,17 @@ def _engine_fits(device: str) -> dict[str, str]:
 
 _ENGINE_FITS = rules(*map(_engine_fits, GPUS))
 
+_SERVING_RULES = rules(
+    *map(_engine_fits, GPUS),
+    sentence(
+        "!has(self.replicas) || !has(self.maxUnavailable) || self.replicas == 1 || self.maxUnavailable < self.replicas",
+        "must be below replicas, or a drain of nodes may take every pod of a revision",
+        shown="self.maxUnavailable, self.replicas",
+        got="%d of %d",
+        path=".maxUnavailable",
+    ),
+)
+
 
 class SamplerPods(Pods):
     """vLLM sampler pods; they exist only during a cycle."""
@@ -482,6 +493,9 @@ class Serving(Pods):
     """vLLM pods that answer POST /v1/rewrite, one Deployment per revision."""
 
     replicas: Annotated[int, Field(ge=1, le=256)] = 2
+    max_unavailable: Annotated[int, Field(ge=1, le=255)] = 1
+    """Pods of a revision that a drain of nodes may take at once (PodDisruptionBudget). With one replica there is no
+    budget: a drain takes the only pod, and the stage is not served until another one is ready."""
     max_tokens: Annotated[int, Field(ge=1, le=1024)] = 32
     max_rewrites: Annotated[int, Field(ge=1, le=8)] = 4
     request_timeout: CallTimeout = "5s"
@@ -719,7 +733,7 @@ class RewriterReleaseSpec(SpecModel):
     reward: Reward
     training: Training = Training()
     gate: Annotated[Gate, Field(json_schema_extra=_GATE_RULES)]
-    serving: Annotated[Serving, Field(json_schema_extra=_ENGINE_FITS)] = Serving()
+    serving: Annotated[Serving, Field(json_schema_extra=_SERVING_RULES)] = Serving()
     traffic: Traffic
     rollout: Annotated[Rollout, Field(json_schema_extra=ROLLOUT_RULES)]
     history_limit: Annotated[int, Field(ge=2, le=20)] = 5

@@ -32,6 +32,7 @@ _PATHS: Final = {
     "ConfigMap": (_CORE, "configmaps"),
     "PersistentVolumeClaim": (_CORE, "persistentvolumeclaims"),
     "Deployment": ("/apis/apps/v1", "deployments"),
+    "PodDisruptionBudget": ("/apis/policy/v1", "poddisruptionbudgets"),
     "HTTPRoute": ("/apis/gateway.networking.k8s.io/v1", "httproutes"),
     "Event": ("/apis/events.k8s.io/v1", "events"),
     "Lease": ("/apis/coordination.k8s.io/v1", "leases"),

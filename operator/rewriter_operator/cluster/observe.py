@@ -21,6 +21,7 @@ from rewriter_operator.core.gating import SIDES, evidence_paths
 from rewriter_operator.core.states import TRAFFIC_STATES
 from rewriter_operator.core.validating import validation_paths
 from rewriter_operator.core.world import (
+    Budget,
     Child,
     Claim,
     Deployment,
@@ -36,7 +37,7 @@ from rewriter_operator.workloads import names
 
 log = logging.getLogger(__name__)
 
-_CHILD_KINDS = ("Pod", "Deployment", "Service", "Secret", "HTTPRoute", "RewriterRevision")
+_CHILD_KINDS = ("Pod", "Deployment", "Service", "PodDisruptionBudget", "Secret", "HTTPRoute", "RewriterRevision")
 
 
 @dataclass(frozen=True)
@@ -249,6 +250,8 @@ def _child(item: dict[str, Any], owner_uid: str) -> Child | None:
             return Pod(**common, **_pod(item))
         case "Deployment":
             return Deployment(**common, **_deployment(item))
+        case "PodDisruptionBudget":
+            return Budget(**common, spec=item["spec"])
         case "HTTPRoute":
             route = _route(item)
             if route["shares"] != _intended_shares(item):

@@ -14,7 +14,7 @@ from rewriter_operator.cluster.kube import Invalid, Kube
 from rewriter_operator.core.world import Role
 from rewriter_operator.workloads import names
 
-MARKED: Final = ("Pod", "Deployment", "Service", "HTTPRoute", "RewriterRevision")
+MARKED: Final = ("Pod", "Deployment", "Service", "PodDisruptionBudget", "HTTPRoute", "RewriterRevision")
 """Kinds that the operator changes or removes. A Secret is only ever created."""
 
 log = logging.getLogger(__name__)

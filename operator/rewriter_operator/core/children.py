@@ -3,6 +3,8 @@
 Level-triggered: whatever is missing is made, whatever is too many is removed, whoever did it and whenever it happened.
 """
 
+from typing import Final
+
 from rewriter_contract.messages import PASSTHROUGH, ServingConfig, WeightsRef
 from rewriter_operator.api.model import seconds
 from rewriter_operator.api.revision import RevisionPhase, RewriterRevisionSpec, RewriterRevisionStatus
@@ -26,6 +28,9 @@ from rewriter_operator.core.world import Deployment, Revision, Role, World
 
 DRAIN_SECONDS = 30
 """Serving pods that nothing routes to any more are kept this long for requests that are under way."""
+
+OF_SERVING_PODS: Final = ("Deployment", "Service", "PodDisruptionBudget")
+"""Kinds of children that a revision has while it serves, and until its requests have drained."""
 
 
 def wanted(world: World) -> tuple[Wanted, ...]:

@@ -8,9 +8,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from rewriter_operator.core.children import DRAIN_SECONDS
+from rewriter_operator.core.children import DRAIN_SECONDS, OF_SERVING_PODS
 from rewriter_operator.core.decision import Removal
-from rewriter_operator.core.world import Child, Deployment, Role, Route, World
+from rewriter_operator.core.world import Budget, Child, Deployment, Role, Route, World
 
 NO_DEFAULTS: Final = ("filters", "headers", "hostnames", "queryParams", "retry", "sessionPersistence")
 """Fields of a route that no API server adds by itself, and that decide where requests go."""
@@ -28,7 +28,7 @@ class Want:
     replicas: int = 0
     """Of a Deployment: fewer are too few. More are left to whoever wants them, an autoscaler perhaps."""
     spec: Mapping[str, Any] | None = None
-    """Of a route."""
+    """Of a route or a budget."""
 
 
 def first_difference(wants: Iterable[Want], children: Iterable[Child]) -> Want | None:
@@ -50,6 +50,8 @@ def _differs(want: Want, child: Child) -> bool:
             return child.replicas < want.replicas
         case Route() if child.spec is not None and want.spec is not None:
             return not _is_within(want.spec, child.spec)
+        case Budget() if child.spec is not None and want.spec is not None:
+            return any(child.spec.get(key) != value for key, value in want.spec.items())
         case _:
             return False
 
@@ -87,7 +89,8 @@ def surplus(wants: Iterable[Want], world: World, kept_revisions: set[int]) -> li
             continue
         if child.role is Role.REVISION and child.cycle in kept_revisions:
             continue
-        if child.kind in ("Deployment", "Service") and not _drained(world):
+        is_leaving = ("Deployment", child.name) not in wanted  # else only its budget goes: one pod needs none
+        if child.kind in OF_SERVING_PODS and is_leaving and not _drained(world):
             continue
         if child.kind == "Pod" and child.role in (Role.SERVING, Role.PASSTHROUGH):
             continue  # they belong to their Deployment

@@ -25,7 +25,7 @@ from rewriter_operator.core import (
     stalls,
     training,
 )
-from rewriter_operator.core.children import DRAIN_SECONDS, revision_outcomes, route, servings, wanted
+from rewriter_operator.core.children import DRAIN_SECONDS, OF_SERVING_PODS, revision_outcomes, route, servings, wanted
 from rewriter_operator.core.cycle_plan import planned
 from rewriter_operator.core.decision import Decision, Note, Removal, Step
 from rewriter_operator.core.samplers import failed_pod
@@ -192,7 +192,7 @@ def _drained(world: World, status: RewriterReleaseStatus) -> RewriterReleaseStat
     """Remember since when serving pods are superfluous; they are removed only after the drain time."""
     needed = servings(_with_status(world, status))
     surplus = any(  # Services too: a Deployment that is gone must not end the drain before its Service went
-        child.kind in ("Deployment", "Service") and child.role is Role.SERVING and child.cycle not in needed
+        child.kind in OF_SERVING_PODS and child.role is Role.SERVING and child.cycle not in needed
         for child in world.children
     )
     if surplus and not status.draining_since:

@@ -89,6 +89,14 @@ class Deployment(Child):
 
 
 @dataclass(frozen=True)
+class Budget(Child):
+    """A PodDisruptionBudget of serving pods."""
+
+    spec: Mapping[str, Any] | None = None
+    """As it is now, to compare with what it should be; None where nothing is to be compared."""
+
+
+@dataclass(frozen=True)
 class Revision(Child):
     """A RewriterRevision object; `cycle` is its number."""
 

@@ -26,7 +26,7 @@ def cycle_pod(release: str, role: Role, cycle: int, number: int) -> str:
 
 
 def serving(release: str, revision: int) -> str:
-    """`shop-r0007`; `shop-passthrough` for -1. Of the Deployment and of its Service."""
+    """`shop-r0007`; `shop-passthrough` for -1. Of the Deployment, its Service and its budget."""
     return f"{release}-passthrough" if revision < 0 else f"{release}-r{revision:04d}"
 
 

@@ -6,7 +6,7 @@ that deleting the release deletes it.
 
 import hashlib
 from dataclasses import dataclass
-from typing import Any, assert_never
+from typing import Any, Final, assert_never
 
 from rewriter_contract import wire
 from rewriter_operator.api.model import API_VERSION
@@ -23,7 +23,9 @@ from rewriter_operator.workloads import names
 from rewriter_operator.workloads.installation import Installation
 from rewriter_operator.workloads.pods import cycle_pod
 from rewriter_operator.workloads.routes import http_route
-from rewriter_operator.workloads.serving import deployment, service
+from rewriter_operator.workloads.serving import deployment, disruption_budget, service
+
+_COMPARED: Final = ("HTTPRoute", "PodDisruptionBudget")
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,12 @@ class Manifest:
         return int(self.body["spec"]["replicas"]) if self.kind == "Deployment" else 0
 
     @property
+    def compared(self) -> dict[str, Any] | None:
+        """The spec of what is put right when a hand edits it: where requests go, and what a drain may take."""
+        spec: dict[str, Any] | None = self.body["spec"] if self.kind in _COMPARED else None
+        return spec
+
+    @property
     def digest(self) -> str:
         """What the annotation says."""
         return str(self.body["metadata"]["annotations"][names.ANNOTATION_HASH])
@@ -69,9 +77,11 @@ def _bodies(release: Release, item: Wanted, installation: Installation) -> list[
         case WantedPod():
             return [(cycle_pod(release.name, release.spec, item, installation), False)]
         case WantedServing():
+            budget = disruption_budget(release.name, release.spec, item)
             return [
                 (deployment(release.name, release.spec, item, installation), True),
                 (service(release.name, item), True),
+                *([(budget, True)] if budget else []),
             ]
         case WantedRoute():
             return [(http_route(release.name, release.namespace, release.spec, item), True)]

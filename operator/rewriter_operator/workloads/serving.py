@@ -1,4 +1,4 @@
-"""The Deployment and Service of a revision, and of the passthrough."""
+"""The Deployment and Service of a revision, and of the passthrough; the budget that a node drain has to keep."""
 
 from typing import Any
 
@@ -71,7 +71,7 @@ def deployment(
         "kind": "Deployment",
         "metadata": {"name": names.serving(release, wanted.revision), "labels": labels},
         "spec": {
-            "replicas": 1 if passthrough else spec.serving.replicas,
+            "replicas": _replicas(spec, wanted),
             "revisionHistoryLimit": 1,
             "minReadySeconds": MIN_READY_SECONDS,
             "selector": {"matchLabels": labels},
@@ -92,3 +92,29 @@ def service(release: str, wanted: WantedServing) -> dict[str, Any]:
         "metadata": {"name": names.serving(release, wanted.revision), "labels": labels},
         "spec": {"selector": labels, "ports": [{"name": "http", "port": PORT, "targetPort": PORT, "protocol": "TCP"}]},
     }
+
+
+def disruption_budget(release: str, spec: RewriterReleaseSpec, wanted: WantedServing) -> dict[str, Any] | None:
+    """How many of a revision's pods may go at once when nodes are drained; None where one pod is all there is.
+
+    A budget that keeps the only pod would block the drain of its node for ever, and one that does not keeps nothing.
+    """
+    if _replicas(spec, wanted) < 2:
+        return None
+    labels = names.labels(release, Role.SERVING, wanted.revision)
+    return {
+        "apiVersion": "policy/v1",
+        "kind": "PodDisruptionBudget",
+        "metadata": {"name": names.serving(release, wanted.revision), "labels": labels},
+        "spec": {
+            "maxUnavailable": spec.serving.max_unavailable,
+            "minAvailable": None,  # said, because a budget to which somebody adds it is refused with both
+            "selector": {"matchLabels": labels},
+            # A pod that does not answer is nobody's loss, and must not keep its node from being drained.
+            "unhealthyPodEvictionPolicy": "AlwaysAllow",
+        },
+    }
+
+
+def _replicas(spec: RewriterReleaseSpec, wanted: WantedServing) -> int:
+    return 1 if wanted.config.weights is None else spec.serving.replicas
