@@ -21,7 +21,8 @@ from rewriter_contract.messages import (
 from rewriter_operator.api.release import RewriterReleaseSpec
 from rewriter_operator.api.states import State
 from rewriter_operator.api.status import Cycle, RewriterReleaseStatus, Serving, StageStatus, Weights
-from rewriter_operator.core.cycle import CONTRACT, spec_digest
+from rewriter_operator.core.begun_spec import spec_digest
+from rewriter_operator.core.cycle import CONTRACT
 from rewriter_operator.core.world import Claim, Deployment, Fusion, Release, Role, Route, World
 from rewriter_operator.workloads.installation import Installation
 

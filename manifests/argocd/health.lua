@@ -41,13 +41,15 @@ local function awaited()
   if status.state ~= "RollingOut" or status.cycle == nil or status.cycle.candidate == nil then
     return nil
   end
+  -- The plan of the running cycle: a change of the spec's stages may wait for the cycle's end.
   local plans = {}
-  for _, stage in ipairs(obj.spec.rollout.stages) do
+  for _, stage in ipairs((status.plan or {}).stages or obj.spec.rollout.stages) do
     plans[stage.name] = stage.steps
   end
   for _, stage in ipairs(status.stages or {}) do
     local step = (plans[stage.name] or {})[(stage.step or 0) + 1]
-    if (stage.stepAt or 0) > 0 and step ~= nil and step.pause ~= nil and step.pause.duration == nil then
+    local by_hand = step ~= nil and (step.does == "Approval" or (step.pause ~= nil and step.pause.duration == nil))
+    if (stage.stepAt or 0) > 0 and by_hand then
       return stage.name
     end
   end

@@ -19,6 +19,12 @@ GATE = GateResult(
 )
 
 
+def test_the_tree_shows_a_change_that_waits() -> None:
+    told = "spec.training changed; the change waits for cycle 7 to end (spec.onChange: Queue)"
+    shown = "\n".join(lines(tree(world(spec=SPEC, state=State.TRAINING, cycle=make_cycle(SPEC, 7), change=told))))
+    assert f"|-- queued: {told}" in shown
+
+
 def test_the_tree_shows_cycle_phases_gate_stages_and_history() -> None:
     phase = PhaseResult(number=1, weights=weights("r0007-p01"), seconds=61, metrics={"rewardMean": 0.02})
     seen = StageStatus(

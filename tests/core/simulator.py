@@ -330,7 +330,8 @@ class Simulator:
 
     def check(self) -> None:
         """What must hold between any two writes: only what passed or was approved has a share, of a known size."""
-        cycle, route = self.status.cycle, self.world().route
+        world = self.world()
+        cycle, route = self.status.cycle, world.route
         carried = {stage: share for stage, share in (route.shares if route else {}).items() if share}
         if carried:
             assert cycle is not None, f"the route gives {carried} to a candidate, and there is no cycle"
@@ -344,7 +345,7 @@ class Simulator:
             assert not serves or {stage: told.get(stage) for stage in serves} == serves, (
                 "promoted.json is not what serves"
             )
-        planned = {stage.name.value: {0, *(s.set_share for s in stage.steps)} for stage in self.spec.rollout.stages}
+        planned = {stage.name.value: {0, *(s.set_share for s in stage.steps)} for stage in world.spec.rollout.stages}
         assert all(share in planned[stage] for stage, share in carried.items() if stage in planned)
         self._check_weights()
 
@@ -392,8 +393,8 @@ class Simulator:
 
     def _render(self, after: World, decision: Decision) -> list[Manifest]:
         """Rendered again only when something is wanted differently, which keeps long stories fast."""
-        if self.rendered_for != (self.spec, decision.wanted):
-            self.rendered_for = (self.spec, decision.wanted)
+        if self.rendered_for != (after.spec, decision.wanted):
+            self.rendered_for = (after.spec, decision.wanted)
             self.rendered = render(after.release, decision.wanted, INSTALLATION)
         return self.rendered
 
@@ -594,7 +595,7 @@ class Simulator:
             if cycle.phase.step is PhaseStep.VALIDATING:
                 return [(Role.SAMPLER, path) for path in validation_paths(world)]
             if cycle.phase.step is PhaseStep.SAMPLING:
-                count = self.spec.training.samplers.replicas
+                count = world.spec.training.samplers.replicas
                 return [(Role.SAMPLER, f"/v1/samples/{number}/{index}") for index in range(count)]
             if cycle.phase.step is PhaseStep.TRAINING:
                 return [(Role.TRAINER, f"/v1/phases/{number}")]

@@ -8,7 +8,7 @@ import pytest
 from rewriter_contract.messages import EvidenceOrder, EvidenceRows
 from rewriter_contract.reports import CheckName, GateSettings, Verdict
 from rewriter_operator.api.states import State
-from rewriter_operator.core.cycle import spec_digest
+from rewriter_operator.core.begun_spec import spec_digest
 from rewriter_operator.core.gate import judge, more_queries_would_tell
 from rewriter_operator.core.gating import evidence_order, report_of
 from rewriter_operator.core.plan import plan

@@ -8,7 +8,8 @@ import pytest
 from rewriter_contract.messages import EvidenceRows
 from rewriter_operator.api.states import State
 from rewriter_operator.api.status import Hold
-from rewriter_operator.core.cycle import ABORT_ANNOTATION, APPROVE_ANNOTATION, RUN_ANNOTATION, spec_digest
+from rewriter_operator.core.begun_spec import spec_digest
+from rewriter_operator.core.cycle import ABORT_ANNOTATION, APPROVE_ANNOTATION, RUN_ANNOTATION
 from rewriter_operator.core.states import CANDIDATE_STATES
 from rewriter_operator.core.world import Role
 from tests.builders import evidence, make_spec

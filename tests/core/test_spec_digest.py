@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from rewriter_operator.api.release import Reward, RewriterReleaseSpec
-from rewriter_operator.core.cycle import spec_digest
+from rewriter_operator.core.begun_spec import spec_digest
 from tests.builders import make_spec
 
 

@@ -44,7 +44,8 @@ def test_a_release_in_mid_rollout_goes_on_without_a_field_that_an_older_operator
 
 
 @pytest.mark.parametrize(
-    "name", ["stalls", "message", "restoreRecord", "reason", "trigger", "gateSide", "contract", "fusionSha256"]
+    "name",
+    ["stalls", "message", "restoreRecord", "reason", "trigger", "gateSide", "contract", "fusionSha256", "beganWith"],
 )
 def test_nor_without_one_of_its_cycle(name: str) -> None:
     story = baking()

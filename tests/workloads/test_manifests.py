@@ -7,7 +7,7 @@ import pytest
 from rewriter_contract import env
 from rewriter_contract.messages import STAGE_HEADER, PromotionRecord, ServingConfig
 from rewriter_operator.api.revision import RewriterRevisionSpec
-from rewriter_operator.core.cycle import spec_digest
+from rewriter_operator.core.begun_spec import spec_digest
 from rewriter_operator.core.decision import (
     Wanted,
     WantedPod,

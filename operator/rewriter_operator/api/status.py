@@ -6,12 +6,15 @@ bookkeeping, RFC 3339 in conditions), so a restart neither forgets nor advances 
 
 import operator
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Final
 
 from pydantic import Field
 
 from rewriter_operator.api.model import ApiModel, Digest, Name, Percent, ShortText
 from rewriter_operator.api.states import State
+
+MAX_BEGAN_WITH: Final = 32_768
+"""Characters of the copy of a spec that a running cycle keeps; a spec that is larger is not kept."""
 
 Metrics = Annotated[dict[str, float], Field(max_length=40)]
 
@@ -185,6 +188,12 @@ class Cycle(ApiModel):
     """Created, SpecChanged, Scheduled or Requested."""
     started_at: float
     spec_digest: Digest
+    began_with: Annotated[str, Field(max_length=MAX_BEGAN_WITH)] = ""
+    """The parts of the spec that the cycle hangs on, as JSON, as they were when it began; its stages as it goes on
+    with them. Empty in a cycle that an operator from before this began, until it is seen with an unchanged spec."""
+    approval_round: Annotated[int, Field(ge=0)] = 0
+    """Raised when the stages change while an approval of a step stands: it was given for another plan, and approves
+    nothing. Above 0 it is the last part of what rewriter.dev/approve must say."""
     since: float
     """Start of the current state."""
     attempt: Annotated[int, Field(ge=1)] = 1
@@ -571,6 +580,8 @@ class RewriterReleaseStatus(ApiModel):
     rollback: Rollback | None = None
     record: RecordWriting | None = None
     retention: RetentionStatus | None = None
+    change: ShortText = ""
+    """What of the spec was changed and waits for the cycle that runs to end; empty without such a change."""
     notice: ShortText = ""
     """What annotations ask for and the operator does not do, and why."""
     serves: Annotated[str, Field(max_length=256)] = ""

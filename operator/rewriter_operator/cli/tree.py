@@ -82,6 +82,8 @@ def _warnings(world: World) -> Iterator[Branch]:
             yield Branch(f"stalled: {item.reason}: {item.message}", BAD)
         if item.type == "GoldKept" and item.status == "False":
             yield Branch(f"gold decays: {item.message}", BUSY)
+    if world.status.change:
+        yield Branch(f"queued: {world.status.change}", BUSY)
     if world.status.notice:
         yield Branch(f"notice: {world.status.notice}", BUSY)
 

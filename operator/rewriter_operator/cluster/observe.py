@@ -13,10 +13,12 @@ from typing import Any
 
 from rewriter_contract import wire
 from rewriter_contract.messages import EvidenceRows, FusionTerm, SamplerState, ServingStats, WorkReport, WorkState
+from rewriter_operator.api.release import RewriterReleaseSpec
 from rewriter_operator.api.states import State
 from rewriter_operator.api.status import PhaseStep
 from rewriter_operator.cluster.agents import ROWS_SECONDS, Agents
 from rewriter_operator.cluster.kube import Kube, is_owned_by
+from rewriter_operator.core.begun_spec import in_force
 from rewriter_operator.core.gating import SIDES, evidence_paths
 from rewriter_operator.core.states import TRAFFIC_STATES
 from rewriter_operator.core.validating import validation_paths
@@ -56,10 +58,11 @@ async def observe(kube: Kube, agents: Agents, release: Release, now: float) -> O
 async def read(kube: Kube, release: Release) -> Observation:
     """What the API server has: the release's children and inputs."""
     selector = f"{names.LABEL_RELEASE}={release.name}"
+    spec = in_force(release.spec, release.status)
     lists, claim, fusion = await asyncio.gather(
         asyncio.gather(*(kube.list(kind, selector) for kind in _CHILD_KINDS)),
-        _claim(kube, release),
-        _fusion(kube, release),
+        _claim(kube, spec),
+        _fusion(kube, spec),
     )
     objects = [item for items in lists for item in items]
     children = tuple(child for item in objects if (child := _read_child(item, release.uid)) is not None)
@@ -165,8 +168,8 @@ async def _with_stats(world: World, agents: Agents, token: str) -> World:
     return replace(world, stats=stats, unauthorised=refusing)
 
 
-async def _claim(kube: Kube, release: Release) -> Claim | None:
-    found = await kube.get("PersistentVolumeClaim", release.spec.volume.claim_name)
+async def _claim(kube: Kube, spec: RewriterReleaseSpec) -> Claim | None:
+    found = await kube.get("PersistentVolumeClaim", spec.volume.claim_name)
     if found is None or "deletionTimestamp" in found["metadata"]:
         return None
     return Claim(
@@ -175,8 +178,8 @@ async def _claim(kube: Kube, release: Release) -> Claim | None:
     )
 
 
-async def _fusion(kube: Kube, release: Release) -> Fusion | None:
-    reference = release.spec.reward.fusion
+async def _fusion(kube: Kube, spec: RewriterReleaseSpec) -> Fusion | None:
+    reference = spec.reward.fusion
     found = await kube.get("ConfigMap", reference.config_map_name)
     text = (found or {}).get("data", {}).get(reference.key)
     return None if text is None else read_fusion(text, reference.key)

@@ -3,16 +3,15 @@
 Which event leads where is core/states.py; what a state does is in the file of that state.
 """
 
-import hashlib
 from typing import Final
 
-from rewriter_contract import wire
 from rewriter_operator.api.conditions import rfc3339
 from rewriter_operator.api.model import evolve
 from rewriter_operator.api.release import RewriterReleaseSpec
 from rewriter_operator.api.states import State
 from rewriter_operator.api.status import Cycle, CycleRecord, Outcome, RewriterReleaseStatus, Serving, StageStatus
 from rewriter_operator.core import cycle_plan, drift
+from rewriter_operator.core.begun_spec import began_with, spec_digest
 from rewriter_operator.core.states import OUTCOMES, Event, advance
 
 RUN_ANNOTATION = "rewriter.dev/run"
@@ -26,10 +25,6 @@ APPROVE_ANNOTATION = "rewriter.dev/approve"
 
 ROLLBACK_ANNOTATION = "rewriter.dev/rollback-to"
 """`r0005`, or `r0005/<anything>`: serve this earlier revision again. Each value acts once."""
-
-_AFTER_THE_VERDICT = ("onInconclusive", "holdTimeout", "extension")
-"""They say what follows from a verdict, not what it is: a person who needs another day changes no cycle. Extend is no
-such thing: it decides which queries are asked and at which alpha they are judged."""
 
 NAMES_ITS_MODEL: Final = 2
 """Orders name the relevance model that every score must come from, rows of shards say which reward scored them, the
@@ -47,24 +42,18 @@ HISTORY = 10
 SERVED = 20
 
 
-def spec_digest(spec: RewriterReleaseSpec) -> str:
-    """Digest of the parts of the spec that a cycle depends on.
-
-    A change of the others (schedule, suspend, limits, replicas, history) never ends a running cycle. Nor does an
-    operator that knows more fields: what is left at its default is not in it.
-    """
-    parts = spec.chosen()
-    kept = {key: parts.get(key, {}) for key in ("volume", "model", "data", "reward", "training", "gate")}
-    if spec.gate.on_inconclusive != "Extend":
-        kept["gate"] = {key: part for key, part in kept["gate"].items() if key not in _AFTER_THE_VERDICT}
-    kept["stages"] = parts.get("rollout", {}).get("stages", [])
-    return hashlib.sha256(wire.dumps(kept).encode()).hexdigest()
-
-
-def start(status: RewriterReleaseStatus, trigger: str, digest: str, now: float) -> RewriterReleaseStatus:
+def start(status: RewriterReleaseStatus, trigger: str, spec: RewriterReleaseSpec, now: float) -> RewriterReleaseStatus:
     """The status with a new cycle in it."""
-    number = status.last_cycle_number + 1
-    cycle = Cycle(number=number, trigger=trigger, started_at=now, spec_digest=digest, since=now, attempt_at=now)
+    number, digest = status.last_cycle_number + 1, spec_digest(spec)
+    cycle = Cycle(
+        number=number,
+        trigger=trigger,
+        started_at=now,
+        spec_digest=digest,
+        began_with=began_with(spec),
+        since=now,
+        attempt_at=now,
+    )
     return evolve(
         status,
         state=advance(status.state, Event.STARTED),

@@ -9,7 +9,7 @@ import re
 from dataclasses import dataclass
 
 from rewriter_operator.api.states import State
-from rewriter_operator.api.status import Outcome, RewriterReleaseStatus, Rollback, Serving, StageStatus
+from rewriter_operator.api.status import Cycle, Outcome, RewriterReleaseStatus, Rollback, Serving, StageStatus
 from rewriter_operator.core import cycle as cycles
 from rewriter_operator.core import retention
 from rewriter_operator.core.decision import revision_name, serving_name
@@ -22,7 +22,8 @@ MAX_TOKEN = 128
 MAX_SAID = 512
 
 
-_OF_A_STEP = r"(r\d{4,6})/([a-z]+)/(\d{1,2})"
+_OF_A_STEP = r"(r\d{4,6})/([a-z]+)/(\d{1,2})(?:/(\d{1,9}))?"
+"""Revision, stage, step; then, after a change of the stages under an approval, the round of approvals."""
 
 
 @dataclass(frozen=True)
@@ -127,8 +128,20 @@ def awaited_approvals(world: World) -> dict[str, StageStatus]:
         steps = plans.get(stage.name, [])
         pause = steps[stage.step].pause if stage.step < len(steps) and stage.step_at else None
         if pause is not None and not pause.duration:
-            waiting[f"{serving_name(cycle.candidate)}/{stage.name}/{stage.step}"] = stage
+            waiting[step_approval(cycle, stage)] = stage
     return waiting
+
+
+def step_approval(cycle: Cycle, stage: StageStatus) -> str:
+    """What rewriter.dev/approve must say to end the stage's pause."""
+    again = f"/{cycle.approval_round}" if cycle.approval_round else ""
+    return f"{serving_name(cycle.candidate)}/{stage.name}/{stage.step}{again}"
+
+
+def is_of_a_step(approval: str, cycle: Cycle) -> bool:
+    """Whether the approval is for a step of this cycle's candidate, and of its stages as they are."""
+    match = re.fullmatch(_OF_A_STEP, approval)
+    return match is not None and match[1] == revision_name(cycle.number) and _round(match) == cycle.approval_round
 
 
 def awaited_decision(world: World) -> str:
@@ -181,12 +194,16 @@ def _is_to_come(world: World, given: str) -> bool:
     cycle, match = world.status.cycle, re.fullmatch(_OF_A_STEP, given)
     if cycle and given == f"{revision_name(cycle.number)}/promote":
         return not world.spec.rollout.auto_promote and cycle.outcome is None
-    if match is None or cycle is None or cycle.outcome is not None or int(match[1][1:]) != cycle.number:
+    if match is None or cycle is None or cycle.outcome is not None or not is_of_a_step(given, cycle):
         return False
     steps = next((plan.steps for plan in world.spec.rollout.stages if plan.name.value == match[2]), [])
     at = int(match[3])
     pause = steps[at].pause if at < len(steps) else None
     return pause is not None and not pause.duration
+
+
+def _round(match: re.Match[str]) -> int:
+    return int(match[4] or 0)
 
 
 def _is_passed(world: World, given: str) -> bool:

@@ -10,10 +10,11 @@ from typing import Final
 
 from rewriter_operator.api.conditions import Reason
 from rewriter_operator.api.model import evolve
+from rewriter_operator.api.release import RewriterReleaseSpec
 from rewriter_operator.api.states import State
 from rewriter_operator.api.status import RewriterReleaseStatus, Rollback, StageStatus
-from rewriter_operator.core import cycle as cycles
 from rewriter_operator.core import (
+    changes,
     gating,
     holding,
     intents,
@@ -25,6 +26,8 @@ from rewriter_operator.core import (
     stalls,
     training,
 )
+from rewriter_operator.core import cycle as cycles
+from rewriter_operator.core.begun_spec import spec_digest
 from rewriter_operator.core.children import DRAIN_SECONDS, OF_SERVING_PODS, revision_outcomes, route, servings, wanted
 from rewriter_operator.core.cycle_plan import planned
 from rewriter_operator.core.decision import Decision, Note, Removal, Step
@@ -40,11 +43,12 @@ IDLE_SECONDS = 60.0
 def plan(world: World) -> Decision:
     """What to write next. Called with the same world it gives the same answer."""
     world = _with_status(world, schedule.noticed(world.spec, world.status, world.now))
-    world = stalls.noted(_with_stages(world))
+    world = stalls.noted(_with_stages(_with_status(world, changes.remembered(world))))
     step = _interrupted(world) or STATES[world.status.state](world)
     status = _drained(world, summarised(world, recording.ordered(world, step.status)))
     status = _foretold(world, status)
-    status = evolve(status, notice=intents.notice(_with_status(world, status)))
+    told = _with_status(world, status)
+    status = evolve(status, notice=intents.notice(told), change=changes.told(told))
     after = _with_status(world, status)
     return Decision(
         status=status,
@@ -52,7 +56,7 @@ def plan(world: World) -> Decision:
         order=step.order,
         outcomes=revision_outcomes(after),
         replace=(*step.replace, *_broken(world)),
-        notes=(*step.notes, *_ignored(world, status), *_decayed(world, status)),
+        notes=(*step.notes, *_ignored(world, status), *_queued(world, status), *_decayed(world, status)),
         urgent_route=_route_carries_more(world, status),
         wait_seconds=min(step.wait_seconds, _until_drained(after)),
     )
@@ -62,7 +66,6 @@ def idle(world: World) -> Step:
     """Does anything start a cycle: a request, a changed spec, the schedule?"""
     status, spec, now = world.status, world.spec, world.now
     token = intents.run_token(world)
-    digest = cycles.spec_digest(spec)
     if spec.suspend:
         return Step(status, wait_seconds=IDLE_SECONDS)
     missing = preparing.refusal(world)
@@ -71,14 +74,14 @@ def idle(world: World) -> Step:
     status = preparing.mended(world, status)
     if token and token != status.last_run_token:
         who = f", asked for {intents.by_whom(world, cycles.RUN_ANNOTATION)}"
-        return _start(evolve(status, last_run_token=token), "Requested", digest, now, who)
-    if digest != status.last_spec_digest:
-        return _start(status, "SpecChanged" if status.last_spec_digest else "Created", digest, now)
+        return _start(evolve(status, last_run_token=token), "Requested", spec, now, who)
+    if spec_digest(spec) != status.last_spec_digest:
+        return _start(status, "SpecChanged" if status.last_spec_digest else "Created", spec, now)
     if spec.schedule is None:
         return Step(status, wait_seconds=IDLE_SECONDS)
     due = schedule.due(spec.schedule, schedule.handled_at(status), now)
     if due.start is not None:
-        return _start(evolve(status, last_scheduled_at=due.start), "Scheduled", digest, now)
+        return _start(evolve(status, last_scheduled_at=due.start), "Scheduled", spec, now)
     return Step(status, wait_seconds=min(IDLE_SECONDS, max(1.0, due.next_start - now)))
 
 
@@ -98,8 +101,8 @@ STATES: Final[Mapping[State, Callable[[World], Step]]] = {
 }
 
 
-def _start(status: RewriterReleaseStatus, trigger: str, digest: str, now: float, who: str = "") -> Step:
-    started = cycles.start(status, trigger, digest, now)
+def _start(status: RewriterReleaseStatus, trigger: str, spec: RewriterReleaseSpec, now: float, who: str = "") -> Step:
+    started = cycles.start(status, trigger, spec, now)
     told = f"cycle {started.last_cycle_number}: {trigger}{who}"
     return Step(started, notes=(Note("CycleStarted", told[:1024]),), wait_seconds=1)
 
@@ -118,11 +121,18 @@ def _interrupted(world: World) -> Step | None:
         ended = cycles.enter(status, Event.ABORTED, world.now, "AbortRequested", message)
         told = f"{message}, asked for {intents.by_whom(world, cycles.ABORT_ANNOTATION)}"
         return Step(rollout.taken_back(ended), notes=(Note("Aborted", told[:1024]),))
-    if allows(status.state, Event.SUPERSEDED) and cycles.spec_digest(world.spec) != cycle.spec_digest:
-        message = "the spec changed in a part that this cycle depends on; a new cycle follows"
-        ended = cycles.enter(status, Event.SUPERSEDED, world.now, "SpecChanged", message)
-        return Step(rollout.taken_back(ended), notes=(Note("Superseded", message),))
-    return None
+    change = changes.seen(world)
+    return _changed(world, change) if change else None
+
+
+def _changed(world: World, change: changes.Change) -> Step | None:
+    """The step that a changed spec asks for; None: the cycle goes on, and the change waits."""
+    step = changes.taken_over(world, change)
+    if step is not None or changes.waits(world, change) or not allows(world.status.state, Event.SUPERSEDED):
+        return step
+    message = changes.ending(change)
+    ended = cycles.enter(world.status, Event.SUPERSEDED, world.now, "SpecChanged", message)
+    return Step(rollout.taken_back(ended), notes=(Note("Superseded", message),))
 
 
 def _rollback(world: World, request: intents.RollbackRequest) -> Step | None:
@@ -147,6 +157,12 @@ def _ignored(world: World, status: RewriterReleaseStatus) -> tuple[Note, ...]:
     """One Event for each new notice."""
     told = status.notice and status.notice != world.status.notice
     return (Note("IntentIgnored", status.notice, warning=True),) if told else ()
+
+
+def _queued(world: World, status: RewriterReleaseStatus) -> tuple[Note, ...]:
+    """One Event for each change that begins to wait."""
+    told = status.change and status.change != world.status.change
+    return (Note("ChangeQueued", status.change),) if told else ()
 
 
 def _decayed(world: World, status: RewriterReleaseStatus) -> tuple[Note, ...]:
@@ -178,7 +194,7 @@ def _foretold(world: World, status: RewriterReleaseStatus) -> RewriterReleaseSta
 
     Not from a spec that superseded the cycle: what the cycle measured would count as measured by another kind of work.
     """
-    if status.cycle is None or status.cycle.number == 0 or status.cycle.spec_digest != cycles.spec_digest(world.spec):
+    if status.cycle is None or status.cycle.number == 0 or status.cycle.spec_digest != spec_digest(world.spec):
         return status
     found = planned(world.spec, status.cycle, status.measured)
     return status if found == status.plan else evolve(status, plan=found)

@@ -15,6 +15,7 @@ from rewriter_operator.api.model import evolve
 from rewriter_operator.api.status import Cycle, Recipe, RewriterReleaseStatus, Serving, StageStatus, Weights
 from rewriter_operator.core import cycle as cycles
 from rewriter_operator.core import intents, reported, retention, schedule, windows
+from rewriter_operator.core.begun_spec import spec_digest
 from rewriter_operator.core.decision import Note, Step
 from rewriter_operator.core.recipe import recipe_of
 from rewriter_operator.core.reward import expression_problem, fusion_sha256, health_base, reward_revision
@@ -93,7 +94,7 @@ def bootstrap(world: World) -> Step:
             number=0,
             trigger="Created",
             started_at=world.now,
-            spec_digest=cycles.spec_digest(world.spec),
+            spec_digest=spec_digest(world.spec),
             since=world.now,
             attempt_at=world.now,
         )
@@ -264,7 +265,7 @@ def _restored(world: World, status: RewriterReleaseStatus, answer: PrepareResult
         status,
         stages=stages,
         last_cycle_number=max(status.last_cycle_number, record.revision),
-        last_spec_digest=cycles.spec_digest(world.spec),
+        last_spec_digest=spec_digest(world.spec),
     )
 
 

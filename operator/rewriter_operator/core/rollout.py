@@ -298,7 +298,8 @@ def _pause(world: World, stage: StageStatus, pause: Pause) -> StageStatus | str:
         overdue = min(over, world.now - doubt.since) > seconds(world.spec.rollout.verification.timeout)
         why = f"pause over, but {doubt}"
         return f"{stage.name}: {why}" if overdue else evolve(stage, message=why[:1024])
-    wanted = f"{serving_name(_candidate(world))}/{stage.name}/{stage.step}"
+    assert world.status.cycle is not None
+    wanted = intents.step_approval(world.status.cycle, stage)
     if world.release.annotations.get(cycles.APPROVE_ANNOTATION) == wanted:
         return _approved(world, stage)
     command = f"kubectl annotate --overwrite rr {world.release.name} {cycles.APPROVE_ANNOTATION}={wanted}"

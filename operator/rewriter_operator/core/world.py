@@ -7,11 +7,13 @@ as zero, empty or false.
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import cached_property
 from typing import Any
 
 from rewriter_contract.messages import EvidenceRows, FusionTerm, SamplerState, ServingStats, WorkReport
 from rewriter_operator.api.release import RewriterReleaseSpec
 from rewriter_operator.api.status import RewriterReleaseStatus
+from rewriter_operator.core.begun_spec import in_force
 
 
 class Role(StrEnum):
@@ -186,10 +188,10 @@ class World:
     contest: str = ""
     """Which child somebody else changes again and again; empty while nobody does."""
 
-    @property
+    @cached_property
     def spec(self) -> RewriterReleaseSpec:
-        """The release's spec."""
-        return self.release.spec
+        """The spec in force: as it is written (release.spec), but for a change that waits for a cycle's end."""
+        return in_force(self.release.spec, self.release.status)
 
     @property
     def status(self) -> RewriterReleaseStatus:

@@ -5,11 +5,12 @@ that deleting the release deletes it.
 """
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, assert_never
 
 from rewriter_contract import wire
 from rewriter_operator.api.model import API_VERSION
+from rewriter_operator.core.begun_spec import in_force
 from rewriter_operator.core.decision import (
     Wanted,
     WantedPod,
@@ -64,7 +65,8 @@ class Manifest:
 
 
 def render(release: Release, wanted: tuple[Wanted, ...], installation: Installation) -> list[Manifest]:
-    """All manifests, in order."""
+    """All manifests, in order, by the spec that is in force."""
+    release = replace(release, spec=in_force(release.spec, release.status))
     return [
         Manifest(_finished(release, body), update)
         for item in wanted

@@ -1,0 +1,94 @@
+"""The parts of a spec that a cycle hangs on: their digest, and the copy of them that a running cycle keeps.
+
+The copy is in status because nothing else tells, after a change, what a cycle began with: the release has only the new
+spec, the old one in Git may never have been applied, and what is on the volume the operator does not read.
+"""
+
+import hashlib
+import json
+from typing import Any, Final
+
+from pydantic import ValidationError
+
+from rewriter_contract import wire
+from rewriter_operator.api.change_rules import AFTER_THE_VERDICT
+from rewriter_operator.api.release import RewriterReleaseSpec
+from rewriter_operator.api.states import State
+from rewriter_operator.api.status import MAX_BEGAN_WITH, Cycle, RewriterReleaseStatus
+
+PARTS: Final = ("volume", "model", "data", "reward", "training", "gate")
+STAGES: Final = "rollout.stages"
+
+
+def spec_digest(spec: RewriterReleaseSpec) -> str:
+    """Digest of the parts of the spec that a cycle depends on.
+
+    A change of the others (schedule, suspend, limits, replicas, history) never ends a running cycle. Nor does an
+    operator that knows more fields: what is left at its default is not in it.
+    """
+    kept = _depended_on(spec)
+    kept["stages"] = kept.pop(STAGES)
+    return hashlib.sha256(wire.dumps(kept).encode()).hexdigest()
+
+
+def began_with(spec: RewriterReleaseSpec) -> str:
+    """What a cycle that begins with this spec keeps of it; empty where that would take too much of the object."""
+    parts = spec.chosen()
+    kept = {key: parts.get(key, {}) for key in PARTS} | {STAGES: parts["rollout"]["stages"]}
+    text = wire.dumps(kept)
+    return text if len(text) <= MAX_BEGAN_WITH else ""
+
+
+def as_begun(spec: RewriterReleaseSpec, cycle: Cycle) -> RewriterReleaseSpec | None:
+    """The spec as it is written now, but for what the cycle hangs on, which is as it was; None: nobody knows that."""
+    if not cycle.began_with:
+        return None
+    try:
+        kept, written = json.loads(cycle.began_with), spec.chosen()
+        body = written | {key: kept[key] for key in PARTS}
+        body["gate"] = _gate(kept["gate"], written["gate"])
+        body["rollout"] = written["rollout"] | {"stages": kept[STAGES]}
+        found = RewriterReleaseSpec.model_validate(body)
+    except (ValueError, KeyError, TypeError, ValidationError):
+        return None  # written by a version that knows more, or by hand
+    return found if spec_digest(found) == cycle.spec_digest else None
+
+
+def changed_parts(before: RewriterReleaseSpec, after: RewriterReleaseSpec) -> tuple[str, ...]:
+    """E.g. ("training", "rollout.stages")."""
+    one, other = _depended_on(before), _depended_on(after)
+    return tuple(key for key in one if one[key] != other[key])
+
+
+def in_force(spec: RewriterReleaseSpec, status: RewriterReleaseStatus) -> RewriterReleaseSpec:
+    """The spec that decides now: with a change that waits for the cycle's end, the one that it began with."""
+    cycle = status.cycle
+    if cycle is None or not is_held(spec, status) or cycle.spec_digest == spec_digest(spec):
+        return spec
+    return as_begun(spec, cycle) or spec
+
+
+def is_held(spec: RewriterReleaseSpec, status: RewriterReleaseStatus) -> bool:
+    """Whether a change waits for the end of the cycle that runs.
+
+    Not while it is prepared: nothing is lost then, and what it waits for may be what the change mends.
+    """
+    runs = status.cycle is not None and status.cycle.number > 0
+    return spec.on_change == "Queue" and runs and status.state is not State.PREPARING
+
+
+def _depended_on(spec: RewriterReleaseSpec) -> dict[str, Any]:
+    parts = spec.chosen()
+    kept: dict[str, Any] = {key: parts.get(key, {}) for key in PARTS}
+    if spec.gate.on_inconclusive != "Extend":
+        kept["gate"] = {key: part for key, part in kept["gate"].items() if key not in AFTER_THE_VERDICT}
+    kept[STAGES] = parts.get("rollout", {}).get("stages", [])
+    return kept
+
+
+def _gate(begun: dict[str, Any], written: dict[str, Any]) -> dict[str, Any]:
+    """What follows from a verdict acts at once, as without a change that waits; but for Extend, on either side."""
+    if "Extend" in (begun.get("onInconclusive"), written.get("onInconclusive")):
+        return begun
+    judged = {key: part for key, part in begun.items() if key not in AFTER_THE_VERDICT}
+    return judged | {key: part for key, part in written.items() if key in AFTER_THE_VERDICT}
