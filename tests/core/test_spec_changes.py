@@ -304,12 +304,6 @@ def test_pods_of_the_cycle_are_made_as_it_began() -> None:
     assert [body["spec"].get("nodeSelector", {}) for body in made] == [{}], "one, on any node"
 
 
-def test_a_refusal_that_an_older_crd_does_not_know_supersedes() -> None:
-    story = Simulator(make_spec(onChange="Reject")).until(State.TRAINING)
-    story.spec = make_spec(onChange="Reject", **{"training.seed": 7})
-    assert story.cycle_ends() == "Superseded"
-
-
 # --- what is kept, across versions -----------------------------------------------------------------------------------
 
 SPECS = {

@@ -723,10 +723,10 @@ class RewriterReleaseSpec(SpecModel):
 
     suspend: bool = False
     """No new cycle starts; one that runs is finished. Incumbents go on serving."""
-    on_change: Literal["Supersede", "Queue", "Reject"] = "Supersede"
+    on_change: Literal["Supersede", "Queue"] = "Supersede"
     """What a change of model, data, reward, training or gate does to a cycle that runs. Supersede: the cycle ends, its
     candidate is taken back, and another begins. Queue: it goes on with what it began with; another begins when it has
-    ended. Reject: the API server refuses the change until the cycle has ended. What a change of rollout.stages does is
+    ended. What a change of rollout.stages does is
     docs/operations.md; one before the first share never ends a cycle."""
     schedule: Schedule | None = None
     """Without it, cycles start on spec changes and on request (annotation rewriter.dev/run)."""

@@ -11,13 +11,16 @@ from typing import Any, Final
 from pydantic import ValidationError
 
 from rewriter_contract import wire
-from rewriter_operator.api.change_rules import AFTER_THE_VERDICT
 from rewriter_operator.api.release import RewriterReleaseSpec
 from rewriter_operator.api.states import State
 from rewriter_operator.api.status import MAX_BEGAN_WITH, Cycle, RewriterReleaseStatus
 
 PARTS: Final = ("volume", "model", "data", "reward", "training", "gate")
 STAGES: Final = "rollout.stages"
+
+AFTER_THE_VERDICT: Final = ("onInconclusive", "holdTimeout", "extension")
+"""Of the gate. They say what follows from a verdict, not what it is: a person who needs another day changes no cycle.
+Extend is no such thing: it decides which queries are asked and at which alpha they are judged."""
 
 
 def spec_digest(spec: RewriterReleaseSpec) -> str:
