@@ -21,7 +21,7 @@ from rewriter_operator.cluster.act import Hands
 from rewriter_operator.cluster.agents import Agents
 from rewriter_operator.cluster.fence import Term
 from rewriter_operator.cluster.kube import Kube
-from rewriter_operator.cluster.observe import observe
+from rewriter_operator.cluster.observe import read
 from rewriter_operator.core.children import route
 from rewriter_operator.core.world import Release
 from rewriter_operator.errors import Stalled
@@ -90,7 +90,7 @@ async def with_its_route(space: Space, reconciler: Reconciler, status: RewriterR
     live = space.get("rr", "shop")
     spec, metadata = RewriterReleaseSpec.model_validate(live["spec"]), live["metadata"]
     it = Release(space.name, "shop", metadata["uid"], 1, 0.0, {}, spec, status)
-    world = (await observe(reconciler.hands.kube, reconciler.hands.agents, it, 0.0)).world
+    world = (await read(reconciler.hands.kube, it)).world
     (manifest,) = render(it, (route(world),), INSTALLATION)
     await reconciler.hands.apply(manifest)
 

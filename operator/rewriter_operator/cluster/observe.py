@@ -50,11 +50,6 @@ class Observation:
     token: str
 
 
-async def observe(kube: Kube, agents: Agents, release: Release, now: float) -> Observation:
-    """Look at the release's children, its inputs, and, where its state asks for it, its pods."""
-    return await asked(await read(kube, release), agents, now)
-
-
 async def read(kube: Kube, release: Release) -> Observation:
     """What the API server has: the release's children and inputs."""
     selector = f"{names.LABEL_RELEASE}={release.name}"
