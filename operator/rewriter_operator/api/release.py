@@ -724,10 +724,9 @@ class RewriterReleaseSpec(SpecModel):
     suspend: bool = False
     """No new cycle starts; one that runs is finished. Incumbents go on serving."""
     on_change: Literal["Supersede", "Queue"] = "Supersede"
-    """What a change of model, data, reward, training or gate does to a cycle that runs. Supersede: the cycle ends, its
-    candidate is taken back, and another begins. Queue: it goes on with what it began with; another begins when it has
-    ended. What a change of rollout.stages does is
-    docs/operations.md; one before the first share never ends a cycle."""
+    """What a change of volume, model, data, reward, training or gate does to a cycle that runs. Supersede: the cycle
+    ends, its candidate is taken back, and another begins. Queue: it goes on with what it began with; another begins
+    when it has ended. A change of rollout.stages before the first share never ends a cycle; see docs/operations.md."""
     schedule: Schedule | None = None
     """Without it, cycles start on spec changes and on request (annotation rewriter.dev/run)."""
     bootstrap: Literal["Passthrough", "BaseModel"] = "Passthrough"
