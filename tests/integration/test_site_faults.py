@@ -57,6 +57,7 @@ def play(space: Space, told: Story, kubeconfig: Path | None = None) -> None:
 
 async def at_rest(reconciler: Reconciler, limit: int = 60) -> None:
     """Passes until one has nothing to write; an API server that is new says "try again" for a moment."""
+    reconciler.readings.changed("shop")  # there are no watches here to tell of a hand's edit
     for _ in range(limit):
         try:
             if await reconciler("shop") > 0.5:
