@@ -36,7 +36,7 @@ from rewriter_operator.core.retention import kept_revisions
 from rewriter_operator.core.summary import gold_decay
 from rewriter_operator.core.world import Release, Role, World
 from rewriter_operator.errors import Retry, Stalled, Waiting
-from rewriter_operator.readings import Readings
+from rewriter_operator.readings import LASTING_SECONDS, Readings
 from rewriter_operator.workloads import names
 from rewriter_operator.workloads.installation import Installation
 from rewriter_operator.workloads.render import Manifest, render
@@ -140,7 +140,8 @@ class Reconciler:
             raise
         if wrote:
             return SOON
-        self.readings.keep(name, reading, begun)
+        if thought.decision.wait_seconds < LASTING_SECONDS:  # a thousand releases at rest need no memory of it
+            self.readings.keep(name, reading, begun)
         return thought.decision.wait_seconds
 
     async def forbidden(self, live: dict[str, Any], error: Forbidden) -> None:

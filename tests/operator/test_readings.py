@@ -71,7 +71,7 @@ class Counted(Cluster):
         self.reads += 1
         return []
 
-    def reconciler(self, monkeypatch: pytest.MonkeyPatch, *messages: str) -> Reconciler:
+    def reconciler(self, monkeypatch: pytest.MonkeyPatch, *messages: str, wait: float = 2.0) -> Reconciler:
         """Plans that say these messages, one after the other, and want nothing; an empty one is what is stored."""
         said = iter(messages)
         self.planned: list[World] = []
@@ -80,7 +80,7 @@ class Counted(Cluster):
             self.planned.append(world)
             message = next(said)
             status = world.status.model_copy(update={"message": message}) if message else world.status
-            return Decision(status=status, wanted=(), wait_seconds=2.0)
+            return Decision(status=status, wanted=(), wait_seconds=wait)
 
         monkeypatch.setattr("rewriter_operator.reconcile.plan", planned)
         return Reconciler(self.unwatched().hands, INSTALLATION)
@@ -102,6 +102,12 @@ def test_a_look_at_what_rests_reads_nothing_of_the_api_server(monkeypatch: pytes
     assert passes(reconciler, 2) == [2.0, 2.0]
     assert cluster.reads == before
     assert cluster.planned[2].now > cluster.planned[0].now, "it is looked at as of now"
+
+
+def test_of_a_release_at_rest_nothing_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    reconciler = Counted().reconciler(monkeypatch, "", wait=60.0)
+    assert passes(reconciler, 1) == [60.0]
+    assert reconciler.readings.of("shop") is None
 
 
 def test_what_a_glance_would_write_is_decided_again_from_what_is_read_live(monkeypatch: pytest.MonkeyPatch) -> None:
