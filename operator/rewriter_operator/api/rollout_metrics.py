@@ -86,6 +86,15 @@ class RolloutMetric(SpecModel):
     ] = []
     """Stages in which it is asked; all, when empty."""
 
+    @property
+    def service(self) -> PrometheusQuery | WebHook | None:
+        """Whom it asks; None for one that was stored past the CRD: it is never answered."""
+        return self.prometheus or self.webhook
+
+    def is_of(self, stage: str) -> bool:
+        """Whether it is asked in this stage at all."""
+        return not self.stages or stage in self.stages
+
 
 _KINDS = "(has(self.prometheus) ? 1 : 0) + (has(self.webhook) ? 1 : 0)"
 

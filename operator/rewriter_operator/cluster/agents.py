@@ -5,7 +5,6 @@ Short deadlines, no redirects, bounded answers: a pod that hangs must not hold u
 
 import time
 from dataclasses import dataclass, replace
-from email.utils import parsedate_to_datetime
 from typing import Any, Final, TypeVar, cast
 
 import aiohttp
@@ -13,6 +12,7 @@ import aiohttp
 from rewriter_contract import wire
 from rewriter_contract.agent import EPOCH_HEADER
 from rewriter_contract.messages import WorkReport
+from rewriter_operator.cluster.http_answers import told_at, whole
 
 T = TypeVar("T")
 
@@ -22,6 +22,8 @@ CLOCKS_AGREE_SECONDS: Final = 30.0
 """HTTP's dates have whole seconds, and an answer takes its time."""
 
 MAX_ANSWER_BYTES: Final = 32 * 1024 * 1024
+"""A longer one is no answer of ours."""
+
 PORT: Final = 8080
 
 
@@ -74,7 +76,7 @@ class Agents:
             async with self.session.request(
                 method, url, data=body, headers=headers, timeout=timeout, allow_redirects=False
             ) as response:
-                data = await _whole(response)
+                data = await whole(response, MAX_ANSWER_BYTES)
                 return None if data is None else Answer(response.status, data, _ahead(response))
         except (aiohttp.ClientError, OSError, TimeoutError):
             return None
@@ -86,18 +88,6 @@ def _in_our_time(report: WorkReport, answer: Answer) -> WorkReport:
 
 
 def _ahead(response: aiohttp.ClientResponse) -> float:
-    try:
-        ahead = parsedate_to_datetime(response.headers["Date"]).timestamp() - time.time()
-    except (KeyError, ValueError, OverflowError):
-        return 0.0
+    told = told_at(response)
+    ahead = 0.0 if told is None else told - time.time()
     return ahead if abs(ahead) > CLOCKS_AGREE_SECONDS else 0.0
-
-
-async def _whole(response: aiohttp.ClientResponse) -> bytes | None:
-    """The body to its end, however many pieces it comes in; None for one that is too long to be an answer of ours."""
-    data = bytearray()
-    async for piece in response.content.iter_any():
-        data += piece
-        if len(data) > MAX_ANSWER_BYTES:
-            return None
-    return bytes(data)

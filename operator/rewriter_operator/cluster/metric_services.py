@@ -14,12 +14,12 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from email.utils import parsedate_to_datetime
 from typing import Final
 
 import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
 
+from rewriter_operator.cluster.http_answers import told_at, whole
 from rewriter_operator.core.metric_answers import of_prometheus, of_web_hook, shown
 from rewriter_operator.core.metric_calls import MetricCall
 from rewriter_operator.core.world import MetricAnswer
@@ -104,7 +104,7 @@ class MetricServices:
             allow_redirects=False,
         )
         async with asking as response:
-            body = await _whole(response)
+            body = await whole(response, MAX_ANSWER_BYTES)
             if body is None:
                 return MetricAnswer(asked_at, reason=f"answered with more than {MAX_ANSWER_BYTES} bytes")
             if call.body is not None:
@@ -153,19 +153,7 @@ class _Names(AbstractResolver):
         self.threads.shutdown(wait=False, cancel_futures=True)
 
 
-async def _whole(response: aiohttp.ClientResponse) -> bytes | None:
-    """The body to its end; None for one that is too long."""
-    data = bytearray()
-    async for piece in response.content.iter_any():
-        data += piece
-        if len(data) > MAX_ANSWER_BYTES:
-            return None
-    return bytes(data)
-
-
 def _answered_at(response: aiohttp.ClientResponse) -> float:
     """By the clock of the server, so that a clock that is off makes no sample late; by ours where it tells none."""
-    try:
-        return parsedate_to_datetime(response.headers["Date"]).timestamp()
-    except (KeyError, ValueError, OverflowError):
-        return time.time()
+    told = told_at(response)
+    return time.time() if told is None else told

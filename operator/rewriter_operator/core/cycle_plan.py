@@ -254,7 +254,7 @@ def _stage(rollout: Rollout, stage: Stage) -> StagePlan:
         name=stage.name.value,
         depends_on=[name.value for name in stage.depends_on],
         steps=steps,
-        metrics=[_metric(metric) for metric in rollout.metrics if not metric.stages or stage.name in metric.stages],
+        metrics=[_metric(metric) for metric in rollout.metrics if metric.is_of(stage.name)],
     )
 
 

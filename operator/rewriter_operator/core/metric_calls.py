@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from rewriter_contract import wire
 from rewriter_operator.api.model import seconds
-from rewriter_operator.api.rollout_metrics import COMPARES, RolloutMetric
+from rewriter_operator.api.rollout_metrics import COMPARES, PrometheusQuery, RolloutMetric, WebHook
 from rewriter_operator.api.status import MetricStatus, StageStatus
 from rewriter_operator.core.decision import serving_name
 from rewriter_operator.core.reward import endpoint_url
@@ -38,16 +38,11 @@ def due(world: World) -> tuple[MetricCall, ...]:
     """All that is to be asked now; what was answered since stays due until the answer is in status."""
     if world.status.state not in TRAFFIC_STATES:
         return ()
-    found = (
-        (metric, stage, _status_of(world, metric, stage))
+    return tuple(
+        _call(world, metric, stage, metric.service)
         for stage in world.status.stages
         for metric in judging(world, stage)
-    )
-    return tuple(
-        call
-        for metric, stage, status in found
-        if _is_due(world, metric, stage, status)
-        for call in _calls(world, metric, stage)
+        if metric.service is not None and _is_due(world, metric, stage)
     )
 
 
@@ -63,7 +58,7 @@ def judging(world: World, stage: StageStatus) -> Iterator[RolloutMetric]:
 def judges(metric: RolloutMetric, stage: str, share: int) -> bool:
     """Whether it is asked in this stage, at this share."""
     compares = metric.prometheus is not None and COMPARES in metric.prometheus.query
-    return (not metric.stages or stage in metric.stages) and not (compares and share == 100)
+    return metric.is_of(stage) and not (compares and share == 100)
 
 
 def identity(world: World, metric: RolloutMetric, stage: StageStatus) -> str:
@@ -80,26 +75,27 @@ def identity(world: World, metric: RolloutMetric, stage: StageStatus) -> str:
     return hashlib.sha256(wire.dumps(about).encode()).hexdigest()[:16]
 
 
-def _status_of(world: World, metric: RolloutMetric, stage: StageStatus) -> MetricStatus | None:
+def status_of(metric: RolloutMetric, stage: StageStatus) -> MetricStatus | None:
+    """What its looks in this stage have come to so far; None before the first."""
     return next((status for status in stage.metrics if status.name == metric.name), None)
 
 
-def _is_due(world: World, metric: RolloutMetric, stage: StageStatus, status: MetricStatus | None) -> bool:
+def _is_due(world: World, metric: RolloutMetric, stage: StageStatus) -> bool:
     """Once in an interval; also where the newest look lies in the future, because the clock was set back."""
+    status = status_of(metric, stage)
     last = max(stage.counting_since, status.asked_at if status else 0)
     return not 0 <= world.now - last < seconds(metric.interval)
 
 
-def _calls(world: World, metric: RolloutMetric, stage: StageStatus) -> Iterator[MetricCall]:
-    """The one call; none for a metric that has neither, stored past the CRD: it is never answered."""
-    of, interval = identity(world, metric, stage), float(seconds(metric.interval))
-    prometheus, webhook = metric.prometheus, metric.webhook
-    if prometheus is not None:
-        url, timeout = endpoint_url(prometheus, world.release.namespace), float(seconds(prometheus.timeout))
-        yield MetricCall(of, url, interval, timeout, query=_filled_in(world, prometheus.query, stage))
-    elif webhook is not None:
-        url, timeout = endpoint_url(webhook, world.release.namespace), float(seconds(webhook.timeout))
-        yield MetricCall(of, url, interval, timeout, body=_body(world, metric, stage))
+def _call(world: World, metric: RolloutMetric, stage: StageStatus, service: PrometheusQuery | WebHook) -> MetricCall:
+    return MetricCall(
+        of=identity(world, metric, stage),
+        url=endpoint_url(service, world.release.namespace),
+        interval=float(seconds(metric.interval)),
+        timeout=float(seconds(service.timeout)),
+        query=_filled_in(world, service.query, stage) if isinstance(service, PrometheusQuery) else None,
+        body=_body(world, metric, stage) if isinstance(service, WebHook) else None,
+    )
 
 
 def _filled_in(world: World, query: str, stage: StageStatus) -> str:

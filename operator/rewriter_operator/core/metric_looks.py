@@ -15,7 +15,7 @@ from rewriter_operator.api.model import evolve, seconds
 from rewriter_operator.api.rollout_metrics import RolloutMetric
 from rewriter_operator.api.status import MetricStatus, MetricVerdict, RewriterReleaseStatus, StageStatus
 from rewriter_operator.core.decision import Note
-from rewriter_operator.core.metric_calls import identity, judging
+from rewriter_operator.core.metric_calls import identity, judging, status_of
 from rewriter_operator.core.watching import Watched
 from rewriter_operator.core.world import MetricAnswer, World
 
@@ -63,9 +63,8 @@ def crossed(world: World, stage: StageStatus) -> str | None:
 
 def doubt(world: World, stage: StageStatus) -> Doubt | None:
     """The first metric that is not inside for as many looks as it takes; None while all are, or none judges."""
-    found = {status.name: status for status in stage.metrics}
     for metric in judging(world, stage):
-        status = found.get(metric.name)
+        status = status_of(metric, stage)
         if status is None:
             return Doubt(f"metric {metric.name} was not asked yet")
         if status.inside < metric.success_limit:
@@ -95,7 +94,7 @@ def _with_looks(world: World, stage: StageStatus) -> StageStatus:
 
 def _looked(world: World, metric: RolloutMetric, stage: StageStatus) -> MetricStatus:
     of = identity(world, metric, stage)
-    status = next((status for status in stage.metrics if status.name == metric.name), None)
+    status = status_of(metric, stage)
     if status is None or status.of != of:
         asked_at = status.asked_at if status else 0
         status = MetricStatus(name=metric.name, of=of, asked_at=asked_at, doubted_since=world.now)
@@ -170,8 +169,7 @@ def _times(count: int) -> str:
 
 def _is_late(world: World, metric: RolloutMetric, asked_at: float) -> bool:
     """Asked so long ago that it says nothing of now; or later than now, by a clock that was set back since."""
-    call = metric.prometheus or metric.webhook
-    timeout = seconds(call.timeout) if call else 0
+    timeout = seconds(metric.service.timeout) if metric.service else 0
     return not -1 <= world.now - asked_at <= 2 * seconds(metric.interval) + timeout + LATE_SECONDS
 
 
