@@ -107,7 +107,7 @@ class Leading:
     def _wake(self, name: str, urgent: bool = False) -> None:
         """A standby need not remember: a term begins with all releases, and with nothing read."""
         if self.queue:
-            self.readings.changed(name)
+            (self.readings.wished if urgent else self.readings.changed)(name)
             self.queue.wake(name, urgent)
 
     def alive(self) -> str:

@@ -3,7 +3,7 @@
 kopf's own timers, daemons and change handlers are not used because they die or freeze silently when one status patch
 fails; its watches only put keys in here. Every key is looked at again within a minute of its last pass, so a lost event
 costs at most that. Each at a time of its own: a thousand at once would stand in front of the one that somebody aborts.
-And what a person has just changed goes ahead of all that is only due.
+And what a person has just changed goes ahead of all that is only due, and has workers of its own.
 """
 
 import asyncio
@@ -40,8 +40,12 @@ class WorkQueue:
 
     reconcile: Reconcile
     workers: int = 16
+    urgent_workers: int = 4
+    """More of them, which take nothing but what is urgent: an abort does not wait for passes that are under way."""
     _ready: "asyncio.PriorityQueue[tuple[bool, int, str]]" = field(default_factory=asyncio.PriorityQueue)
     """The urgent ones first, each in its turn; the entry of a key that was overtaken by another of its own is void."""
+    _urgent: "asyncio.Queue[str]" = field(default_factory=asyncio.Queue)
+    """The urgent ones once more; likewise."""
     _turns: "count[int]" = field(default_factory=count)
     _dirty: dict[str, _Waiting] = field(default_factory=dict)
     """Keys that wait, or that were woken while being worked on."""
@@ -86,7 +90,9 @@ class WorkQueue:
         """Work until cancelled."""
         async with asyncio.TaskGroup() as group:
             for _ in range(self.workers):
-                group.create_task(self._work())
+                group.create_task(self._work(self._next))
+            for _ in range(self.urgent_workers):
+                group.create_task(self._work(self._urgent.get))
             group.create_task(self._beat())
 
     async def _beat(self) -> None:
@@ -97,12 +103,18 @@ class WorkQueue:
             await asyncio.sleep(5)
 
     def _line_up(self, key: str) -> None:
-        self._ready.put_nowait((not self._dirty[key].urgent, next(self._turns), key))
+        urgent = self._dirty[key].urgent
+        self._ready.put_nowait((not urgent, next(self._turns), key))
+        if urgent:
+            self._urgent.put_nowait(key)
         metrics.DEPTH.set(len(self._dirty))
 
-    async def _work(self) -> None:
+    async def _next(self) -> str:
+        return (await self._ready.get())[2]
+
+    async def _work(self, take: Callable[[], Awaitable[str]]) -> None:
         while True:
-            _, _, key = await self._ready.get()
+            key = await take()
             if key in self._busy or key not in self._dirty:
                 continue
             waiting = self._dirty.pop(key)

@@ -9,22 +9,17 @@ import logging
 import math
 import time
 from dataclasses import dataclass, field, replace
-from datetime import datetime
-from typing import Any, TypeVar
-
-from pydantic import ValidationError
+from typing import Any
 
 from rewriter_operator import metrics
 from rewriter_operator.api.conditions import Reason
-from rewriter_operator.api.model import ApiModel
-from rewriter_operator.api.release import RewriterReleaseSpec
 from rewriter_operator.api.status import RewriterReleaseStatus
 from rewriter_operator.cluster.act import Foreign, Hands
 from rewriter_operator.cluster.contests import Contests
 from rewriter_operator.cluster.kube import Forbidden, Invalid
-from rewriter_operator.cluster.managers import annotation_managers
 from rewriter_operator.cluster.metric_services import MetricServices
 from rewriter_operator.cluster.observe import Observation, asked, read
+from rewriter_operator.cluster.release import read_release
 from rewriter_operator.cluster.stored import ROLE, StatusRefused, check_kept, refused
 from rewriter_operator.cluster.unwatched import Trouble, Unwatched
 from rewriter_operator.core.decision import Decision, Removal, RevisionOutcome
@@ -34,9 +29,10 @@ from rewriter_operator.core.metric_looks import new_verdicts
 from rewriter_operator.core.plan import plan
 from rewriter_operator.core.retention import kept_revisions
 from rewriter_operator.core.summary import gold_decay
-from rewriter_operator.core.world import Release, Role, World
+from rewriter_operator.core.world import Role, World
 from rewriter_operator.errors import Retry, Stalled, Waiting
 from rewriter_operator.readings import LASTING_SECONDS, Readings
+from rewriter_operator.withdraw_first import WithdrawFirst
 from rewriter_operator.workloads import names
 from rewriter_operator.workloads.installation import Installation
 from rewriter_operator.workloads.render import Manifest, render
@@ -44,14 +40,12 @@ from rewriter_operator.workloads.render import Manifest, render
 SOON = 0.05
 """After a write, the next one follows at once."""
 
-UNREADABLE_SECONDS = 20.0
-"""Between two looks at an object that cannot be read: often enough to take its candidate back in time."""
+AFTER_WITHDRAWAL = 0.0
+"""Status and Events follow at once, but behind the shares of other releases that are to be taken back."""
 
 GONE = math.inf
 
 log = logging.getLogger(__name__)
-
-_Model = TypeVar("_Model", bound=ApiModel)
 
 Repair = Manifest | Removal | RevisionOutcome
 """A child to make or to put right, one to delete, or what to write into a revision's status."""
@@ -87,12 +81,16 @@ class Reconciler:
     readings: Readings = field(default_factory=Readings)
     """Told of every event; see there for what a glance is."""
     unwatched: Unwatched = field(init=False)
+    withdraw_first: WithdrawFirst = field(init=False)
 
     def __post_init__(self) -> None:
         self.unwatched = Unwatched(self.hands)
+        self.withdraw_first = WithdrawFirst(self.hands, self.installation, self.readings, self.contests)
 
     async def __call__(self, name: str) -> float:
         """One pass over one release; returns the seconds until the next look."""
+        if await self.withdraw_first(name):
+            return AFTER_WITHDRAWAL
         seconds = await self._glance(name)
         return await self._pass(name) if seconds is None else seconds
 
@@ -121,7 +119,7 @@ class Reconciler:
             self.readings.forget(name)
             return GONE
         try:
-            reading = await read(self.hands.kube, _read(live))
+            reading = await read(self.hands.kube, read_release(live))
             thought = await self._think(await asked(reading, self.hands.agents, time.time()))
         except Forbidden as error:
             await self.forbidden(live, error)
@@ -295,36 +293,6 @@ def _want(manifest: Manifest) -> Want:
     role = Role(manifest.body["metadata"]["labels"][names.LABEL_ROLE])
     compared = manifest.compared
     return Want(manifest.kind, manifest.name, manifest.digest, manifest.update, role, manifest.replicas, compared)
-
-
-def _read(live: dict[str, Any]) -> Release:
-    """
-    Raises:
-        Stalled: with field, value and remedy, when spec or status is not what this operator can read.
-    """
-    metadata = live["metadata"]
-    return Release(
-        namespace=metadata["namespace"],
-        name=metadata["name"],
-        uid=metadata["uid"],
-        generation=metadata["generation"],
-        created_at=datetime.fromisoformat(metadata["creationTimestamp"].replace("Z", "+00:00")).timestamp(),
-        annotations=metadata.get("annotations", {}),
-        spec=_part(RewriterReleaseSpec, live, "spec"),
-        status=_part(RewriterReleaseStatus, live, "status"),
-        managers=annotation_managers(metadata),
-    )
-
-
-def _part(model: type[_Model], live: dict[str, Any], key: str) -> _Model:
-    try:
-        return model.model_validate(live.get(key, {}))
-    except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(str(part) for part in (key, *first["loc"]))
-        remedy = "mend it, or run the operator version that wrote it"
-        why = f"{place}: got {str(first.get('input'))[:80]!r}: {first['msg']}; {remedy}"
-        raise Stalled(why, UNREADABLE_SECONDS) from error
 
 
 def _trouble(error: Exception) -> Trouble:

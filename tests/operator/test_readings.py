@@ -205,3 +205,26 @@ def test_every_event_ends_what_was_read_before_it(monkeypatch: pytest.MonkeyPatc
     found.readings.keep("shop", READ, found.readings.begin("shop"))
     found.release_changed("shop", Wish(1, {}))
     assert found.readings.of("shop") is None
+
+
+def test_what_a_person_changed_overtakes_a_reading_and_leaves_its_children_known(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    found, _ = leading(monkeypatch)
+    found.release_changed("shop", Wish(1, {}))
+    found.readings.keep("shop", READ, found.readings.begin("shop"))
+    assert found.readings.overtaken("shop") is None
+    found.release_changed("shop", Wish(1, {"rewriter.dev/abort": "7"}))
+    assert found.readings.of("shop") is None
+    assert found.readings.overtaken("shop") is READ
+    found.child_changed("shop")
+    assert found.readings.overtaken("shop") is None
+
+
+def test_a_reading_that_a_person_overtook_while_it_was_read_is_known_and_holds_for_no_glance() -> None:
+    readings = Readings()
+    begun = readings.begin("shop")
+    readings.wished("shop")
+    readings.keep("shop", READ, begun)
+    assert readings.of("shop") is None
+    assert readings.overtaken("shop") is READ
