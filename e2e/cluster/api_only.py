@@ -37,8 +37,8 @@ def up(
 ) -> ControlPlane:
     """Returns the running control plane of this name, started if need be.
 
-    `watch_cache`, `endpoints`: see ControlPlanePorts; when it is started. `until_exit_of`: the process that it belongs to. Whoever asks
-    with the same name and process gets the same one.
+    `watch_cache`, `endpoints`: see ControlPlanePorts; when it is started. `until_exit_of`: the process that it belongs
+    to. Whoever asks with the same name and process gets the same one.
     """
     if until_exit_of is not None:
         collect_leftovers()
