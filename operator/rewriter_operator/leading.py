@@ -63,12 +63,12 @@ class TermReconciler:
     term: Term
     taken: set[str] = field(default_factory=set)
 
-    async def __call__(self, name: str) -> float:
+    async def __call__(self, name: str, urgent: bool) -> float:
         """One pass; see Reconciler."""
         try:
             if name not in self.taken:
                 await self._take_over(name)
-            return await self.reconciler(name)
+            return await self.reconciler(name, urgent)
         except Superseded as superseded:
             self.lease.floor = max(self.lease.floor, superseded.epoch)
             self.term.end(str(superseded))

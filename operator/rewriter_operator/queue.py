@@ -24,8 +24,9 @@ RESYNC_SECONDS: Final = 60.0
 
 log = logging.getLogger(__name__)
 
-Reconcile = Callable[[str], Awaitable[float]]
-"""Name of a release -> seconds until it wants to be looked at again; infinity for one that is gone."""
+Reconcile = Callable[[str, bool], Awaitable[float]]
+"""Name of a release, and whether it is urgent -> seconds until it wants to be looked at again; infinity for one that is
+gone."""
 
 
 @dataclass(frozen=True)
@@ -122,18 +123,18 @@ class WorkQueue:
             metrics.QUEUE_SECONDS.observe(time.monotonic() - waiting.since)
             self._busy.add(key)
             try:
-                await self._one(key)
+                await self._one(key, waiting.urgent)
             finally:
                 self._busy.discard(key)
                 self.last_pass = time.monotonic()
             if key in self._dirty:
                 self._line_up(key)
 
-    async def _one(self, key: str) -> None:
+    async def _one(self, key: str, urgent: bool) -> None:
         """One reconcile, and the one place where an error becomes a time to look again."""
         try:
             with metrics.RECONCILE_SECONDS.time():
-                seconds = _at_most_a_resync(await self.reconcile(key))
+                seconds = _at_most_a_resync(await self.reconcile(key, urgent))
             self._failures.pop(key, None)
         except Waiting as waiting:
             seconds = waiting.seconds

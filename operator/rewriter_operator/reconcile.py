@@ -8,6 +8,7 @@ import asyncio
 import logging
 import math
 import time
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -39,6 +40,10 @@ from rewriter_operator.workloads.render import Manifest, render
 
 SOON = 0.05
 """After a write, the next one follows at once."""
+
+READ_AT_ONCE = 6
+"""Releases of which nobody waits for anything. Their lists keep an API server on two cores busy; more of them at a time
+would be no faster, and whatever is urgent would have to share it with all of them."""
 
 AFTER_WITHDRAWAL = 0.0
 """Status and Events follow at once, but behind the shares of other releases that are to be taken back."""
@@ -82,17 +87,19 @@ class Reconciler:
     """Told of every event; see there for what a glance is."""
     unwatched: Unwatched = field(init=False)
     withdraw_first: WithdrawFirst = field(init=False)
+    _turns: asyncio.Semaphore = field(init=False)
 
     def __post_init__(self) -> None:
         self.unwatched = Unwatched(self.hands)
+        self._turns = asyncio.Semaphore(READ_AT_ONCE)
         self.withdraw_first = WithdrawFirst(self.hands, self.installation, self.readings, self.contests)
 
-    async def __call__(self, name: str) -> float:
-        """One pass over one release; returns the seconds until the next look."""
+    async def __call__(self, name: str, urgent: bool = False) -> float:
+        """One pass over one release; returns the seconds until the next look. An urgent one waits for no other."""
         if await self.withdraw_first(name):
             return AFTER_WITHDRAWAL
         seconds = await self._glance(name)
-        return await self._pass(name) if seconds is None else seconds
+        return await self._pass(name, urgent) if seconds is None else seconds
 
     async def _glance(self, name: str) -> float | None:
         """Look at what pods say, over what was read before; None where there is anything to do, or to find out."""
@@ -106,7 +113,7 @@ class Reconciler:
             return None
         return thought.decision.wait_seconds if rests else None
 
-    async def _pass(self, name: str) -> float:
+    async def _pass(self, name: str, urgent: bool) -> float:
         begun = self.readings.begin(name)
         live = await self.hands.kube.get("RewriterRelease", name)
         if live is None or "deletionTimestamp" in live["metadata"]:
@@ -119,7 +126,8 @@ class Reconciler:
             self.readings.forget(name)
             return GONE
         try:
-            reading = await read(self.hands.kube, read_release(live))
+            async with nullcontext() if urgent else self._turns:
+                reading = await read(self.hands.kube, read_release(live))
             thought = await self._think(await asked(reading, self.hands.agents, time.time()))
         except Forbidden as error:
             await self.forbidden(live, error)

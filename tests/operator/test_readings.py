@@ -13,7 +13,7 @@ from rewriter_operator.core.decision import Decision
 from rewriter_operator.core.world import World
 from rewriter_operator.leading import Leading, Version, Wish
 from rewriter_operator.readings import LASTING_SECONDS, Readings
-from rewriter_operator.reconcile import Reconciler
+from rewriter_operator.reconcile import READ_AT_ONCE, Reconciler
 from rewriter_operator.settings import from_environment
 from tests.builders import INSTALLATION, make_world, spec_body
 from tests.operator.test_unwatched import Cluster, route
@@ -272,3 +272,32 @@ def test_of_own_writes_only_the_latest_are_remembered() -> None:
     assert writes.has("uid", "1")
     assert writes.has("uid", str(REMEMBERED))
     writes.note({"kind": "Status"})
+
+
+def test_only_so_many_releases_are_read_at_once_and_an_urgent_one_beside_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What nobody waits for must not fill an API server up."""
+    cluster = Counted()
+    reconciler = cluster.reconciler(monkeypatch, *("" for _ in range(READ_AT_ONCE + 4)))
+
+    async def story() -> None:
+        gate, begun = asyncio.Event(), 0
+
+        async def held(*_: Any) -> list[dict[str, Any]]:
+            nonlocal begun
+            begun += 1
+            await gate.wait()
+            return []
+
+        monkeypatch.setattr(cluster, "list", held)
+        passes = [asyncio.create_task(reconciler(f"r{number}")) for number in range(READ_AT_ONCE + 3)]
+        await asyncio.sleep(0.05)
+        lists = begun // READ_AT_ONCE
+        assert begun == lists * READ_AT_ONCE > 0
+        passes.append(asyncio.create_task(reconciler("shop", urgent=True)))
+        await asyncio.sleep(0.05)
+        assert begun == lists * (READ_AT_ONCE + 1)
+        gate.set()
+        await asyncio.gather(*passes)
+        assert begun == lists * (READ_AT_ONCE + 4)
+
+    asyncio.run(story())

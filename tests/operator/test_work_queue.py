@@ -22,7 +22,7 @@ class Recorder:
         self.together = 0
         self.answer, self.seconds = answer or (lambda _: 3600.0), seconds
 
-    async def __call__(self, key: str) -> float:
+    async def __call__(self, key: str, urgent: bool) -> float:
         assert key not in self.running, "two workers have the same key"
         self.running.add(key)
         self.together = max(self.together, len(self.running))
