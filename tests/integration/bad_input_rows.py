@@ -53,6 +53,10 @@ def at(path: str, value: Any) -> dict[str, Any]:
     return {path: value}
 
 
+FRONT: Final = {"name": "rewrites", "port": 80}
+FRONT_ONLY: Final = {"spec.traffic.gateway": ABSENT, "spec.traffic.service": FRONT}
+"""A release behind a Service."""
+
 _DECIDING = (
     *("RewardGain", "GoldNdcg", "GoldRecall", "NoRewardHacking", "TailLoss", "SliceRegressions", "LengthRatio"),
     *("LengthTail", "CopyRate", "Repetition", "Format", "DistinctRewrites", "LookAlikeLetters", "AddedWord"),
@@ -410,7 +414,47 @@ ROLLOUT: Final = (
         ("spec.traffic.hostnames[0]", '"shop.example:80"', "without port"),
         at("spec.traffic.hostnames", ["shop.example"]),
     ),
-    Refused(53, "no gateway", at("spec.traffic.gateway", ABSENT), ("spec.traffic.gateway", "Required value")),
+    Refused(
+        53,
+        "nothing that consumers call",
+        at("spec.traffic.gateway", ABSENT),
+        ("spec.traffic", "got []", "exactly one of gateway and service"),
+    ),
+    Refused(
+        53,
+        "a Gateway and a Service",
+        at("spec.traffic.service", FRONT),
+        ("spec.traffic", '["gateway","service"]', "exactly one of gateway and service"),
+        FRONT_ONLY,
+    ),
+    Refused(
+        53,
+        "a Service without port",
+        FRONT_ONLY | at("spec.traffic.service", {"name": "rewrites"}),
+        ("spec.traffic.service.port", "Required value"),
+        FRONT_ONLY,
+    ),
+    Refused(
+        53,
+        "host names of a Service",
+        FRONT_ONLY | at("spec.traffic.hostnames", ["shop.example"]),
+        ("spec.traffic.hostnames", "shop.example", "must be empty with service"),
+        FRONT_ONLY,
+    ),
+    Refused(
+        53,
+        "the operator's own Service",
+        FRONT_ONLY | at("spec.traffic.service", FRONT | {"name": "shop-r0007"}),
+        ("spec.traffic.service.name", "shop-r0007", "must be a Service of yours"),
+        FRONT_ONLY | at("spec.traffic.service", FRONT | {"name": "shop-rewriter"}),
+    ),
+    Refused(
+        53,
+        "the passthrough's Service",
+        FRONT_ONLY | at("spec.traffic.service", FRONT | {"name": "shop-passthrough"}),
+        ("spec.traffic.service.name", "shop-passthrough", "must be a Service of yours"),
+        FRONT_ONLY,
+    ),
 )
 
 _QUERY: Final = {"serviceName": "prometheus", "query": 'ctr{revision="{{candidate}}"}'}

@@ -121,6 +121,14 @@ _BESIDE: Final[Mapping[tuple[str, str], Mapping[str, Any]]] = {
 }
 
 
+_FRONT_ONLY: Final = {
+    "traffic.gateway": ABSENT,
+    "traffic.hostnames": ABSENT,
+    "traffic.service": {"name": "rewrites", "port": 80},
+}
+"""The good spec is behind a Gateway."""
+
+
 def put(body: Any, path: Path, value: Any) -> None:
     """Set, or with ABSENT take away, what is at a path; objects on the way are made."""
     *parents, last = path
@@ -161,7 +169,7 @@ def _walk(node: Mapping[str, Any], path: Path) -> Iterator[tuple[Case, Mapping[s
     place = ".".join(map(str, path))
     joint = place.startswith(_JOINT)
     for case in _here(node, path) if path else ():
-        beside = _BESIDE.get((place, case.what), {})
+        beside = _BESIDE.get((place, case.what), _FRONT_ONLY if place.startswith("traffic.service") else {})
         loose = joint or (node["type"] == "object" and "steps" in path and case.what in ("empty",))
         known = None if loose else case.accepted
         yield Case(case.path, case.what, case.value, known, case.read_alike and not loose, beside), node
@@ -187,7 +195,7 @@ def _item(path: Path, name: str) -> Path:
 def _taken_away(path: Path, required: bool) -> Iterator[Case]:
     if required:
         yield Case(path, "taken away", ABSENT, False)
-    elif path[-1] in ("setShare", "pause", "analysis", "prometheus", "webhook"):
+    elif path[-1] in ("setShare", "pause", "analysis", "prometheus", "webhook", "gateway"):
         yield Case(path, "taken away", ABSENT, False, read_alike=False)
     elif path[-2:] != ("tolerations", 0) and path[-1] != "key":
         yield Case(path, "taken away", ABSENT, True)

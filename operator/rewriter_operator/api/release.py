@@ -14,7 +14,7 @@ from pydantic import Field, StringConstraints
 from rewriter_contract.expression import MAX_CHARACTERS
 from rewriter_contract.reports import CheckName
 from rewriter_operator.api.cron import CRON_RULES
-from rewriter_operator.api.endpoint import ServiceEndpoint
+from rewriter_operator.api.endpoint import ServiceEndpoint, ServiceName
 from rewriter_operator.api.model import CallTimeout, Duration, Image, Name, SpecModel, VolumePath, rules
 from rewriter_operator.api.resources import (
     GPUS,
@@ -514,10 +514,23 @@ class Gateway(SpecModel):
     """Listener; all that allow the route when empty."""
 
 
-class Traffic(SpecModel):
-    """The HTTPRoute that the operator creates and owns."""
+class FrontService(SpecModel):
+    """The Service that consumers of rewrites call, in a mesh that takes HTTPRoutes for Services (GAMMA)."""
 
-    gateway: Gateway
+    name: ServiceName
+    """In the release's namespace, so that the route holds for callers of all namespaces. None of the operator's own."""
+    port: Annotated[int, Field(ge=1, le=65535)]
+    """The port that consumers call. Other ports of the Service are left alone."""
+
+
+class Traffic(SpecModel):
+    """The HTTPRoute that the operator creates and owns: behind a Gateway, or behind a Service in a mesh."""
+
+    gateway: Gateway | None = None
+    """The Gateway that consumers of rewrites call. Exactly one of gateway and service."""
+    service: FrontService | None = None
+    """The Service that consumers call instead, in a mesh that takes HTTPRoutes for Services (GAMMA). Whatever is asked
+    of this port, the route answers (docs/operations.md)."""
     hostnames: Annotated[
         list[
             Annotated[
@@ -531,6 +544,27 @@ class Traffic(SpecModel):
         ],
         Field(max_length=8),
     ] = []
+    """With a Gateway: the host names that consumers call. A Service has only its own."""
+
+    @property
+    def is_called_before(self) -> bool:
+        """Whether consumers may call the address before the operator's route is there, and somebody answers them."""
+        return self.service is not None
+
+
+_TRAFFIC_RULES = rules(
+    sentence(
+        "has(self.gateway) != has(self.service)",
+        "must name what consumers call: exactly one of gateway and service, e.g. gateway: {name: internal}",
+        shown="(has(self.gateway) ? ['gateway'] : []) + (has(self.service) ? ['service'] : [])",
+    ),
+    sentence(
+        "!has(self.service) || !has(self.hostnames) || self.hostnames.size() == 0",
+        "must be empty with service: the route of a Service holds for every name that the Service is called by",
+        shown="self.hostnames",
+        path=".hostnames",
+    ),
+)
 
 
 class Pause(SpecModel):
@@ -738,7 +772,7 @@ class RewriterReleaseSpec(SpecModel):
     training: Training = Training()
     gate: Annotated[Gate, Field(json_schema_extra=_GATE_RULES)]
     serving: Annotated[Serving, Field(json_schema_extra=_SERVING_RULES)] = Serving()
-    traffic: Traffic
+    traffic: Annotated[Traffic, Field(json_schema_extra=_TRAFFIC_RULES)]
     rollout: Annotated[Rollout, Field(json_schema_extra=ROLLOUT_RULES)]
     history_limit: Annotated[int, Field(ge=2, le=20)] = 5
     """Finished revisions whose objects are kept, beside incumbents, the candidate and those to roll back to."""

@@ -350,10 +350,16 @@ def _intended_shares(item: dict[str, Any]) -> dict[str, int]:
 
 
 def _accepted(item: dict[str, Any]) -> tuple[bool | None, str]:
-    """Accepted and ResolvedRefs at the route's own generation, by every parent that has said anything."""
+    """Accepted and ResolvedRefs at the route's own generation, by every parent that has said anything.
+
+    What an earlier parent left there says nothing: not every gateway takes its words back when a route turns to a mesh.
+    """
     generation = item["metadata"]["generation"]
+    asked = {_parent(reference) for reference in item["spec"].get("parentRefs", [])}
     answers: list[bool] = []
     for parent in item.get("status", {}).get("parents", []):
+        if "parentRef" in parent and _parent(parent["parentRef"]) not in asked:
+            continue
         conditions = {condition["type"]: condition for condition in parent.get("conditions", [])}
         for kind in ("Accepted", "ResolvedRefs"):
             condition = conditions.get(kind)
@@ -363,6 +369,10 @@ def _accepted(item: dict[str, Any]) -> tuple[bool | None, str]:
                 return False, f"{condition.get('reason', '')}: {condition.get('message', '')}"
             answers.append(True)
     return (True, "") if answers else (None, "")
+
+
+def _parent(reference: dict[str, Any]) -> tuple[str, str]:
+    return reference.get("kind", "Gateway"), reference["name"]
 
 
 def _seconds(timestamp: str) -> float:

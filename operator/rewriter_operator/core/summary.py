@@ -65,6 +65,8 @@ _Answer = tuple[bool | None, str, str]
 def _ready(world: World, status: RewriterReleaseStatus) -> _Answer:
     """Whether every stage's incumbent (or the passthrough) has pods that answer, behind an accepted route."""
     route = world.route
+    if route is None and world.spec.traffic.is_called_before:
+        return None, Reason.PREPARING, "the route is made once pods are ready behind it: its address is called already"
     if route is None or route.accepted is None:
         return None, Reason.PREPARING, "the gateway has not accepted the route yet"
     if not route.accepted:

@@ -2,14 +2,18 @@
 
 All defaults are written out, so that what is read back equals what was written. One object for all stages: taking a
 candidate back everywhere is one write.
+
+Behind a Gateway the route is one of many, and the catch-all takes what is asked of rewrites. Behind a Service it is all
+that there is: a mesh answers 404 to whatever no rule matches, so there the catch-all matches everything. As it is in
+the same object as the stages' rules, it comes with the first of them and goes with the last.
 """
 
 import json
-from typing import Any
+from typing import Any, Final
 
 from rewriter_contract.messages import STAGE_HEADER
 from rewriter_operator.api.model import seconds
-from rewriter_operator.api.release import RewriterReleaseSpec
+from rewriter_operator.api.release import RewriterReleaseSpec, Traffic
 from rewriter_operator.core.decision import WantedRoute
 from rewriter_operator.core.world import Role
 from rewriter_operator.workloads import names
@@ -26,20 +30,13 @@ def http_route(release: str, namespace: str, spec: RewriterReleaseSpec, wanted: 
     # Beyond the pods' own limit: a request that takes too long is counted by the pod that was slow.
     timeout = f"{seconds(spec.serving.request_timeout) + ROUTE_SLACK_SECONDS}s"
     rules = [
-        _rule(stage, _backends(release, incumbent, wanted, shares.get(stage, 0)), timeout)
+        _rule(_asked(stage), _backends(release, incumbent, wanted, shares.get(stage, 0)), timeout)
         for stage, incumbent in wanted.incumbents
     ]
     last = wanted.incumbents[-1][1] if wanted.incumbents else None
-    rules.append(_rule(None, _backends(release, last, wanted, 0), timeout))
-    parent: dict[str, Any] = {
-        "group": "gateway.networking.k8s.io",
-        "kind": "Gateway",
-        "name": traffic.gateway.name,
-        "namespace": traffic.gateway.namespace or namespace,
-    }
-    if traffic.gateway.section_name:
-        parent["sectionName"] = traffic.gateway.section_name
-    body: dict[str, Any] = {"parentRefs": [parent], "rules": rules}
+    everything = traffic.service is not None
+    rules.append(_rule(_ANYTHING if everything else _asked(None), _backends(release, last, wanted, 0), timeout))
+    body: dict[str, Any] = {"parentRefs": [_parent(traffic, namespace)], "rules": rules}
     if traffic.hostnames:
         body["hostnames"] = list(traffic.hostnames)
     annotations = {names.ANNOTATION_SHARES: json.dumps(shares, sort_keys=True)}
@@ -57,10 +54,36 @@ def http_route(release: str, namespace: str, spec: RewriterReleaseSpec, wanted: 
     }
 
 
-def _rule(stage: str | None, backends: list[dict[str, Any]], timeout: str) -> dict[str, Any]:
+def _parent(traffic: Traffic, namespace: str) -> dict[str, Any]:
+    """What the route is attached to."""
+    if traffic.service is not None:
+        front = traffic.service
+        return {"group": "", "kind": "Service", "name": front.name, "namespace": namespace, "port": front.port}
+    if traffic.gateway is None:  # stored before there was a rule about it, or past the CRD
+        raise ValueError("spec.traffic: got neither gateway nor service; name what consumers call")
+    parent: dict[str, Any] = {
+        "group": "gateway.networking.k8s.io",
+        "kind": "Gateway",
+        "name": traffic.gateway.name,
+        "namespace": traffic.gateway.namespace or namespace,
+    }
+    if traffic.gateway.section_name:
+        parent["sectionName"] = traffic.gateway.section_name
+    return parent
+
+
+_ANYTHING: Final = {"path": {"type": "PathPrefix", "value": "/"}}
+
+
+def _asked(stage: str | None) -> dict[str, Any]:
+    """Requests for rewrites: of a stage, or of any."""
     match: dict[str, Any] = {"path": {"type": "PathPrefix", "value": REWRITE_PATH}, "method": "POST"}
     if stage is not None:
         match["headers"] = [{"type": "Exact", "name": STAGE_HEADER, "value": stage}]
+    return match
+
+
+def _rule(match: dict[str, Any], backends: list[dict[str, Any]], timeout: str) -> dict[str, Any]:
     return {"matches": [match], "backendRefs": backends, "timeouts": {"request": timeout}}
 
 
