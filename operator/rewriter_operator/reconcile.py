@@ -198,7 +198,7 @@ class Reconciler:
 
     async def _urgent_route(self, world: World, manifests: list[Manifest]) -> Forbidden | Invalid | Foreign | None:
         """Write it; where it is not taken, why. What is decided is written all the same, and tried again."""
-        route = next(item for item in manifests if item.kind == "HTTPRoute")
+        route = next(item for item in manifests if item.is_route)
         try:
             await self.hands.apply(route)
             self.contests.wanted_otherwise(world.release.name, route)

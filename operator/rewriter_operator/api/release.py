@@ -547,6 +547,11 @@ class Traffic(SpecModel):
     """With a Gateway: the host names that consumers call. A Service has only its own."""
 
     @property
+    def route_kind(self) -> str:
+        """Of the object that divides requests."""
+        return "HTTPRoute"
+
+    @property
     def is_called_before(self) -> bool:
         """Whether consumers may call the address before the operator's route is there, and somebody answers them."""
         return self.service is not None
