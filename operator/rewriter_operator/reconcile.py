@@ -300,7 +300,8 @@ def _says_more(thought: Thought) -> bool:
 def _want(manifest: Manifest) -> Want:
     role = Role(manifest.body["metadata"]["labels"][names.LABEL_ROLE])
     compared = manifest.compared
-    return Want(manifest.kind, manifest.name, manifest.digest, manifest.update, role, manifest.replicas, compared)
+    found = Want(manifest.kind, manifest.name, manifest.digest, manifest.update, role, manifest.replicas, compared)
+    return found if manifest.has_defaults else replace(found, has_defaults=False)
 
 
 def _trouble(error: Exception) -> Trouble:

@@ -121,6 +121,13 @@ _FRONT_SERVICE_RULES = rules(
         shown="self.spec.traffic.service.name",
         path=".spec.traffic.service.name",
     ),
+    sentence(
+        "!has(self.spec.traffic.virtualService) || self.spec.traffic.virtualService.hosts.all(host, "
+        "!host.startsWith(self.metadata.name + '-') || !host.matches('^[^.]*-(passthrough|r[0-9]+)([.]|$)'))",
+        "must be hosts that consumers call, not those that the operator makes for the pods behind the route",
+        shown="self.spec.traffic.virtualService.hosts",
+        path=".spec.traffic.virtualService.hosts",
+    ),
 )
 
 

@@ -523,49 +523,83 @@ class FrontService(SpecModel):
     """The port that consumers call. Other ports of the Service are left alone."""
 
 
-class Traffic(SpecModel):
-    """The HTTPRoute that the operator creates and owns: behind a Gateway, or behind a Service in a mesh."""
+_HostName = Annotated[
+    str,
+    StringConstraints(min_length=1, max_length=253),
+    matching(
+        r"(\*\.)?[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*",
+        "must be a host name in lower case without port, e.g. rewrites.shop.example",
+    ),
+]
 
-    gateway: Gateway | None = None
-    """The Gateway that consumers of rewrites call. Exactly one of gateway and service."""
-    service: FrontService | None = None
-    """The Service that consumers call instead, in a mesh that takes HTTPRoutes for Services (GAMMA). Whatever is asked
-    of this port, the route answers (docs/operations.md)."""
-    hostnames: Annotated[
+
+class VirtualService(SpecModel):
+    """The Istio VirtualService that the operator creates and owns in place of an HTTPRoute."""
+
+    hosts: Annotated[list[_HostName], Field(min_length=1, max_length=8)]
+    """What consumers call: the name of a Service in the release's namespace, or host names of a gateway. No Service of
+    the operator's own."""
+    gateways: Annotated[
         list[
             Annotated[
                 str,
-                StringConstraints(min_length=1, max_length=253),
+                StringConstraints(min_length=1, max_length=127),
                 matching(
-                    r"(\*\.)?[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*",
-                    "must be a host name in lower case without port, e.g. rewrites.shop.example",
+                    r"([a-z0-9]([-a-z0-9]*[a-z0-9])?/)?[a-z0-9]([-a-z0-9]*[a-z0-9])?",
+                    "must be mesh, or the name of an Istio Gateway, with its namespace before it where that is "
+                    "another, e.g. gateways/internal",
                 ),
             ]
         ],
-        Field(max_length=8),
-    ] = []
+        Field(min_length=1, max_length=8),
+    ] = ["mesh"]
+    """Istio Gateways that consumers call, and `mesh` for callers with the mesh's own proxy."""
+
+
+class Traffic(SpecModel):
+    """What divides requests, made and owned by the operator: an HTTPRoute behind a Gateway or behind a Service, or an
+    Istio VirtualService."""
+
+    gateway: Gateway | None = None
+    """The Gateway that consumers of rewrites call. Exactly one of gateway, service and virtualService."""
+    service: FrontService | None = None
+    """The Service that consumers call instead, in a mesh that takes HTTPRoutes for Services (GAMMA). Whatever is asked
+    of this port, the route answers (docs/operations.md)."""
+    virtual_service: VirtualService | None = None
+    """Istio, whose VirtualServices nobody declares accepted: the pods' counters must show that one is in force
+    (docs/operations.md). A release keeps the kind that it was created with."""
+    hostnames: Annotated[list[_HostName], Field(max_length=8)] = []
     """With a Gateway: the host names that consumers call. A Service has only its own."""
 
     @property
     def route_kind(self) -> str:
         """Of the object that divides requests."""
-        return "HTTPRoute"
+        return "HTTPRoute" if self.virtual_service is None else "VirtualService"
 
     @property
     def is_called_before(self) -> bool:
         """Whether consumers may call the address before the operator's route is there, and somebody answers them."""
-        return self.service is not None
+        return self.gateway is None
 
+
+_PARENTS: Final = ("gateway", "service", "virtualService")
 
 _TRAFFIC_RULES = rules(
     sentence(
-        "has(self.gateway) != has(self.service)",
-        "must name what consumers call: exactly one of gateway and service, e.g. gateway: {name: internal}",
-        shown="(has(self.gateway) ? ['gateway'] : []) + (has(self.service) ? ['service'] : [])",
+        "[" + ", ".join(f"has(self.{name})" for name in _PARENTS) + "].filter(named, named).size() == 1",
+        "must name what consumers call: exactly one of gateway, service and virtualService, e.g. gateway: "
+        "{name: internal}",
+        shown=" + ".join(f"(has(self.{name}) ? ['{name}'] : [])" for name in _PARENTS),
     ),
     sentence(
-        "!has(self.service) || !has(self.hostnames) || self.hostnames.size() == 0",
-        "must be empty with service: the route of a Service holds for every name that the Service is called by",
+        "has(self.virtualService) == has(oldSelf.virtualService)",
+        "cannot be changed between HTTPRoute and VirtualService, because what is left behind would go on dividing "
+        "requests; delete the release and create it again: what was promoted serves first",
+        shown="has(self.virtualService) ? 'virtualService' : 'gateway or service'",
+    ),
+    sentence(
+        "has(self.gateway) || !has(self.hostnames) || self.hostnames.size() == 0",
+        "must be empty without a gateway: a Service is called by its own names, a VirtualService has its hosts",
         shown="self.hostnames",
         path=".hostnames",
     ),

@@ -20,6 +20,7 @@ from rewriter_operator.cluster.kube import Kube, is_owned_by
 from rewriter_operator.core.begun_spec import in_force
 from rewriter_operator.core.gating import SIDES, evidence_paths
 from rewriter_operator.core.states import TRAFFIC_STATES
+from rewriter_operator.core.taken_over import asks_leaving
 from rewriter_operator.core.validating import validation_paths
 from rewriter_operator.core.world import (
     Budget,
@@ -88,7 +89,7 @@ async def _asked(world: World, agents: Agents, token: str) -> World:
         ]
         world = await _with_works(world, agents, token, paths)
         return await _with_evidence(world, agents, token)
-    if state in TRAFFIC_STATES:
+    if state in TRAFFIC_STATES or asks_leaving(world):
         return await _with_stats(world, agents, token)
     return world
 
@@ -321,6 +322,7 @@ def _route(item: dict[str, Any]) -> dict[str, Any]:
     found = router.verify_share(item)
     return {
         "accepted": found.accepted,
+        "tells_acceptance": router.tells_acceptance,
         "message": found.message,
         "shares": found.shares,
         "withdrawn": int(withdrawn) if withdrawn and re.fullmatch(r"[0-9]{1,9}", withdrawn) else None,

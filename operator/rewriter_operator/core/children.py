@@ -81,7 +81,8 @@ def _idle(world: World) -> tuple[int, ...]:
     back = _brought_back(world)
     if back:
         revisions.add(back.revision)
-    if not status.draining_since or world.now - status.draining_since < DRAIN_SECONDS:
+    last = max(status.draining_since, status.leaving.since if status.leaving else 0)
+    if not status.draining_since or world.now - last < DRAIN_SECONDS:
         present = (child for child in world.children if isinstance(child, Deployment) and child.role is Role.SERVING)
         revisions |= {child.cycle for child in present if not child.deleting}
     return tuple(sorted(revisions))

@@ -24,6 +24,7 @@ from rewriter_operator.core import (
     rollout,
     schedule,
     stalls,
+    taken_over,
     training,
 )
 from rewriter_operator.core import cycle as cycles
@@ -44,6 +45,7 @@ def plan(world: World) -> Decision:
     """What to write next. Called with the same world it gives the same answer."""
     world = _with_status(world, schedule.noticed(world.spec, world.status, world.now))
     world = stalls.noted(_with_stages(_with_status(world, changes.remembered(world))))
+    world = _with_status(world, taken_over.noted(world, set(servings(world))))
     step = _interrupted(world) or STATES[world.status.state](world)
     status = _drained(world, summarised(world, recording.ordered(world, step.status)))
     status = _foretold(world, status)
@@ -220,9 +222,9 @@ def _drained(world: World, status: RewriterReleaseStatus) -> RewriterReleaseStat
 
 def _until_drained(world: World) -> float:
     """Seconds until superfluous serving pods may go: no event tells of it, and until the resync they keep their GPU."""
-    since = world.status.draining_since
-    rest = since + DRAIN_SECONDS - world.now
-    return rest if since and rest > 0 else math.inf
+    status = world.status
+    rest = max(status.draining_since, status.leaving.since if status.leaving else 0) + DRAIN_SECONDS - world.now
+    return rest if status.draining_since and rest > 0 else math.inf
 
 
 def _route_carries_more(world: World, status: RewriterReleaseStatus) -> bool:
