@@ -2,6 +2,10 @@
 
 from dataclasses import replace
 
+import pytest
+
+from rewriter_operator.api.model import evolve
+from rewriter_operator.api.release import RewriterReleaseSpec
 from rewriter_operator.api.states import State
 from rewriter_operator.core.diff import Want, first_difference
 from rewriter_operator.core.world import Role, Route
@@ -72,6 +76,19 @@ def test_a_share_that_is_raised_and_not_taken_over_is_not_the_share_of_before() 
     assert story.status.cycle and story.status.cycle.reason == "NotVerified"
     assert "share 100 % set, " in story.status.cycle.message
     assert State.BAKING not in story.states
+
+
+@pytest.mark.parametrize(("spec", "accepts", "outcome"), [(None, True, "Promoted"), (ISTIO, None, "RolledBack")])
+def test_a_bake_ends_on_an_acceptance_or_on_a_share_that_was_seen(
+    spec: RewriterReleaseSpec | None, accepts: bool | None, outcome: str
+) -> None:
+    """An edited or older status: all that is known of the share is that it stands in the route."""
+    story = passed(spec, gateway_accepts=accepts).until(State.BAKING)
+    unseen = [evolve(stage, verified=False, watch=None) for stage in story.status.stages]
+    story.status = evolve(story.status, stages=unseen)
+    assert story.cycle_ends() == outcome
+    if outcome == "RolledBack":
+        assert "share 100 % is written, and was not seen yet" in story.status.history[0].message
 
 
 def test_without_requests_nothing_is_promoted() -> None:
