@@ -1,4 +1,4 @@
-"""Six stories of a release, each told by its user's actions and by how it ends."""
+"""Seven stories of a release, each told by its user's actions and by how it ends."""
 
 import json
 import time
@@ -156,6 +156,15 @@ async def _again(teller: Teller) -> None:
     await teller.until("cycle 2 is promoted", lambda: teller.has_ended(2, "Promoted"))
 
 
+async def _silently(teller: Teller) -> None:
+    """Nobody accepts its route: a promotion, and a way back, on what the pods count."""
+    teller.begin()
+    await teller.create(traffic={"virtualService": {"hosts": ["rewrites"]}})
+    await teller.until("cycle 1 is promoted", lambda: teller.has_ended(1, "Promoted"))
+    await teller.change({"metadata": {"annotations": {"rewriter.dev/run": "again"}}})
+    await teller.until("cycle 2 is rolled back", lambda: teller.has_ended(2, "RolledBack"))
+
+
 WORKLOADS = {
     workload.name: workload
     for workload in (
@@ -165,6 +174,7 @@ WORKLOADS = {
         Workload("edited", _edit),
         Workload("deleted", _delete, gone=True),
         Workload("second-cycle", _again),
+        Workload("istio", _silently, lambda: Behaviour(candidate_errors=0.5, bad_revision="r0002")),
     )
 }
 

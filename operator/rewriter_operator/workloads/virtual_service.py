@@ -116,7 +116,8 @@ def _accepted(live: dict[str, Any]) -> tuple[bool | None, str]:
     status, generation = live.get("status") or {}, live["metadata"]["generation"]
     observed = status.get("observedGeneration")
     is_old = observed is not None and str(observed) != str(generation)
-    for message in () if is_old else _dicts(status.get("validationMessages")):
+    messages = [] if is_old else list(_dicts(status.get("validationMessages")))
+    for message in messages:
         if str(message.get("level", "")).lower() == "error":
             return False, _words(message)
     for condition in _dicts(status.get("conditions")):
