@@ -6,6 +6,7 @@ spec, the old one in Git may never have been applied, and what is on the volume 
 
 import hashlib
 import json
+from functools import lru_cache
 from typing import Any, Final
 
 from pydantic import ValidationError
@@ -14,6 +15,7 @@ from rewriter_contract import wire
 from rewriter_operator.api.release import RewriterReleaseSpec
 from rewriter_operator.api.states import State
 from rewriter_operator.api.status import MAX_BEGAN_WITH, Cycle, RewriterReleaseStatus
+from rewriter_operator.core.same import PASSES, Same
 
 PARTS: Final = ("volume", "model", "data", "reward", "training", "gate")
 STAGES: Final = "rollout.stages"
@@ -29,7 +31,12 @@ def spec_digest(spec: RewriterReleaseSpec) -> str:
     A change of the others (schedule, suspend, limits, replicas, history) never ends a running cycle. Nor does an
     operator that knows more fields: what is left at its default is not in it.
     """
-    kept = _depended_on(spec)
+    return _digest(Same(spec))
+
+
+@lru_cache(maxsize=PASSES)
+def _digest(of: Same[RewriterReleaseSpec]) -> str:
+    kept = _depended_on(of.value)
     kept["stages"] = kept.pop(STAGES)
     return hashlib.sha256(wire.dumps(kept).encode()).hexdigest()
 
@@ -44,17 +51,20 @@ def began_with(spec: RewriterReleaseSpec) -> str:
 
 def as_begun(spec: RewriterReleaseSpec, cycle: Cycle) -> RewriterReleaseSpec | None:
     """The spec as it is written now, but for what the cycle hangs on, which is as it was; None: nobody knows that."""
-    if not cycle.began_with:
-        return None
+    return _as_begun(Same(spec), cycle.began_with, cycle.spec_digest) if cycle.began_with else None
+
+
+@lru_cache(maxsize=PASSES)
+def _as_begun(of: Same[RewriterReleaseSpec], copy: str, digest: str) -> RewriterReleaseSpec | None:
     try:
-        kept, written = json.loads(cycle.began_with), spec.chosen()
+        kept, written = json.loads(copy), of.value.chosen()
         body = written | {key: kept[key] for key in PARTS}
         body["gate"] = _gate(kept["gate"], written["gate"])
         body["rollout"] = written["rollout"] | {"stages": kept[STAGES]}
         found = RewriterReleaseSpec.model_validate(body)
     except (ValueError, KeyError, TypeError, ValidationError):
         return None  # written by a version that knows more, or by hand
-    return found if spec_digest(found) == cycle.spec_digest else None
+    return found if spec_digest(found) == digest else None
 
 
 def changed_parts(before: RewriterReleaseSpec, after: RewriterReleaseSpec) -> tuple[str, ...]:
