@@ -33,7 +33,8 @@ from rewriter_operator.api.windows import FREEZE_RULES, Freeze, TimeZone, Window
 
 
 class Schedule(SpecModel):
-    """When cycles start by themselves. A change of the spec's model, data, reward, training or gate starts one too."""
+    """When cycles start by themselves. A change of the spec's model, data, reward, training or gate starts one too, but
+    for one of where training's pods run and how long they may take."""
 
     cron: Annotated[str, StringConstraints(min_length=9, max_length=100), *CRON_RULES]
     """Five cron fields, e.g. `0 3 * * 1` for Mondays at three. At most once an hour."""

@@ -571,6 +571,9 @@ class RewriterReleaseStatus(ApiModel):
     ] = []
     last_cycle_number: int = 0
     last_spec_digest: str = ""
+    last_learnt_digest: Annotated[str, Field(max_length=64)] = ""
+    """Of the parts of that spec that a cycle learns from and is judged by: only a change of them starts one by itself.
+    Empty until an operator that knows it has seen the spec unchanged; any change starts one then."""
     last_run_token: Annotated[str, Field(max_length=128)] = ""
     last_approval: Annotated[str, Field(max_length=128)] = ""
     """The newest value of rewriter.dev/approve that acted: it has done what it was for."""

@@ -24,6 +24,14 @@ AFTER_THE_VERDICT: Final = ("onInconclusive", "holdTimeout", "extension")
 """Of the gate. They say what follows from a verdict, not what it is: a person who needs another day changes no cycle.
 Extend is no such thing: it decides which queries are asked and at which alpha they are judged."""
 
+HOW_PODS_RUN: Final = {
+    *("resources", "labels", "annotations"),
+    *("nodeSelector", "tolerations", "priorityClassName", "runtimeClassName"),
+}
+"""Of training.trainer and training.samplers. Not their image, which is the program, nor how many samplers draw."""
+HOW_LONG_IT_MAY_TAKE: Final = ("phaseDeadline", "stallTimeout")
+"""Of training."""
+
 
 def spec_digest(spec: RewriterReleaseSpec) -> str:
     """Digest of the parts of the spec that a cycle depends on.
@@ -39,6 +47,25 @@ def _digest(of: Same[RewriterReleaseSpec]) -> str:
     kept = _depended_on(of.value)
     kept["stages"] = kept.pop(STAGES)
     return hashlib.sha256(wire.dumps(kept).encode()).hexdigest()
+
+
+def learnt_digest(spec: RewriterReleaseSpec) -> str:
+    """Digest of the parts that a cycle learns from and is judged by: a change of them is worth a cycle of its own.
+
+    Not what a cycle only goes by: its stages, where its pods run, and how long they may take.
+    """
+    return _learnt_digest(Same(spec))
+
+
+@lru_cache(maxsize=PASSES)
+def _learnt_digest(of: Same[RewriterReleaseSpec]) -> str:
+    kept = _depended_on(of.value)
+    del kept[STAGES]
+    training = {key: part for key, part in kept["training"].items() if key not in HOW_LONG_IT_MAY_TAKE}
+    for role in ("trainer", "samplers"):
+        pods = {key: part for key, part in training.pop(role, {}).items() if key not in HOW_PODS_RUN}
+        training |= {role: pods} if pods else {}  # as where it is left at its defaults
+    return hashlib.sha256(wire.dumps(kept | {"training": training}).encode()).hexdigest()
 
 
 def began_with(spec: RewriterReleaseSpec) -> str:

@@ -78,6 +78,8 @@ def idle(world: World) -> Step:
         who = f", asked for {intents.by_whom(world, cycles.RUN_ANNOTATION)}"
         return _start(evolve(status, last_run_token=token), "Requested", spec, now, who)
     if spec_digest(spec) != status.last_spec_digest:
+        if status.last_spec_digest and not changes.starts_cycle(status, spec):
+            return changes.gone_by(status, spec, world.release.name)
         return _start(status, "SpecChanged" if status.last_spec_digest else "Created", spec, now)
     if spec.schedule is None:
         return Step(status, wait_seconds=IDLE_SECONDS)
