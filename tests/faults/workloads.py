@@ -62,8 +62,8 @@ class Teller:
 
     async def create(self, **changes: Any) -> None:
         """A claim, the fusion constants and a release over them."""
-        await self.client.create("PersistentVolumeClaim", self.namespace, _claim())
-        await self.client.create("ConfigMap", self.namespace, _fusion())
+        await self.client.create("PersistentVolumeClaim", self.namespace, claim())
+        await self.client.create("ConfigMap", self.namespace, fusion())
         body = {
             "apiVersion": API_VERSION,
             "kind": "RewriterRelease",
@@ -195,12 +195,12 @@ def spec(**changes: Any) -> dict[str, Any]:
     return spec_body(**{**values, **changes})
 
 
-def _claim() -> dict[str, Any]:
+def claim() -> dict[str, Any]:
     size = {"requests": {"storage": "1Gi"}}
     body = {"accessModes": ["ReadWriteMany"], "storageClassName": "", "resources": size}
     return {"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": "rewriter"}, "spec": body}
 
 
-def _fusion() -> dict[str, Any]:
+def fusion() -> dict[str, Any]:
     data = {"fusion.json": json.dumps({"stages": {"finerank": {"a": 1.0, "b": 0.3, "gamma": 1.0}}})}
     return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "fusion"}, "data": data}
