@@ -20,7 +20,7 @@ PART: Final = GoPart(
 
 
 def build(tell: Tell) -> Path:
-    """The program, from the cache or built in some minutes; which of its roles it plays is in ARGOCD_BINARY_NAME."""
+    """The program, from the cache or built in some minutes; which of its roles it plays is in the name that it is started by."""
     return ensure_parts({PART.name}, tell, (PART,)).path("cmd")
 
 

@@ -134,8 +134,11 @@ class _Settings:
         )
 
     def _subject(self, role: str, flags: Sequence[str]) -> Subject:
-        environment = {**os.environ, **self._environment(), "ARGOCD_BINARY_NAME": role}
-        return Subject((str(self.program), *flags), environment, self.directory / f"{role}.log")
+        """Its name is its role, as in its makers' image; it is also the name under which it writes to the cluster."""
+        name = self.directory / "bin" / role
+        name.parent.mkdir(exist_ok=True)
+        name.symlink_to(self.program)
+        return Subject((str(name), *flags), {**os.environ, **self._environment()}, self.directory / f"{role}.log")
 
     def _environment(self) -> dict[str, str]:
         """Every file that they would look for below /app is here; none of the machine's own settings are read."""

@@ -155,8 +155,11 @@ class Scene:
         """Argo CD has applied the newest commit, and sees no difference."""
         status = self.application().get("status", {})
         seen = status.get("sync", {}).get("revision") == self.commit_name
-        applied = status.get("operationState", {}).get("phase") == "Succeeded"
-        return seen and applied and self.sync() == SYNCED
+        return seen and self.phase() == "Succeeded" and self.sync() == SYNCED
+
+    def phase(self) -> str:
+        """Of Argo CD's newest sync."""
+        return str(self.application().get("status", {}).get("operationState", {}).get("phase", ""))
 
     def serving(self) -> dict[str, set[str]]:
         """Stage -> Services that the route gives requests to."""

@@ -166,12 +166,7 @@ def test_a_later_sync_wave_waits_until_the_release_is_healthy(stage: Stage) -> N
 def test_the_sample_lets_later_waves_go_on_during_a_cycle(stage: Stage) -> None:
     async def story(scene: Scene) -> None:
         after = Appearance(scene, "after")
-        # Given the sample as it ships, but for what this volume holds, and for what would take an hour
-        sample = list(yaml.safe_load_all((REPOSITORY / "manifests/samples/gitops.yaml").read_text()))
-        (shop,) = (item for item in sample if item["kind"] == "RewriterRelease")
-        shop["spec"]["model"]["path"] = "base/tiny"
-        shop["spec"]["rollout"]["bake"] = "5s"
-        await scene.commit(*sample, config_map("after", **{WAVE: "2"}))
+        await scene.commit(*sample(), config_map("after", **{WAVE: "2"}))
         # When Argo CD applies it
         await scene.follow(SERVER_SIDE)
         await scene.until("the later wave was applied", after.has_come)
@@ -185,6 +180,32 @@ def test_the_sample_lets_later_waves_go_on_during_a_cycle(stage: Stage) -> None:
         assert settled[settled.index("Healthy") :] == ["Healthy"], "a whole cycle without another word"
 
     play(stage, "sample", story)
+
+
+def sample() -> list[dict[str, Any]]:
+    """As it ships, but for what this volume holds, and for what would take an hour."""
+    found = list(yaml.safe_load_all((REPOSITORY / "manifests/samples/gitops.yaml").read_text()))
+    (shop,) = (item for item in found if item["kind"] == "RewriterRelease")
+    shop["spec"]["model"]["path"] = "base/tiny"
+    shop["spec"]["rollout"]["bake"] = "5s"
+    return found
+
+
+def test_a_release_that_is_shown_as_degraded_fails_a_sync_before_its_later_waves(stage: Stage) -> None:
+    async def story(scene: Scene) -> None:
+        # Given the sample with something after it, whose candidate was refused: Degraded, as it chose
+        after = config_map("after", **{WAVE: "2"})
+        await given_in_git(scene, *sample(), after)
+        await scene.until("cycle 1 is rejected", lambda: scene.outcome(1) == "Rejected")
+        await scene.until_health("Degraded")
+        # When a commit is about something else
+        await scene.commit(*sample(), after | {"data": {"of": "another day"}})
+        await scene.until("Argo CD has ended its sync", lambda: scene.phase() == "Failed")
+        # Then the later wave is not applied
+        assert scene.sync() == "OutOfSync"
+        assert scene.view.objects["ConfigMap", "after"]["data"] == {"of": "the team"}
+
+    play(stage, "degraded-wave", story, REFUSED)
 
 
 class Appearance:
