@@ -20,7 +20,7 @@ PART: Final = GoPart(
 
 
 def build(tell: Tell) -> Path:
-    """The program, from the cache or built in some minutes; which of its roles it plays is in the name that it is started by."""
+    """The program, from the cache or built in some minutes; the name that it is started by says which role it plays."""
     return ensure_parts({PART.name}, tell, (PART,)).path("cmd")
 
 

@@ -141,7 +141,7 @@ def test_a_release_that_needs_a_person_is_degraded_until_it_is_mended_in_git(sta
         await given_in_git(scene, release())
         await scene.until_health("Degraded")
         stalled = {item["type"]: item["reason"] for item in scene.status()["conditions"] if item["status"] == "True"}
-        assert stalled["Stalled"] == "FusionMissing"
+        assert stalled["Stalled"] == "FusionConfigMissing"
         # When they are there
         await scene.commit(constants(), release())
         await scene.until_followed()
