@@ -35,7 +35,7 @@ integration: venv ## tests against a real API server
 e2e: venv ## the demo's acts with the tiny model, asserted
 	$(PY) -m e2e.tiers e2e
 
-argocd: venv ## releases in Git under the real Argo CD (built once, six minutes): every word that it said, as a table
+argocd: venv ## releases in Git under the real Argo CD (built once, minutes): every word that it said, as a table
 	@$(PY) -m e2e.tiers argocd
 
 bench-curves: venv ## samples once, once per phase, before every step (DATA=a BEIR directory): build/bench/curves.json
