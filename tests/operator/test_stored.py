@@ -46,6 +46,7 @@ class OldCrds(Namespace):
     async def put_status(self, body: dict[str, Any], dry_run: bool = False) -> dict[str, Any]:
         only_conditions = {key for key in body["status"] if key not in self.release["status"]} <= {
             "conditions",
+            "observedGeneration",
             "operatorEpoch",
         }
         if self.refusal is not None and not only_conditions:

@@ -110,7 +110,7 @@ class Unwatched:
         """The conditions and their generation, and nothing else of a status that perhaps nobody can read."""
         status = dict(live.get("status", {}))
         conditions = [item for raw in status.get("conditions", []) if (item := _condition(raw)) is not None]
-        kinds = [(ConditionType.STALLED, True)]
+        kinds = [(ConditionType.STALLED, True), (ConditionType.RECONCILING, False)]
         if reason is Reason.INVALID_SPEC:
             kinds.append((ConditionType.ACCEPTED, False))
         generation = live["metadata"]["generation"]

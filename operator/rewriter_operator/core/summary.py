@@ -22,6 +22,7 @@ def summarised(world: World, status: RewriterReleaseStatus) -> RewriterReleaseSt
         message=_idle_message(world, status) if status.state is State.IDLE else status.message,
     )
     conditions = [item for item in status.conditions if not _is_outlived(item)]
+    stalled = _stalled(world, status, conditions)
     for kind, answer in (
         (ConditionType.READY, _ready(world, status)),
         (ConditionType.PROGRESSING, _progressing(world, status)),
@@ -29,8 +30,8 @@ def summarised(world: World, status: RewriterReleaseStatus) -> RewriterReleaseSt
         (ConditionType.GATE_PASSED, _gate_passed(status)),
         (ConditionType.GOLD_KEPT, _gold_kept(status)),
         (ConditionType.TRAFFIC_VERIFIED, _traffic_verified(world, status)),
-        (ConditionType.STALLED, _stalled(world, status, conditions)),
-        (ConditionType.RECONCILING, _reconciling(status, conditions)),
+        (ConditionType.STALLED, stalled),
+        (ConditionType.RECONCILING, _reconciling(status, stalled)),
     ):
         truth, reason, message = answer
         conditions = set_condition(conditions, kind, truth, reason, message, world.release.generation, world.now)
@@ -192,7 +193,11 @@ def _full_volume(world: World, status: RewriterReleaseStatus) -> str:
     )
 
 
-def _reconciling(status: RewriterReleaseStatus, conditions: list[Condition]) -> _Answer:
+def _reconciling(status: RewriterReleaseStatus, stalled: _Answer) -> _Answer:
+    """Never beside Stalled: kstatus is the first of the two that is True, and one would wait for what cannot come."""
+    is_stalled, reason, _ = stalled
+    if is_stalled:
+        return False, reason, "a person must act first, see Stalled"
     if status.state is State.IDLE:
         return False, Reason.IDLE, "the newest cycle has ended"
     return True, Reason.CYCLE_RUNNING, f"{status.state}"
