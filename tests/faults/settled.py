@@ -61,6 +61,10 @@ def _has_an_end(conditions: dict[str, dict[str, Any]]) -> Iterator[str]:
         yield "Stalled without reason and message"
 
 
+def _is_stalled(conditions: dict[str, dict[str, Any]]) -> bool:
+    return conditions.get(ConditionType.STALLED, {}).get("status") == TRUE
+
+
 def _contradictions(status: dict[str, Any], conditions: dict[str, dict[str, Any]]) -> Iterator[str]:
     """What the conditions say that state, cycle and shares do not."""
     state, cycle, stages = (
@@ -72,7 +76,7 @@ def _contradictions(status: dict[str, Any], conditions: dict[str, dict[str, Any]
     works = state is not State.IDLE
     expected = {
         ConditionType.PROGRESSING: {TRUE if works else FALSE},
-        ConditionType.RECONCILING: {TRUE if works else FALSE},
+        ConditionType.RECONCILING: {TRUE if works and not _is_stalled(conditions) else FALSE},
     }
     if conditions.get(ConditionType.ACCEPTED, {}).get("status") == FALSE:
         expected[ConditionType.STALLED] = {TRUE}

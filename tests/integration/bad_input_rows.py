@@ -445,9 +445,9 @@ ROLLOUT: Final = (
     Refused(
         53,
         "the operator's own Service",
-        FRONT_ONLY | at("spec.traffic.service", FRONT | {"name": "shop-r0007"}),
-        ("spec.traffic.service.name", "shop-r0007", "must be a Service of yours"),
-        FRONT_ONLY | at("spec.traffic.service", FRONT | {"name": "shop-rewriter"}),
+        FRONT_ONLY | at("spec.traffic.service", FRONT | {"name": "{release}-r0007"}),
+        ("spec.traffic.service.name", "-r0007", "must be a Service of yours"),
+        FRONT_ONLY | at("spec.traffic.service", FRONT | {"name": "{release}-rewriter"}),
     ),
     Refused(
         53,
@@ -460,9 +460,10 @@ ROLLOUT: Final = (
     Refused(
         53,
         "a VirtualService over the operator's own Service",
-        ISTIO_ONLY | at("spec.traffic.virtualService", {"hosts": ["rewrites", "shop-r0007.search.svc.cluster.local"]}),
-        ("spec.traffic.virtualService.hosts", "shop-r0007.search", "must be hosts that consumers call"),
-        ISTIO_ONLY | at("spec.traffic.virtualService", {"hosts": ["rewrites", "shop-r0007-front.search"]}),
+        ISTIO_ONLY
+        | at("spec.traffic.virtualService", {"hosts": ["rewrites", "{release}-r0007.search.svc.cluster.local"]}),
+        ("spec.traffic.virtualService.hosts", "-r0007.search", "must be hosts that consumers call"),
+        ISTIO_ONLY | at("spec.traffic.virtualService", {"hosts": ["rewrites", "{release}-r0007-front.search"]}),
         on_update=False,
     ),
     Refused(
@@ -484,8 +485,8 @@ ROLLOUT: Final = (
     Refused(
         53,
         "the passthrough's Service",
-        FRONT_ONLY | at("spec.traffic.service", FRONT | {"name": "shop-passthrough"}),
-        ("spec.traffic.service.name", "shop-passthrough", "must be a Service of yours"),
+        FRONT_ONLY | at("spec.traffic.service", FRONT | {"name": "{release}-passthrough"}),
+        ("spec.traffic.service.name", "-passthrough", "must be a Service of yours"),
         FRONT_ONLY,
     ),
 )

@@ -47,8 +47,20 @@ def changed(changes: Mapping[str, Any], name: str = "shop") -> dict[str, Any]:
         if value is ABSENT:
             del place[last]
         else:
-            place[last] = value
+            place[last] = _named(value, name)
     return body
+
+
+def _named(value: Any, release_name: str) -> Any:
+    """The value with the release's name where a row leaves room for it."""
+    match value:
+        case str():
+            return value.replace("{release}", release_name)
+        case list():
+            return [_named(item, release_name) for item in value]
+        case dict():
+            return {key: _named(item, release_name) for key, item in value.items()}
+    return value
 
 
 @pytest.mark.parametrize("row", REFUSED, ids=lambda row: f"B{row.row}-{row.case[:60]}")

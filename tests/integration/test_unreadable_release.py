@@ -109,7 +109,7 @@ def test_the_candidate_of_an_unreadable_release_is_taken_back_and_rolled_back_on
         clock = reconciler.unwatched.clock = Clock()
         await with_its_route(space, reconciler, status)
         assert shares(space) == {"shop-r0001": 90, "shop-r0002": 10}
-        monkeypatch.setattr("rewriter_operator.reconcile.RewriterReleaseSpec", StricterSpec)
+        monkeypatch.setattr("rewriter_operator.cluster.release.RewriterReleaseSpec", StricterSpec)
         for clock.now in (0.0, 30.0):
             with pytest.raises(Stalled, match=r"spec\.historyLimit: got \'5\'"):
                 await reconciler("shop")

@@ -164,7 +164,7 @@ def test_the_candidate_of_an_unreadable_release_is_taken_back(space: Space, monk
     async def story(reconciler: Reconciler) -> None:
         clock = reconciler.unwatched.clock = Clock()
         await with_its_route(space, reconciler, status)
-        monkeypatch.setattr("rewriter_operator.reconcile.RewriterReleaseSpec", StricterSpec)
+        monkeypatch.setattr("rewriter_operator.cluster.release.RewriterReleaseSpec", StricterSpec)
         for clock.now in (0.0, 30.0, 61.0):
             with pytest.raises(Exception, match="historyLimit"):
                 await reconciler("shop")
@@ -202,7 +202,7 @@ def test_a_hand_edit_wakes_the_running_operator(space: Space, operator: Operator
 @pytest.fixture
 def without_istio() -> Iterator[ControlPlane]:
     """An API server of this test's own, that does not know VirtualService."""
-    plane = control_plane("integration-no-istio", until_exit_of=os.getpid())
+    plane = control_plane("no-istio", until_exit_of=os.getpid())
     conftest._install_once(plane)
     plane.kubectl("delete", "crd", "virtualservices.networking.istio.io", f"--timeout={PATIENCE:.0f}s")
     yield plane
