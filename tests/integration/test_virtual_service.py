@@ -237,6 +237,7 @@ def test_a_cluster_without_istio_serves_every_release_that_does_not_ask_for_it(
         eventually(lambda: space.condition("Stalled", "mesh")[1] != "ChildRefused", PATIENCE, "and says so")
     finally:
         operator.kill()
+        space.calls.close()
 
 
 def pods_of(space: Space, name: str) -> list[str]:
