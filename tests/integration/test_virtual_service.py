@@ -23,7 +23,7 @@ from tests.core.test_rollout import PASSED
 from tests.integration import conftest
 from tests.integration.api_calls import ApiCalls
 from tests.integration.conftest import PATIENCE, VIRTUAL_SERVICES, Operator, Space, eventually, release
-from tests.integration.test_front_service import pods_are_ready
+from tests.integration.test_front_service_on_api import pods_are_ready
 from tests.integration.test_operator_process import preparing
 from tests.integration.test_site_faults import as_service_account, at_rest, patched, play
 from tests.integration.test_unreadable_release import Clock, StricterSpec, with_its_route
