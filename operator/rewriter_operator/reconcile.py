@@ -299,9 +299,16 @@ def _says_more(thought: Thought) -> bool:
 
 def _want(manifest: Manifest) -> Want:
     role = Role(manifest.body["metadata"]["labels"][names.LABEL_ROLE])
-    compared = manifest.compared
-    found = Want(manifest.kind, manifest.name, manifest.digest, manifest.update, role, manifest.replicas, compared)
-    return found if manifest.has_defaults else replace(found, has_defaults=False)
+    return Want(
+        manifest.kind,
+        manifest.name,
+        manifest.digest,
+        manifest.update,
+        role,
+        manifest.replicas,
+        manifest.compared,
+        manifest.has_defaults,
+    )
 
 
 def _trouble(error: Exception) -> Trouble:

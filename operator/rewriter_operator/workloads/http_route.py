@@ -8,7 +8,6 @@ that there is: a mesh answers 404 to whatever no rule matches, so there the catc
 the same object as the stages' rules, it comes with the first of them and goes with the last.
 """
 
-import math
 from typing import Any, Final
 
 from rewriter_contract.messages import STAGE_HEADER
@@ -17,7 +16,15 @@ from rewriter_operator.core.decision import WantedRoute
 from rewriter_operator.core.world import Release
 from rewriter_operator.workloads import names
 from rewriter_operator.workloads.pods import PORT
-from rewriter_operator.workloads.router import REWRITE_PATH, Verified, WithoutCandidate, timeout, weights
+from rewriter_operator.workloads.router import (
+    REWRITE_PATH,
+    Verified,
+    WithoutCandidate,
+    second_share,
+    taken_back,
+    timeout,
+    weights,
+)
 
 
 class HttpRoute:
@@ -50,11 +57,7 @@ class HttpRoute:
 
     def without_candidate(self, spec: dict[str, Any], release: str) -> WithoutCandidate | None:
         """See Router."""
-        taken = [_without_candidate(rule, release) for rule in spec.get("rules", [])]
-        revisions = [revision for _, revision in taken if revision is not None]
-        if not revisions:
-            return None
-        return WithoutCandidate(max(revisions), {**spec, "rules": [rule for rule, _ in taken]})
+        return taken_back(spec, "rules", spec.get("rules", []), lambda rule: _without_candidate(rule, release))
 
 
 def _parent(traffic: Traffic, namespace: str) -> dict[str, Any]:
@@ -99,12 +102,9 @@ def _shares(live: dict[str, Any]) -> dict[str, int]:
     shares = {}
     for rule in live["spec"].get("rules", []):
         headers = [header for match in rule.get("matches", []) for header in match.get("headers", [])]
-        backends = rule.get("backendRefs", [])
-        if headers and len(backends) > 1:
-            given = [int(backend.get("weight", 1)) for backend in backends]
-            shares[headers[0]["value"]] = math.ceil(100 * given[1] / sum(given)) if given[1] > 0 else 0
-        elif headers:
-            shares[headers[0]["value"]] = 0
+        if headers:
+            given = [int(backend.get("weight", 1)) for backend in rule.get("backendRefs", [])]
+            shares[headers[0]["value"]] = second_share(given)
     return shares
 
 

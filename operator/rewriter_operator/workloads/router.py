@@ -5,6 +5,8 @@ Which one a release has is said by spec.traffic and looked up in workloads/route
 """
 
 import json
+import math
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
@@ -97,6 +99,23 @@ def weights(release: str, incumbent: int | None, wanted: WantedRoute, share: int
     for revision in wanted.idle:
         found.setdefault(revision, 0)
     return {names.serving(release, revision): weight for revision, weight in found.items()}
+
+
+def second_share(given: Sequence[int]) -> int:
+    """Percent, rounded up, that the second of a rule's backends gets by these weights: the candidate's place."""
+    return math.ceil(100 * given[1] / sum(given)) if len(given) > 1 and given[1] > 0 else 0
+
+
+def taken_back(
+    spec: dict[str, Any],
+    key: str,
+    rules: Iterable[dict[str, Any]],
+    from_rule: Callable[[dict[str, Any]], tuple[dict[str, Any], int | None]],
+) -> WithoutCandidate | None:
+    """The spec with `from_rule` done to each of its rules, which stand below `key`; None where no candidate had any."""
+    taken = [from_rule(rule) for rule in rules]
+    revisions = [revision for _, revision in taken if revision is not None]
+    return WithoutCandidate(max(revisions), {**spec, key: [rule for rule, _ in taken]}) if revisions else None
 
 
 def timeout(spec: RewriterReleaseSpec) -> str:

@@ -8,7 +8,6 @@ Istio writes no status by itself. Where its analysis or its distribution report 
 at this generation is a refusal, and a report that every proxy has it an acceptance. Else nobody can tell.
 """
 
-import math
 from collections.abc import Iterator
 from typing import Any, Final
 
@@ -17,7 +16,15 @@ from rewriter_operator.core.decision import WantedRoute
 from rewriter_operator.core.world import Release
 from rewriter_operator.workloads import names
 from rewriter_operator.workloads.pods import PORT
-from rewriter_operator.workloads.router import REWRITE_PATH, Verified, WithoutCandidate, timeout, weights
+from rewriter_operator.workloads.router import (
+    REWRITE_PATH,
+    Verified,
+    WithoutCandidate,
+    second_share,
+    taken_back,
+    timeout,
+    weights,
+)
 
 EVERYTHING: Final = "everything-else"
 """Name of the last rule."""
@@ -57,18 +64,13 @@ class VirtualService:
         for rule in _dicts(live["spec"].get("http")):
             stage, given = _stage(rule), [_weight(rule, route) for route in _dicts(rule.get("route"))]
             if stage is not None:
-                share = 100 * given[1] / sum(given) if len(given) > 1 and given[1] > 0 else 0
-                shares[stage] = math.ceil(share)
+                shares[stage] = second_share(given)
         accepted, message = _accepted(live)
         return Verified(shares, accepted, message)
 
     def without_candidate(self, spec: dict[str, Any], release: str) -> WithoutCandidate | None:
         """See Router."""
-        taken = [_without_candidate(rule, release) for rule in _dicts(spec.get("http"))]
-        revisions = [revision for _, revision in taken if revision is not None]
-        if not revisions:
-            return None
-        return WithoutCandidate(max(revisions), {**spec, "http": [rule for rule, _ in taken]})
+        return taken_back(spec, "http", _dicts(spec.get("http")), lambda rule: _without_candidate(rule, release))
 
 
 def _asked(stage: str) -> dict[str, Any]:
