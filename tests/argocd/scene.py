@@ -3,7 +3,6 @@
 import asyncio
 import json
 import os
-import sys
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -20,13 +19,12 @@ from e2e.argocd.programs import Programs
 from e2e.argocd.repository import FOLDER, Repository
 from e2e.bench.scale.gateway import ManyRoutes
 from e2e.bench.scale.ground import Ground
+from e2e.bench.scale.operator_side import operator_in
 from e2e.bench.scale.subject import Subject
 from e2e.cluster import ControlPlane
-from e2e.cluster.paths import REPOSITORY
 from tests.faults.cluster_client import ClusterClient
 from tests.faults.cluster_view import KINDS, ClusterView
 from tests.faults.kubelet import Kubelet
-from tests.faults.operator_process import environment
 from tests.faults.pod_programs import Behaviour
 from tests.faults.weight_files import fill_volume
 from tests.faults.workloads import API_VERSION, RELEASE, claim, fusion, spec
@@ -232,8 +230,7 @@ async def opened(stage: Stage, name: str, behaviour: Behaviour | None = None) ->
     async with AsyncExitStack() as stack:
         stack.push_async_callback(client.close)
         ground = Ground(stage.plane, client, directory)
-        await ground.new_namespace(name)
-        stage.plane.kubectl("-n", name, "apply", "-f", str(REPOSITORY / "manifests/base/role.yaml"))
+        operator = await operator_in(ground, name)
         await client.create("PersistentVolumeClaim", name, claim())
         fill_volume(directory / "volume" / RELEASE)
         view = ClusterView(client, name, (*KINDS, "ConfigMap"))
@@ -242,12 +239,6 @@ async def opened(stage: Stage, name: str, behaviour: Behaviour | None = None) ->
         for part in (kubelet, ManyRoutes(view, kubelet), applications, view):
             part.start()
             stack.push_async_callback(part.stop)
-        kubeconfig = ground.kubeconfig_of(name, "rewriter-operator")
-        operator = Subject(
-            (sys.executable, "-m", "rewriter_operator"),
-            {**os.environ, **environment(kubeconfig, name)},
-            directory / "operator.log",
-        )
         operator.start()
         stack.callback(operator.stop)
         repository = Repository.create(directory / "deploy")

@@ -31,7 +31,17 @@ from tests.faults.workloads import ANALYSED, API_VERSION, HELD, spec
 
 KIND: Final = "RewriterRelease"
 NAMESPACE: Final = "scale"
+SERVICE_ACCOUNT: Final = "rewriter-operator"
 SHARE: Final = 20
+
+
+async def operator_in(ground: Ground, namespace: str) -> Subject:
+    """The program that ships, with its own Role, in a namespace that is made for it; not started yet."""
+    await ground.new_namespace(namespace)
+    ground.plane.kubectl("-n", namespace, "apply", "-f", str(ground.repository / "manifests/base/role.yaml"))
+    settings = environment(ground.kubeconfig_of(namespace, SERVICE_ACCOUNT), namespace)
+    command = (sys.executable, "-m", "rewriter_operator")
+    return Subject(command, {**os.environ, **settings}, ground.directory / "operator.log")
 
 
 @dataclass
@@ -43,7 +53,7 @@ class OperatorSide:
     moments: Moments
     subject: Subject
     volume: Path
-    service_account: str = "rewriter-operator"
+    service_account: str = SERVICE_ACCOUNT
     namespace: str = NAMESPACE
 
     def __post_init__(self) -> None:
@@ -53,8 +63,7 @@ class OperatorSide:
     async def set_up(cls, stack: AsyncExitStack, ground: Ground, idle: frozenset[str]) -> "OperatorSide":
         """A namespace, stand-ins, and an operator that is not started yet. Pods of `idle` releases are kwok's."""
         client = ground.client
-        await ground.new_namespace(NAMESPACE)
-        ground.plane.kubectl("-n", NAMESPACE, "apply", "-f", str(ground.repository / "manifests/base/role.yaml"))
+        subject = await operator_in(ground, NAMESPACE)
         volume = ground.directory / "volume"
         view = ClusterView(client, NAMESPACE, ("RewriterRelease", "Pod", "Service", "HTTPRoute"))
         stand_ins = ClusterView(client, NAMESPACE)
@@ -64,11 +73,6 @@ class OperatorSide:
         for part in (kubelet, split, routes, view):
             part.start()
             stack.push_async_callback(part.stop)
-        subject = Subject(
-            (sys.executable, "-m", "rewriter_operator"),
-            {**os.environ, **environment(ground.kubeconfig_of(NAMESPACE, cls.service_account), NAMESPACE)},
-            ground.directory / "operator.log",
-        )
         stack.callback(subject.stop)
         side = cls(client, view, moments, subject, volume)
         await side._make_inputs()
