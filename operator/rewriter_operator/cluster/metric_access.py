@@ -73,7 +73,7 @@ class _Kept:
 class MetricAccess:
     """Reads what calls need from one namespace."""
 
-    kube: Kube
+    kube: Kube = field(repr=False)
     kept: dict[tuple[str, str], _Kept] = field(default_factory=dict, repr=False)
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
