@@ -54,5 +54,16 @@ class Authority:
         return self._file(name)
 
 
+def self_signed(directory: Path, name: str) -> tuple[ssl.SSLContext, str]:
+    """What a server shows whose certificate no CA signed, and that certificate."""
+    key, certificate = directory / "self.key", directory / "self.crt"
+    curve = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-keyout", str(key))
+    names = ("-subj", f"/CN={name}", "-addext", f"subjectAltName=DNS:{name}", "-days", "2")
+    _openssl("req", "-x509", *curve, *names, "-out", str(certificate))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    return context, certificate.read_text()
+
+
 def _openssl(*arguments: str) -> None:
     subprocess.run(["openssl", *arguments], check=True, capture_output=True)

@@ -20,7 +20,7 @@ from rewriter_operator.cluster.metric_access import HIDDEN, Access, MetricAccess
 from rewriter_operator.cluster.metric_services import MetricServices
 from rewriter_operator.core.metric_calls import MetricCall
 from rewriter_operator.core.world import MetricAnswer
-from tests.operator.certificates import Authority
+from tests.operator.certificates import Authority, self_signed
 from tests.operator.test_metric_services import BODY, answered, sample, service
 
 NAME = "thanos.search.svc"
@@ -144,6 +144,12 @@ def test_a_server_elsewhere_is_called_by_the_name_in_its_certificate(authority: 
         answer = look(kube, call(url, serverName=elsewhere, authorization=SHOWN_TOKEN, **CA))
     assert (answer.value, answer.reason) == (1.0, "")
     assert asked[0]["headers"]["Host"] == f"{elsewhere}:{port_of(url)}"
+
+
+def test_a_server_that_no_ca_signed_is_trusted_by_its_own_certificate(tmp_path: Path) -> None:
+    tls, certificate = self_signed(tmp_path, NAME)
+    with service(body=sample("1"), tls=tls) as (url, _):
+        assert look(Namespace(ca_crt=certificate), call(url, **CA)).value == 1.0
 
 
 # --- confused deputies
