@@ -18,6 +18,7 @@ from rewriter_operator.api.status import RewriterReleaseStatus
 from rewriter_operator.cluster.act import Foreign, Hands
 from rewriter_operator.cluster.contests import Contests
 from rewriter_operator.cluster.kube import Forbidden, Invalid
+from rewriter_operator.cluster.metric_access import MetricAccess
 from rewriter_operator.cluster.metric_services import MetricServices
 from rewriter_operator.cluster.observe import Observation, asked, read
 from rewriter_operator.cluster.release import read_release
@@ -80,7 +81,7 @@ class Reconciler:
     refusals: dict[str, str] = field(default_factory=dict)
     """Release -> why its next child was not taken; told in its conditions."""
     contests: Contests = field(default_factory=Contests)
-    metric_services: MetricServices = field(default_factory=MetricServices)
+    metric_services: MetricServices = field(init=False)
     dropped: set[str] = field(default_factory=set)
     """Releases of whose status the API server kept not all: asked for with a dry run first from then on."""
     readings: Readings = field(default_factory=Readings)
@@ -90,6 +91,7 @@ class Reconciler:
     _turns: asyncio.Semaphore = field(init=False)
 
     def __post_init__(self) -> None:
+        self.metric_services = MetricServices(MetricAccess(self.hands.kube))
         self.unwatched = Unwatched(self.hands)
         self._turns = asyncio.Semaphore(READ_AT_ONCE)
         self.withdraw_first = WithdrawFirst(self.hands, self.installation, self.readings, self.contests)

@@ -129,6 +129,33 @@ def test_a_metric_is_asked_once_in_an_interval_and_only_while_a_share_is_carried
     assert len(times) >= 6 and all(later - earlier >= 60 for earlier, later in pairwise(times))
 
 
+def test_a_call_names_credentials_and_never_holds_them_and_goes_over_the_scheme_that_is_said() -> None:
+    bearer = {"bearer": {"secretKeyRef": {"name": "thanos-token", "key": "token"}}}
+    secured = {"serviceName": "thanos", "query": QUERY, "scheme": "HTTPS", "authorization": bearer, "port": 9091}
+    for prometheus, url in (
+        (secured, "https://thanos.search.svc:9091/api/v1/query"),
+        (LOSS["prometheus"], "http://prometheus.search.svc:9090/api/v1/query"),
+    ):
+        story = passed(judged_by(LOSS | {"prometheus": prometheus})).until(lambda it: bool(due(it.world())))
+        (call,) = due(story.world())
+        assert call.url == url
+        (metric,) = story.world().spec.rollout.metrics
+        assert call.service == metric.prometheus
+
+
+def test_other_credentials_begin_a_metric_anew_and_what_has_none_is_the_metric_that_it_was() -> None:
+    bearer = {"bearer": {"secretKeyRef": {"name": "thanos-token", "key": "token"}}}
+    plain, said = (
+        make_spec(**{"rollout.metrics": [LOSS | {"prometheus": LOSS["prometheus"] | more}]}).rollout.metrics[0]
+        for more in ({}, {"scheme": "HTTP", "headers": []})
+    )
+    asking = make_spec(
+        **{"rollout.metrics": [LOSS | {"prometheus": LOSS["prometheus"] | {"authorization": bearer}}]}
+    ).rollout.metrics[0]
+    assert plain.chosen() == said.chosen() == LOSS, "an upgrade begins no row anew"
+    assert asking.chosen() != plain.chosen()
+
+
 @pytest.mark.parametrize(
     "steps",
     [

@@ -610,6 +610,161 @@ METRICS: Final = (
     ),
 )
 
+_TOKEN: Final = {"bearer": {"secretKeyRef": {"name": "thanos-token", "key": "token"}}}
+_MIMIR: Final = {
+    "basic": {
+        "username": {"secretKeyRef": {"name": "mimir", "key": "username"}},
+        "password": {"secretKeyRef": {"name": "mimir", "key": "password"}},
+    }
+}
+_CA: Final = {"configMapKeyRef": {"name": "internal-ca", "key": "ca.crt"}}
+_AT: Final = "spec.rollout.metrics[0].prometheus"
+
+
+def asking(**fields: Any) -> dict[str, Any]:
+    """A release with a query that is asked so, over TLS where nothing else is said."""
+    return metric(prometheus=_QUERY | {"scheme": "HTTPS"} | fields)
+
+
+def with_header(name: str, value: str = "search") -> dict[str, Any]:
+    return asking(headers=[{"name": name, "value": value}])
+
+
+METRIC_ACCESS: Final = (
+    Refused(
+        12,
+        "a header of a metric twice",
+        asking(headers=[{"name": "X-Scope-OrgID", "value": "a"}, {"name": "X-Scope-OrgID", "value": "b"}]),
+        (f"{_AT}.headers[1]", "Duplicate value"),
+        with_header("X-Scope-OrgID", "a|b"),
+    ),
+    Refused(
+        16,
+        "credentials of two kinds",
+        asking(authorization=_TOKEN | _MIMIR),
+        (f"{_AT}.authorization", "got 2 of them", "exactly one of bearer, basic"),
+        asking(authorization=_MIMIR),
+    ),
+    Refused(
+        16,
+        "credentials of no kind",
+        asking(authorization={"allowPlaintext": False}),
+        (f"{_AT}.authorization", "got 0 of them", "exactly one of bearer, basic"),
+        asking(authorization=_TOKEN),
+    ),
+    Refused(
+        28,
+        "credentials over plain HTTP",
+        asking(scheme="HTTP", authorization=_TOKEN),
+        (f"{_AT}.authorization", "got scheme HTTP", "set scheme to HTTPS; or allowPlaintext to true"),
+        asking(scheme="HTTP", authorization=_TOKEN | {"allowPlaintext": True}),
+    ),
+    Refused(
+        28,
+        "credentials where no scheme is said",
+        metric(prometheus=_QUERY | {"authorization": _TOKEN}),
+        (f"{_AT}.authorization", "got scheme HTTP", "set scheme to HTTPS; or allowPlaintext to true"),
+        asking(authorization=_TOKEN),
+    ),
+    Refused(
+        28,
+        "credentials of a web hook over plain HTTP",
+        metric(prometheus=ABSENT, webhook={"serviceName": "checks", "path": "/x", "authorization": _MIMIR}),
+        ("spec.rollout.metrics[0].webhook.authorization", "got scheme HTTP", "set scheme to HTTPS"),
+        metric(prometheus=ABSENT, webhook={"serviceName": "checks", "path": "/x"}),
+    ),
+    Refused(
+        28,
+        "CAs without TLS",
+        asking(scheme="HTTP", caBundle=_CA),
+        (f"{_AT}.caBundle", "got scheme HTTP", "set scheme to HTTPS, or take caBundle away"),
+        asking(caBundle=_CA),
+    ),
+    Refused(
+        28,
+        "a name in a certificate without TLS",
+        asking(scheme="HTTP", serverName="thanos.monitoring.svc"),
+        (f"{_AT}.serverName", "got scheme HTTP", "set scheme to HTTPS, or take serverName away"),
+        asking(serverName="thanos.monitoring.svc"),
+    ),
+    Refused(
+        28,
+        "a scheme in lower case",
+        asking(scheme="https"),
+        (f"{_AT}.scheme", "https", 'supported values: "HTTP", "HTTPS"'),
+        asking(),
+    ),
+    Refused(
+        29,
+        "a certificate's name that is a URL",
+        asking(serverName="https://thanos"),
+        (f"{_AT}.serverName", '"https://thanos"', "must be a name in the server certificate"),
+        asking(serverName="thanos"),
+    ),
+    Refused(
+        30,
+        "a Secret of another namespace",
+        asking(authorization={"bearer": {"secretKeyRef": {"name": "monitoring/token", "key": "token"}}}),
+        (f"{_AT}.authorization.bearer.secretKeyRef.name", "monitoring/token", "an object in the release namespace"),
+        asking(authorization=_TOKEN),
+    ),
+    Refused(
+        31,
+        "certificates that nobody checks",
+        asking(insecureSkipVerify=True),
+        ("unknown field", "spec.rollout.metrics[0].prometheus.insecureSkipVerify"),
+        asking(caBundle=_CA),
+    ),
+    Refused(
+        33,
+        "a token in the spec itself",
+        asking(authorization={"bearer": {"value": "eyJ"}}),
+        (f"{_AT}.authorization.bearer", "secretKeyRef"),
+        asking(authorization=_TOKEN),
+    ),
+    *(
+        Refused(
+            33,
+            f"a header of credentials: {name}",
+            with_header(name),
+            (f"{_AT}.headers[0].name", f'"{name}"', "must be no header of credentials", "use authorization"),
+            with_header("X-Scope-OrgID"),
+        )
+        for name in ("Authorization", "proxy-authorization", "COOKIE", "X-Api-Key", "X-Vault-Token")
+    ),
+    *(
+        Refused(
+            33,
+            f"a header of the call's own: {name}",
+            with_header(name),
+            (f"{_AT}.headers[0].name", f'"{name}"', "must be no header that says whom a call is for"),
+            with_header("X-Scope-OrgID"),
+        )
+        for name in ("Host", "content-length", "Transfer-Encoding", "X-Forwarded-User", "Impersonate-User")
+    ),
+    Refused(
+        33,
+        "a header's name with a blank",
+        with_header("X Scope"),
+        (f"{_AT}.headers[0].name", '"X Scope"', "must be letters, digits and hyphens"),
+        with_header("X-Scope"),
+    ),
+    Refused(
+        33,
+        "a header of two lines",
+        with_header("X-Scope-OrgID", "a\r\nHost: b"),
+        (f"{_AT}.headers[0].value", "must be printable ASCII on one line"),
+        with_header("X-Scope-OrgID"),
+    ),
+    Refused(
+        33,
+        "credentials as the value of a header",
+        with_header("X-Scope-OrgID", "Bearer eyJ"),
+        (f"{_AT}.headers[0].value", "must be no credentials", "use authorization"),
+        with_header("X-Scope-OrgID"),
+    ),
+)
+
 GATE: Final = (
     Refused(19, "no gate", at("spec.gate", ABSENT), ("spec.gate", "Required value")),
     Refused(
@@ -1231,4 +1386,15 @@ LEARNING: Final = (
     ),
 )
 
-REFUSED: Final = (*SHAPE, *SCHEDULES, *ROLLOUT, *METRICS, *GATE, *REWARD_AND_SERVICES, *PODS, *PATHS, *LEARNING)
+REFUSED: Final = (
+    *SHAPE,
+    *SCHEDULES,
+    *ROLLOUT,
+    *METRICS,
+    *METRIC_ACCESS,
+    *GATE,
+    *REWARD_AND_SERVICES,
+    *PODS,
+    *PATHS,
+    *LEARNING,
+)

@@ -75,12 +75,36 @@ def good_spec() -> dict[str, Any]:
             "rollout.metrics": [
                 {
                     "name": "ctr",
-                    "prometheus": {"serviceName": "prometheus", "query": "up"},
+                    "prometheus": {
+                        "serviceName": "prometheus",
+                        "query": "up",
+                        "scheme": "HTTPS",
+                        "serverName": "prometheus.monitoring.svc",
+                        "caBundle": {"configMapKeyRef": {"name": "internal-ca", "key": "ca.crt"}},
+                        "authorization": {"bearer": {"secretKeyRef": {"name": "thanos", "key": "token"}}},
+                        "headers": [{"name": "X-Scope-OrgID", "value": "search"}],
+                    },
                     "minimum": -1e9,
                     "maximum": 1e9,
                     "stages": ["finerank"],
                 },
-                {"name": "ops", "webhook": {"serviceName": "checks", "path": "/rollout"}},
+                {
+                    "name": "ops",
+                    "webhook": {
+                        "serviceName": "checks",
+                        "path": "/rollout",
+                        "scheme": "HTTPS",
+                        "serverName": "checks.example.com",
+                        "caBundle": {"configMapKeyRef": {"name": "internal-ca", "key": "ca.crt"}},
+                        "authorization": {
+                            "basic": {
+                                "username": {"secretKeyRef": {"name": "checks", "key": "username"}},
+                                "password": {"secretKeyRef": {"name": "checks", "key": "password"}},
+                            }
+                        },
+                        "headers": [{"name": "X-Team", "value": "search"}],
+                    },
+                },
             ],
             "rollout.stages": [
                 stage("finerank", *copy.deepcopy(steps)),
@@ -105,6 +129,10 @@ _JOINT: Final = (
     "gate.checks.0.name",
     "gate.checks.1.name",
     "rollout.freezes.0",
+    "rollout.metrics.0.prometheus.authorization.basic",
+    "rollout.metrics.0.prometheus.scheme",
+    "rollout.metrics.1.webhook.authorization.bearer",
+    "rollout.metrics.1.webhook.scheme",
 )
 """Places whose values other items of their list, or their neighbours, restrict."""
 
@@ -203,7 +231,9 @@ def _item(path: Path, name: str) -> Path:
 def _taken_away(path: Path, required: bool) -> Iterator[Case]:
     if required:
         yield Case(path, "taken away", ABSENT, False)
-    elif path[-1] in ("setShare", "pause", "analysis", "prometheus", "webhook", "gateway"):
+    elif path[-1] in ("setShare", "pause", "analysis", "prometheus", "webhook", "gateway", "scheme") or (
+        path[-3:] in (("prometheus", "authorization", "bearer"), ("webhook", "authorization", "basic"))
+    ):
         yield Case(path, "taken away", ABSENT, False, read_alike=False)
     elif path[-2:] != ("tolerations", 0) and path[-1] != "key":
         yield Case(path, "taken away", ABSENT, True)

@@ -1,13 +1,17 @@
 """Whole passes over a release whose candidate a metric judges: asked over HTTP, counted once, told, taken back."""
 
 import asyncio
+import base64
 import copy
+import json
+import logging
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import pytest
+from prometheus_client import generate_latest
 
 from rewriter_operator import metrics
 from rewriter_operator.api.states import State
@@ -22,6 +26,7 @@ from rewriter_operator.reconcile import Reconciler
 from rewriter_operator.workloads.render import render
 from tests.builders import INSTALLATION, make_cycle, make_spec, make_status, serving, stage_status
 from tests.core.test_rollout import PASSED
+from tests.operator.test_metric_access import TOKEN, secret
 from tests.operator.test_metric_services import sample, service
 
 QUERY = {"serviceName": "prometheus", "query": 'ctr{revision="{{candidate}}"}'}
@@ -44,9 +49,10 @@ def everything_is_here(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
 class Search(Kube):
     """A namespace in which r0002 has 10 % of finerank, and nobody counts any requests."""
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, secrets: Sequence[dict[str, Any]] = (), **access: Any) -> None:
         now = time.time()
-        metric = {"name": "ctr", "prometheus": QUERY | {"port": port}, "minimum": 0.98, "interval": "5s"}
+        self.secrets = secrets
+        metric = {"name": "ctr", "prometheus": QUERY | {"port": port} | access, "minimum": 0.98, "interval": "5s"}
         spec = make_spec(**{"rollout.metrics": [metric | {"failureLimit": 1}]})
         share = stage_status(
             incumbent=serving(1), share=10, share_at=now - 90, counting_since=now - 60, step=0, step_at=now - 90
@@ -93,6 +99,8 @@ class Search(Kube):
     async def list(self, kind: str, selector: str = "") -> list[dict[str, Any]]:
         if kind == "HTTPRoute":
             return [{"kind": kind, **copy.deepcopy(self.route)}]
+        if selector == "rewriter.dev/metrics-credentials=true":
+            return copy.deepcopy(list(self.secrets))
         return [copy.deepcopy(DEPLOYMENT)] if kind == "Deployment" else []
 
     async def own_by_apply(self, live: dict[str, Any]) -> dict[str, Any]:
@@ -175,3 +183,22 @@ def test_a_look_outside_takes_the_candidate_back_and_says_so() -> None:
         f"Warning MetricOutside: {told}",
         f"Warning MetricOutside: {told} (outside in 1 look, inside in none since)",
     ]
+
+
+def test_a_credential_is_in_no_status_event_log_or_metric(caplog: pytest.LogCaptureFixture) -> None:
+    """I12, also where the service repeats it, and where its Secret is not let go there."""
+    caplog.set_level(logging.DEBUG)
+    bearer = {"bearer": {"secretKeyRef": {"name": "thanos-token", "key": "token"}}, "allowPlaintext": True}
+    body = json.dumps({"status": "error", "error": f"bearer {TOKEN} has expired"}).encode()
+    texts = []
+    with service(400, body) as (url, asked):
+        port = int(url.split(":")[2].split("/")[0])
+        for named in (f"http://prometheus.search.svc:{port}/api/v1/query", "https://elsewhere.search.svc/"):
+            search = Search(port, [secret("thanos-token", named, token=TOKEN)], authorization=bearer)
+            passes(search, lambda search=search: any(metric.verdict for metric in search.status.stages[0].metrics))
+            texts += [json.dumps(search.live), *search.events]
+    assert [call["headers"]["Authorization"] for call in asked] == [f"Bearer {TOKEN}"], "it was sent, once"
+    assert "its words are left out" in texts[0] and "may not be sent to http://prometheus.search.svc" in texts[-1]
+    told = "\n".join([*texts, caplog.text, generate_latest().decode()])
+    encoded = base64.b64encode(TOKEN.encode()).decode()
+    assert TOKEN not in told and encoded not in told

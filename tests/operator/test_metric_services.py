@@ -4,6 +4,7 @@ import asyncio
 import json
 import re
 import socket
+import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -14,6 +15,8 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
+from rewriter_operator.cluster.kube import Kube
+from rewriter_operator.cluster.metric_access import MetricAccess
 from rewriter_operator.cluster.metric_services import MAX_ANSWER_BYTES, MetricServices
 from rewriter_operator.core.metric_calls import MetricCall
 from rewriter_operator.core.world import MetricAnswer
@@ -22,9 +25,14 @@ from tests.odd_answers import odd_server
 
 BODY = '{"share":10}'
 
+WITHOUT = MetricAccess(Kube.__new__(Kube))
+"""For calls that need nothing: it asks no API server."""
+
 
 @contextmanager
-def service(status: int = 200, body: bytes = b"{}", **headers: str) -> Iterator[tuple[str, list[dict[str, Any]]]]:
+def service(
+    status: int = 200, body: bytes = b"{}", tls: ssl.SSLContext | None = None, **headers: str
+) -> Iterator[tuple[str, list[dict[str, Any]]]]:
     """A server that always answers this; its URL, and what it was asked."""
     asked: list[dict[str, Any]] = []
 
@@ -49,9 +57,11 @@ def service(status: int = 200, body: bytes = b"{}", **headers: str) -> Iterator[
             pass
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        if tls is not None:
+            server.socket = tls.wrap_socket(server.socket, server_side=True)
         threading.Thread(target=server.serve_forever, daemon=True).start()
         try:
-            yield f"http://127.0.0.1:{server.server_address[1]}/api/v1/query", asked
+            yield f"{'https' if tls else 'http'}://127.0.0.1:{server.server_address[1]}/api/v1/query", asked
         finally:
             server.shutdown()
 
@@ -64,11 +74,11 @@ def hook(url: str, timeout: float = 2.0) -> MetricCall:
     return MetricCall("h", url, interval=30, timeout=timeout, body=BODY)
 
 
-def answered(*calls: MetricCall) -> Mapping[str, MetricAnswer]:
+def answered(*calls: MetricCall, access: MetricAccess | None = None) -> Mapping[str, MetricAnswer]:
     """What passes over these calls find, a little time after one another."""
 
     async def passes() -> Mapping[str, MetricAnswer]:
-        services = MetricServices()
+        services = MetricServices(access or WITHOUT)
         try:
             while len(found := services.answers("shop", calls, time.time())) < len(calls):
                 await asyncio.sleep(0.01)
@@ -201,10 +211,22 @@ def test_a_web_hook_answers_a_value_a_verdict_or_unknown(
     assert (call["method"], call["body"], call["headers"]["Content-Type"]) == ("POST", BODY, "application/json")
 
 
-@pytest.mark.parametrize("status", [201, 204, 301, 400, 401, 404, 429, 500, 503])
+@pytest.mark.parametrize("status", [201, 204, 301, 400, 404, 429, 500, 503])
 def test_a_web_hook_that_answers_anything_but_200_is_unknown(status: int) -> None:
     with service(status, b"" if status == 204 else b'{"verdict": "Pass"}', Location="http://127.0.0.1:1/") as (url, _):
         assert answered(hook(url))["h"] == MetricAnswer(pytest.approx(time.time(), abs=10), reason=f"answered {status}")
+
+
+@pytest.mark.parametrize("status", [401, 403])
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [(b"no org id\n", " (no org id)"), (b"<html>sign in</html>", ""), (b"", ""), (b"\xff\xfe", " (��)")],
+)
+def test_a_service_that_wants_credentials_is_unknown_and_says_what_to_set(status: int, body: bytes, words: str) -> None:
+    with service(status, body) as (url, _):
+        found = answered(query(url), hook(url))
+    reason = f"answered {status}{words}; set authorization, or the headers it wants"
+    assert [answer.reason for answer in found.values()] == [reason, reason]
 
 
 BAD = [
@@ -251,7 +273,7 @@ def test_an_answer_above_the_limit_is_unknown() -> None:
 
 def played(story: Callable[[MetricServices], Any]) -> None:
     async def run() -> None:
-        services = MetricServices()
+        services = MetricServices(WITHOUT)
         try:
             await story(services)
         finally:

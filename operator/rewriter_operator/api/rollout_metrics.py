@@ -7,7 +7,7 @@ from typing import Annotated, Any, Final
 
 from pydantic import Field, StringConstraints
 
-from rewriter_operator.api.endpoint import ServiceEndpoint
+from rewriter_operator.api.metric_access import SERVICE_RULES, MetricService
 from rewriter_operator.api.model import Name, SpecModel, rules
 from rewriter_operator.api.stages import StageName
 from rewriter_operator.api.value_rules import lasting, matching, sentence
@@ -27,7 +27,7 @@ _Looks = Annotated[int, Field(ge=1, le=10)]
 Bound = Annotated[float, Field(ge=-_BOUND, le=_BOUND)]
 
 
-class PrometheusQuery(ServiceEndpoint):
+class PrometheusQuery(MetricService):
     """An instant query, asked with GET as Prometheus and all that speak its HTTP API answer it."""
 
     port: Annotated[int, Field(ge=1, le=65535)] = 9090
@@ -52,7 +52,7 @@ class PrometheusQuery(ServiceEndpoint):
     asked at a share of 100, where no incumbent answers."""
 
 
-class WebHook(ServiceEndpoint):
+class WebHook(MetricService):
     """A POST to a service of yours, which answers with a number or a verdict (docs/rollout-metrics.md)."""
 
     timeout: _AnswerTimeout = "5s"
@@ -67,8 +67,8 @@ class RolloutMetric(SpecModel):
 
     name: Name
     """For status, Events and reports, e.g. ctr-loss."""
-    prometheus: PrometheusQuery | None = None
-    webhook: WebHook | None = None
+    prometheus: Annotated[PrometheusQuery, Field(json_schema_extra=SERVICE_RULES)] | None = None
+    webhook: Annotated[WebHook, Field(json_schema_extra=SERVICE_RULES)] | None = None
     minimum: Bound | None = None
     """The least value that is inside."""
     maximum: Bound | None = None

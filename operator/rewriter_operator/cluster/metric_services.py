@@ -5,7 +5,8 @@ later, finds the rest. So a service that hangs holds up no release, and least of
 is under way is in no status: an operator that starts anew asks again, and what was not counted counts once.
 
 Short deadlines, small answers, no redirects, no proxies, few connections to one host, and threads of its own for names:
-a name server that hangs must not take the threads that plan.
+a name server that hangs must not take the threads that plan. What goes with a call (credentials, CAs, headers) is read
+beside the pass, too, and is in nothing that a pass sees.
 """
 
 import asyncio
@@ -13,14 +14,23 @@ import socket
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
 
 from rewriter_operator.cluster.http_answers import told_at, whole
-from rewriter_operator.core.metric_answers import of_prometheus, of_web_hook, shown
+from rewriter_operator.cluster.metric_access import (
+    Access,
+    MetricAccess,
+    NoAccess,
+    authority,
+    credentials,
+    server_name,
+)
+from rewriter_operator.cluster.metric_tls import failure
+from rewriter_operator.core.metric_answers import of_prometheus, of_refusal, of_web_hook, shown
 from rewriter_operator.core.metric_calls import MetricCall
 from rewriter_operator.core.world import MetricAnswer
 
@@ -44,6 +54,7 @@ class _Asked:
 class MetricServices:
     """The calls that are under way, or answered and not counted yet, of every release."""
 
+    access: MetricAccess
     asked: dict[str, dict[str, _Asked]] = field(default_factory=dict)
     """Release -> digest of what is asked."""
     session: aiohttp.ClientSession | None = None
@@ -81,32 +92,45 @@ class MetricServices:
     async def _ask(self, call: MetricCall) -> MetricAnswer:
         asked_at = time.time()
         try:
-            return await self._answer(call, asked_at)
+            access = await self.access.of(call)
+        except NoAccess as refusal:
+            return MetricAnswer(asked_at, reason=str(refusal))
+        answer = await self._look(call, access, asked_at)
+        return replace(answer, reason=access.without_secrets(answer.reason))
+
+    async def _look(self, call: MetricCall, access: Access, asked_at: float) -> MetricAnswer:
+        try:
+            return await self._answer(call, access, asked_at)
         except TimeoutError:
             reason = f"no whole answer within {call.timeout:g} s"
         except (aiohttp.ClientError, OSError) as error:
-            reason = f"{type(error).__name__}: {shown(str(error))}"
+            reason = _failure(call, error)
         return MetricAnswer(asked_at, reason=reason)
 
-    async def _answer(self, call: MetricCall, asked_at: float) -> MetricAnswer:
+    async def _answer(self, call: MetricCall, access: Access, asked_at: float) -> MetricAnswer:
         """
         Raises:
             TimeoutError, aiohttp.ClientError, OSError: when there is no whole answer.
         """
         timeout = aiohttp.ClientTimeout(total=call.timeout)
+        content = {} if call.body is None else {"Content-Type": "application/json"}
         asking = self._session().request(
             "GET" if call.body is None else "POST",
             call.url,
             params=None if call.query is None else {"query": call.query},
             data=call.body,
-            headers=_HEADERS if call.body is None else {**_HEADERS, "Content-Type": "application/json"},
+            headers={**access.headers, **_HEADERS, **content},
             timeout=timeout,
-            allow_redirects=False,
+            allow_redirects=False,  # least of all with credentials
+            ssl=access.tls or True,
+            server_hostname=access.server_name,
         )
         async with asking as response:
             body = await whole(response, MAX_ANSWER_BYTES)
             if body is None:
                 return MetricAnswer(asked_at, reason=f"answered with more than {MAX_ANSWER_BYTES} bytes")
+            if response.status in (401, 403):
+                return of_refusal(response.status, body, asked_at, credentials(call.service))
             if call.body is not None:
                 return of_web_hook(response.status, body, asked_at)
             return of_prometheus(response.status, body, asked_at, _answered_at(response))
@@ -157,3 +181,13 @@ def _answered_at(response: aiohttp.ClientResponse) -> float:
     """By the clock of the server, so that a clock that is off makes no sample late; by ours where it tells none."""
     told = told_at(response)
     return time.time() if told is None else told
+
+
+def _failure(call: MetricCall, error: Exception) -> str:
+    trusted = authority(call.service.ca_bundle if call.service else None)
+    of_tls = failure(error, server_name(call), trusted)
+    if of_tls is not None:
+        return of_tls
+    if isinstance(error, aiohttp.ClientConnectorError):  # its own words have an SSLContext in them
+        return f"{type(error).__name__}: {error.host}:{error.port}: {shown(error.strerror or 'no connection')}"
+    return f"{type(error).__name__}: {shown(str(error))}"

@@ -81,6 +81,14 @@ def of_web_hook(status: int, body: bytes, asked_at: float) -> MetricAnswer:
     return unknown("answered with neither a value nor a verdict")
 
 
+def of_refusal(status: int, body: bytes, asked_at: float, credentials: str) -> MetricAnswer:
+    """401 or 403, with what there is to mend; `credentials`: by name, empty where none were sent."""
+    text = body[: 2 * _SHOWN].decode(errors="replace")
+    said = "" if text.lstrip()[:1] in ("", "<") else f" ({shown(text)[:80]})"
+    mend = f"mend {credentials}, or what it may ask" if credentials else "set authorization, or the headers it wants"
+    return MetricAnswer(asked_at, reason=f"answered {status}{said}; {mend}")
+
+
 def shown(value: Any) -> str:
     """Something of somebody else's, short and on one line."""
     text = value if isinstance(value, str) else repr(value)[: 2 * _SHOWN]

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from rewriter_contract import wire
+from rewriter_operator.api.metric_access import MetricService
 from rewriter_operator.api.model import seconds
 from rewriter_operator.api.rollout_metrics import COMPARES, PrometheusQuery, RolloutMetric, WebHook
 from rewriter_operator.api.status import MetricStatus, StageStatus
@@ -32,6 +33,8 @@ class MetricCall:
     """Of Prometheus, with its placeholders filled in."""
     body: str | None = None
     """JSON that the web hook is posted."""
+    service: MetricService | None = None
+    """Whose CAs, credentials and headers go with it: by name, never the credentials themselves. None: none do."""
 
 
 def due(world: World) -> tuple[MetricCall, ...]:
@@ -90,12 +93,18 @@ def _is_due(world: World, metric: RolloutMetric, stage: StageStatus) -> bool:
 def _call(world: World, metric: RolloutMetric, stage: StageStatus, service: PrometheusQuery | WebHook) -> MetricCall:
     return MetricCall(
         of=identity(world, metric, stage),
-        url=endpoint_url(service, world.release.namespace),
+        url=_url(service, world.release.namespace),
         interval=float(seconds(metric.interval)),
         timeout=float(seconds(service.timeout)),
         query=_filled_in(world, service.query, stage) if isinstance(service, PrometheusQuery) else None,
         body=_body(world, metric, stage) if isinstance(service, WebHook) else None,
+        service=service,
     )
+
+
+def _url(service: MetricService, namespace: str) -> str:
+    url = endpoint_url(service, namespace)
+    return url if service.scheme == "HTTP" else f"https{url.removeprefix('http')}"
 
 
 def _filled_in(world: World, query: str, stage: StageStatus) -> str:
