@@ -25,28 +25,17 @@ from rewriter_operator.api.states import State
 from rewriter_operator.core.states import TRAFFIC_STATES, TRANSITIONS
 from tests.faults.cluster_client import ClusterClient
 from tests.faults.cluster_view import ClusterView
+from tests.faults.history import Change, release_name, release_of, releases
+from tests.faults.what_serves import (
+    what_a_revision_is_never_changes,
+    what_serves_is_never_deleted,
+    what_serves_is_never_given_up,
+)
 
 PASSTHROUGH = "passthrough"
 LIVING = ("Pending", "Running")
 LAST_WORDS_SECONDS = 2.0
 """What was written at the story's end may come this much later."""
-
-
-@dataclass(frozen=True)
-class Change:
-    """One change of one object."""
-
-    version: int
-    happened: str
-    item: dict[str, Any]
-
-    @property
-    def kind(self) -> str:
-        return str(self.item["kind"])
-
-    @property
-    def name(self) -> str:
-        return str(self.item["metadata"]["name"])
 
 
 @dataclass
@@ -64,7 +53,7 @@ class Monitor:
             return
         version = int(item["metadata"]["resourceVersion"])
         self.changes.append(Change(version, happened, item))
-        if item["kind"] == "Secret" and _release_name(item):
+        if item["kind"] == "Secret" and release_name(item):
             self.tokens |= {base64.b64decode(value).decode() for value in item.get("data", {}).values()}
 
     def violations(self) -> list[str]:
@@ -80,22 +69,12 @@ class Monitor:
         return ["I12: the agents' token is told outside of its Secret"] if found else []
 
 
-def _releases(history: list[Change]) -> Iterator[tuple[Change, dict[str, Any]]]:
-    """Changes of releases with the status before, by name."""
-    before: dict[str, dict[str, Any]] = {}
-    for change in history:
-        if change.kind == "RewriterRelease":
-            uid = change.item["metadata"]["uid"]
-            yield change, before.get(uid, {})
-            before[uid] = change.item.get("status", {})
-
-
 def traffic_goes_only_where_it_may(history: list[Change]) -> list[str]:
     """I1: a stage's requests go to its incumbent, or to a candidate whose gate passed, in a state that has traffic."""
     status: dict[str, dict[str, Any]] = {}
     found = []
     for change in history:
-        release = _release_of(change)
+        release = release_of(change)
         if change.kind == "RewriterRelease":
             status[release] = change.item.get("status", {})
         elif change.kind == "HTTPRoute" and change.happened != "DELETED":
@@ -112,7 +91,7 @@ def candidates_share_never_rises_after_a_stop(history: list[Change]) -> list[str
     """I1: once an outcome other than Promoted is decided, no route gives the candidate more than the one before."""
     found, stopped, shares = [], dict[str, str](), dict[tuple[str, str], int]()
     for change in history:
-        release = _release_of(change)
+        release = release_of(change)
         if change.kind == "RewriterRelease":
             cycle = change.item.get("status", {}).get("cycle") or {}
             bad = cycle.get("outcome") not in (None, "Promoted") and cycle.get("candidate")
@@ -136,7 +115,7 @@ def one_trainer_at_a_time(history: list[Change]) -> list[str]:
         labels = change.item["metadata"].get("labels", {})
         if change.kind != "Pod" or labels.get("rewriter.dev/role") != "trainer":
             continue
-        trainers = living.setdefault(_release_of(change), set())
+        trainers = living.setdefault(release_of(change), set())
         if change.happened != "DELETED" and change.item.get("status", {}).get("phase", "Pending") in LIVING:
             trainers.add(change.item["metadata"]["uid"])
         else:
@@ -149,7 +128,7 @@ def one_trainer_at_a_time(history: list[Change]) -> list[str]:
 def phases_only_go_on(history: list[Change]) -> list[str]:
     """I3: inside a cycle the phase number never falls, and rises by one."""
     found = []
-    for change, before in _releases(history):
+    for change, before in releases(history):
         old, new = before.get("cycle") or {}, change.item.get("status", {}).get("cycle") or {}
         if old.get("number") != new.get("number") or not (old.get("phase") and new.get("phase")):
             continue
@@ -162,7 +141,7 @@ def phases_only_go_on(history: list[Change]) -> list[str]:
 def states_follow_the_table(history: list[Change]) -> list[str]:
     """I5: the state moves only as core/states.py lists, and cycle numbers only rise."""
     found = []
-    for change, before in _releases(history):
+    for change, before in releases(history):
         status = change.item.get("status", {})
         if "state" not in before or "state" not in status:
             continue
@@ -177,7 +156,7 @@ def states_follow_the_table(history: list[Change]) -> list[str]:
 def no_step_is_skipped(history: list[Change]) -> list[str]:
     """I5: inside a cycle a stage's step index never falls and rises by one."""
     found = []
-    for change, before in _releases(history):
+    for change, before in releases(history):
         status = change.item.get("status", {})
         old_cycle, new_cycle = (before.get("cycle") or {}).get("number"), (status.get("cycle") or {}).get("number")
         if old_cycle != new_cycle or old_cycle is None:
@@ -193,7 +172,7 @@ def no_step_is_skipped(history: list[Change]) -> list[str]:
 def a_stage_is_left_only_when_verified(history: list[Change]) -> list[str]:
     """I5: a higher share is set only after the one before was verified."""
     found = []
-    for change, before in _releases(history):
+    for change, before in releases(history):
         stages = {stage["name"]: stage for stage in before.get("stages", [])}
         for stage in change.item.get("status", {}).get("stages", []):
             old = stages.get(stage["name"], {})
@@ -220,14 +199,12 @@ def no_object_is_made_twice(history: list[Change]) -> list[str]:
 
 def children_go_with_their_release(history: list[Change]) -> list[str]:
     """I8: whoever makes a child of a release that is deleted leaves nothing behind."""
-    releases = {
-        change.item["metadata"]["uid"]: change.happened for change in history if change.kind == "RewriterRelease"
-    }
-    if not releases or any(happened != "DELETED" for happened in releases.values()):
+    ends = {change.item["metadata"]["uid"]: change.happened for change in history if change.kind == "RewriterRelease"}
+    if not ends or any(happened != "DELETED" for happened in ends.values()):
         return []
     left: dict[str, str] = {}
     for change in history:
-        if change.kind in ("RewriterRelease", "Event") or not _release_of(change):
+        if change.kind in ("RewriterRelease", "Event") or not release_of(change):
             continue  # of nobody, as the operator's own Deployment
         uid = change.item["metadata"]["uid"]
         if change.happened == "DELETED":
@@ -242,6 +219,9 @@ JUDGES: tuple[Callable[[list[Change]], list[str]], ...] = (
     candidates_share_never_rises_after_a_stop,
     one_trainer_at_a_time,
     phases_only_go_on,
+    what_a_revision_is_never_changes,
+    what_serves_is_never_deleted,
+    what_serves_is_never_given_up,
     states_follow_the_table,
     no_step_is_skipped,
     a_stage_is_left_only_when_verified,
@@ -282,16 +262,6 @@ def _may_answer(status: dict[str, Any], stage: str, release: str) -> set[str]:
     if status.get("state") in TRAFFIC_STATES and passed and cycle.get("candidate"):
         may.add(f"{release}-r{cycle['candidate']['revision']:04d}")
     return may
-
-
-def _release_of(change: Change) -> str:
-    if change.kind == "RewriterRelease":
-        return change.name
-    return _release_name(change.item)
-
-
-def _release_name(child: dict[str, Any]) -> str:
-    return str(child["metadata"].get("labels", {}).get("rewriter.dev/release", ""))
 
 
 def _written_at(item: dict[str, Any]) -> float:

@@ -1,9 +1,11 @@
 """The monitor finds what it is there to find: each invariant, broken once."""
 
+import json
 from typing import Any
 
 import pytest
 
+from rewriter_contract import env
 from tests.faults.monitor import Monitor
 
 VERSION = iter(range(1, 10_000))
@@ -20,7 +22,14 @@ def told(*items: dict[str, Any], happened: str = "MODIFIED") -> list[str]:
 def item(kind: str, name: str, role: str = "", uid: str = "", **content: Any) -> dict[str, Any]:
     """An object as a watch gives it."""
     labels = {"rewriter.dev/release": "shop", "rewriter.dev/role": role}
-    metadata = {"name": name, "uid": uid or name, "labels": labels, "resourceVersion": str(next(VERSION))}
+    metadata: dict[str, Any] = {
+        "name": name,
+        "uid": uid or name,
+        "labels": labels,
+        "resourceVersion": str(next(VERSION)),
+    }
+    if kind != "RewriterRelease":
+        metadata["ownerReferences"] = [{"kind": "RewriterRelease", "uid": "shop"}]
     return {"kind": kind, "metadata": metadata, **content}
 
 
@@ -31,7 +40,13 @@ def release(state: str = "Idle", **status: Any) -> dict[str, Any]:
 
 def cycle(verdict: str = "Pass", **more: Any) -> dict[str, Any]:
     """Cycle 1 with a candidate."""
-    return {"number": 1, "candidate": {"revision": 1}, "gate": {"verdict": verdict}, **more}
+    return {"number": 1, "candidate": serving(1), "gate": {"verdict": verdict}, **more}
+
+
+def serving(revision: int, digest: str = "") -> dict[str, Any]:
+    """A revision with its weight set, as status names it."""
+    version = f"r{revision:04d}-p02"
+    return {"revision": revision, "weights": {"version": version, "digest": digest or f"digest of {version}"}}
 
 
 def route(candidate: int, revision: int = 1) -> dict[str, Any]:
@@ -87,6 +102,95 @@ def test_two_trainers_are_found() -> None:
 def test_a_phase_that_goes_back_is_found() -> None:
     found = told(*(release("Training", cycle={"number": 1, "phase": {"number": number}}) for number in (2, 1)))
     assert any("I3" in line for line in found)
+
+
+def revision_object(revision: int, digest: str = "") -> dict[str, Any]:
+    """A RewriterRevision."""
+    return item("RewriterRevision", f"shop-r{revision:04d}", spec=serving(revision, digest))
+
+
+def deployment(revision: int, digest: str = "") -> dict[str, Any]:
+    """Its serving pods' Deployment."""
+    config = json.dumps({"revision": f"r{revision:04d}", "weights": serving(revision, digest)["weights"]})
+    pod = {"containers": [{"env": [{"name": env.SERVING, "value": config}]}]}
+    return item("Deployment", f"shop-r{revision:04d}", "serving", spec={"template": {"spec": pod}})
+
+
+def served_by(revision: int, **status: Any) -> dict[str, Any]:
+    """An idle release whose one stage this revision serves."""
+    return release(stages=[{"name": "finerank", "incumbent": serving(revision)}], **status)
+
+
+WHOLE = (revision_object(1), deployment(1), served_by(1), served_by(1, promoted=[serving(1)]))
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        revision_object(1, "another"),
+        deployment(1, "another"),
+        release(stages=[{"name": "finerank", "incumbent": serving(1, "another")}]),
+        release("RollingOut", cycle=cycle() | {"candidate": serving(1, "another")}),
+        release(promoted=[serving(1, "another")]),
+    ],
+    ids=["object", "Deployment", "incumbent", "candidate", "promoted"],
+)
+def test_a_revision_that_turns_into_other_weights_is_found(other: dict[str, Any]) -> None:
+    assert told(*WHOLE) == []
+    other["metadata"]["resourceVersion"] = str(next(VERSION))
+    assert any("I4" in line and "another" in line for line in told(*WHOLE, other))
+
+
+def test_a_base_model_that_was_exchanged_is_another_base_model() -> None:
+    assert told(*(release(stages=[{"name": "finerank", "incumbent": serving(0, name)}]) for name in "ab")) == []
+
+
+def test_a_revision_whose_evidence_is_changed_is_found() -> None:
+    changed = revision_object(1)
+    changed["spec"]["gate"] = {"verdict": "Pass"}
+    assert any("I4: the spec of" in line for line in told(revision_object(1), changed))
+
+
+def gone(what: dict[str, Any], *before: dict[str, Any]) -> list[str]:
+    """What the monitor says when this is deleted after all that."""
+    monitor = Monitor()
+    for one in before:
+        monitor.see("MODIFIED", one)
+    what["metadata"]["resourceVersion"] = str(next(VERSION))
+    monitor.see("DELETED", what)
+    return monitor.violations()
+
+
+@pytest.mark.parametrize("what", [revision_object(1), deployment(1), item("Service", "shop-r0001")])
+def test_what_serves_and_is_deleted_is_found(what: dict[str, Any]) -> None:
+    assert any("I4" in line for line in gone(what, served_by(1)))
+    assert gone(what, served_by(2)) == []
+
+
+def test_a_candidates_object_stays_and_its_pods_may_go() -> None:
+    withdrawn = release("Withdrawing", cycle=cycle())
+    assert any("I4" in line for line in gone(revision_object(1), withdrawn))
+    assert gone(deployment(1), withdrawn) == []
+
+
+def test_what_people_may_roll_back_to_stays() -> None:
+    now = {**served_by(3, promoted=[serving(3), serving(2), serving(1)]), "spec": {"retention": {"weights": 1}}}
+    assert any("I4" in line for line in gone(revision_object(2), now))
+    assert gone(revision_object(1), now) == [], "only one is kept"
+    now["status"]["retention"] = {"cycle": 4, "kept": ["r0003-p02"]}
+    assert gone(revision_object(2), now) == [], "its weights are gone"
+
+
+def test_what_goes_with_its_release_may_go() -> None:
+    deleted = served_by(1)
+    deleted["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
+    assert gone(revision_object(1), deleted) == []
+
+
+def test_weights_that_a_cycle_gives_up_while_they_serve_are_found() -> None:
+    assert told(served_by(1, retention={"cycle": 2, "kept": ["r0001-p02"]})) == []
+    assert told(served_by(2, retention={"cycle": 2, "kept": []})) == [], "of the cycle itself nothing is removed"
+    assert any("gives up r0001-p02" in line for line in told(served_by(1, retention={"cycle": 2, "kept": []})))
 
 
 def test_a_transition_that_no_event_leads_to_is_found() -> None:
