@@ -48,3 +48,8 @@ def release_uid(change: Change) -> str:
         return str(change.item["metadata"]["uid"])
     owners = change.item["metadata"].get("ownerReferences", [])
     return next((str(owner["uid"]) for owner in owners if owner["kind"] == "RewriterRelease"), "")
+
+
+def is_going(change: Change) -> bool:
+    """Whether the object is gone, or its deletion was asked for."""
+    return change.happened == "DELETED" or "deletionTimestamp" in change.item["metadata"]

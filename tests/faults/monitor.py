@@ -9,6 +9,7 @@ Attach it to any run over a cluster (a test's own process, no event loop needed)
     with watching(kubeconfig, "search") as monitor:
         ...                                    # the story
     assert monitor.violations() == []
+    assert monitor.settled() == []             # where the story ends at rest
 """
 
 import asyncio
@@ -25,7 +26,8 @@ from rewriter_operator.api.states import State
 from rewriter_operator.core.states import TRAFFIC_STATES, TRANSITIONS
 from tests.faults.cluster_client import ClusterClient
 from tests.faults.cluster_view import ClusterView
-from tests.faults.history import Change, release_name, release_of, releases
+from tests.faults.history import Change, is_going, release_name, release_of, releases
+from tests.faults.settled import contradictions, settled
 from tests.faults.what_serves import (
     what_a_revision_is_never_changes,
     what_serves_is_never_deleted,
@@ -62,6 +64,19 @@ class Monitor:
         return [found for judge in JUDGES for found in judge(history)] + self.leaks(
             str(change.item) for change in history if change.kind != "Secret"
         )
+
+    def settled(self) -> list[str]:
+        """I6 of every release as it was last, before anybody deleted it: for a story that has come to rest."""
+        last = {
+            change.item["metadata"]["uid"]: change.item
+            for change in sorted(self.changes, key=lambda change: change.version)
+            if change.kind == "RewriterRelease" and not is_going(change)
+        }
+        return [line for item in last.values() for line in settled(item)]
+
+    def silent_since(self, version: int) -> list[str]:
+        """I10: what was written after this version of etcd; the watches may need a moment to tell of it."""
+        return writes_in_silence(self.changes, version)
 
     def leaks(self, texts: "Iterator[str] | list[str]") -> list[str]:
         """I12: the agents' token in any of these texts (objects; a caller adds logs and metrics)."""
@@ -181,6 +196,12 @@ def a_stage_is_left_only_when_verified(history: list[Change]) -> list[str]:
     return found
 
 
+def conditions_say_what_is_so(history: list[Change]) -> list[str]:
+    """I6: at no moment does a condition contradict the state, the cycle or the shares."""
+    found = [line for change, _ in releases(history) for line in contradictions(change.item)]
+    return list(dict.fromkeys(found))
+
+
 def no_object_is_made_twice(history: list[Change]) -> list[str]:
     """I11: no two objects of one kind and name live at the same time, and pods of a cycle are not made again for one
     another while the first still exists (the API server guarantees it; this guards the monitor itself)."""
@@ -225,6 +246,7 @@ JUDGES: tuple[Callable[[list[Change]], list[str]], ...] = (
     states_follow_the_table,
     no_step_is_skipped,
     a_stage_is_left_only_when_verified,
+    conditions_say_what_is_so,
     children_go_with_their_release,
     no_object_is_made_twice,
 )
@@ -240,12 +262,12 @@ def route_weights(route: dict[str, Any]) -> dict[str, dict[str, int]]:
     return found
 
 
-def writes_in_silence(history: list[Change], since: float) -> list[str]:
-    """I10: names of objects that changed after a moment (Unix seconds) from which on nothing should."""
+def writes_in_silence(history: list[Change], since: int) -> list[str]:
+    """I10: what changed after a version of etcd from which on nothing should."""
     return [
-        f"I10: {change.kind} {change.name} changed in a steady state"
+        f"I10: {change.kind} {change.name} changed in a steady state ({change.happened})"
         for change in history
-        if change.kind != "Event" and _written_at(change.item) > since
+        if change.kind != "Event" and change.version > since
     ]
 
 
@@ -264,19 +286,14 @@ def _may_answer(status: dict[str, Any], stage: str, release: str) -> set[str]:
     return may
 
 
-def _written_at(item: dict[str, Any]) -> float:
-    times = [entry["time"] for entry in item["metadata"].get("managedFields", []) if "time" in entry]
-    return max((datetime.fromisoformat(text.replace("Z", "+00:00")).timestamp() for text in times), default=0.0)
-
-
 @contextmanager
-def watching(kubeconfig: Path, namespace: str) -> Iterator[Monitor]:
-    """A monitor over a namespace, in a thread of its own, of all that is created from now on.
+def watching(kubeconfig: Path, namespace: str, since: str | None = None) -> Iterator[Monitor]:
+    """A monitor over a namespace, in a thread of its own, of all that is created from now on, or since a moment.
 
     Raises:
         RuntimeError: at the end, when it could not watch: a monitor that saw nothing would find nothing wrong.
     """
-    monitor = Monitor(since=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"))
+    monitor = Monitor(since=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ") if since is None else since)
     stop, failures = threading.Event(), list[BaseException]()
 
     async def watch() -> None:

@@ -23,6 +23,7 @@ from tests.faults.monitor import Monitor
 from tests.faults.operator_process import OperatorProcess, environment
 from tests.faults.plans import WITHHOLDING, Fault, Plan, Played
 from tests.faults.proxy import FaultProxy, Injector
+from tests.faults.settled import settled
 from tests.faults.unsettled import Unsettled
 from tests.faults.weight_files import fill_volume
 from tests.faults.workloads import RELEASE, WORKLOADS, WORLD_SECONDS, Teller, TooLate
@@ -187,9 +188,7 @@ class _Stage:
         if not WORKLOADS[self.plan.workload].gone:  # whoever deletes a release wants no answers any more
             found += [f"I1: {number} requests of {stage} found no pod" for stage, number in self.gateway.failed.items()]
         release = self.view.get("RewriterRelease", RELEASE)
-        if release and release.get("status", {}).get("observedGeneration") != release["metadata"]["generation"]:
-            found.append("I6: observedGeneration is not the generation")
-        return found
+        return found + (settled(release) if release else [])
 
 
 async def _clear(client: ClusterClient, namespace: str) -> None:

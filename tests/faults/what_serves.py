@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from rewriter_contract import env
-from tests.faults.history import Change, release_uid
+from tests.faults.history import Change, is_going, release_uid
 
 BASE_MODEL = 0
 """Revision number of an imported base model, whose weights are those of whatever spec.model names."""
@@ -40,8 +40,7 @@ def what_serves_is_never_deleted(history: list[Change]) -> list[str]:
     for change in history:
         uid = release_uid(change)
         if change.kind == "RewriterRelease":
-            goes = change.happened == "DELETED" or "deletionTimestamp" in change.item["metadata"]
-            live[uid] = {} if goes else change.item
+            live[uid] = {} if is_going(change) else change.item
         elif change.happened == "DELETED" and change.kind in ("RewriterRevision", "Deployment", "Service"):
             release = live.get(uid, {})
             needed = _incumbents(release.get("status", {}))

@@ -129,6 +129,11 @@ class Space:
         assert answer.accepted or answer.status == 404, answer.message
         return answer.body if answer.accepted else {}
 
+    def version(self) -> int:
+        """The API server's newest version of anything: what is written later has a higher one."""
+        answer = self.calls.call("GET", COLLECTIONS["rr"][0].format(self.name))
+        return int(answer.body["metadata"]["resourceVersion"])
+
     def names(self, kinds: str) -> set[str]:
         """Of all objects of these kinds (`pods,services`), as `kubectl get -o name` writes them."""
         return {name for kind in kinds.split(",") for name in self._names(kind.removesuffix("s"))}

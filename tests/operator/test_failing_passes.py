@@ -75,6 +75,7 @@ def test_a_bug_in_the_plan_is_raised_for_the_log_and_takes_the_candidate_back(mo
     passes(namespace, reconciler, KeyError, 61)
     assert first(namespace) == {"shop-r0001": 100}
     assert namespace.condition("Stalled")["reason"] == "PlanFailed"
+    assert namespace.release["status"]["observedGeneration"] == 4, "else it would look as if it were on its way"
 
 
 def test_an_api_server_that_fails_is_no_reason_to_take_anything_back(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -94,3 +94,4 @@ def test_no_invariant_was_broken_on_the_way(acts: dict[int, dict[str, Any]], mon
     assert len(releases) == len(acts), "the monitor saw every act's release"
     time.sleep(LAST_WORDS_SECONDS)
     assert monitor.violations() == []
+    assert monitor.settled() == []

@@ -104,16 +104,17 @@ class Unwatched:
         return failing.passes >= LASTING_PASSES and self.clock() - failing.since >= LASTING_SECONDS
 
     async def _say(self, live: dict[str, Any], reason: Reason, message: str) -> None:
-        """The conditions, and nothing else of a status that perhaps nobody can read."""
+        """The conditions and their generation, and nothing else of a status that perhaps nobody can read."""
         status = dict(live.get("status", {}))
         conditions = [item for raw in status.get("conditions", []) if (item := _condition(raw)) is not None]
         kinds = [(ConditionType.STALLED, True)]
         if reason is Reason.INVALID_SPEC:
             kinds.append((ConditionType.ACCEPTED, False))
+        generation = live["metadata"]["generation"]
         for kind, truth in kinds:
-            generation = live["metadata"]["generation"]
             conditions = set_condition(conditions, kind, truth, reason, message, generation, time.time())
-        changed = {**status, "conditions": [item.to_api() for item in conditions]}
+        # Without the generation, kstatus and Argo CD would take what nobody can plan for something on its way.
+        changed = {**status, "observedGeneration": generation, "conditions": [item.to_api() for item in conditions]}
         if changed == status:
             return
         try:
