@@ -35,6 +35,7 @@ def control_plane(
     until_exit_of: int | None = None,
     tell: Tell = print_line,
     watch_cache: bool = True,
+    endpoints: bool = True,
 ) -> ControlPlane:
     """The running control plane of this name and of the process `until_exit_of`; it ends with `down`, or with that."""
-    return api_only.up(name, tell, until_exit_of, watch_cache)
+    return api_only.up(name, tell, until_exit_of, watch_cache, endpoints)

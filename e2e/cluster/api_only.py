@@ -32,11 +32,13 @@ def paths_of(name: str) -> ClusterPaths:
     return ClusterPaths.of(f"api-{name}")
 
 
-def up(name: str, tell: Tell, until_exit_of: int | None = None, watch_cache: bool = True) -> ControlPlane:
+def up(
+    name: str, tell: Tell, until_exit_of: int | None = None, watch_cache: bool = True, endpoints: bool = True
+) -> ControlPlane:
     """Returns the running control plane of this name, started if need be.
 
-    `watch_cache`: of the API server, when it is started. `until_exit_of`: the process that it belongs to. Whoever asks
-    with the same name and process gets the same one.
+    `watch_cache`, `endpoints`: see ControlPlanePorts; when it is started. `until_exit_of`: the process that it belongs
+    to. Whoever asks with the same name and process gets the same one.
     """
     if until_exit_of is not None:
         collect_leftovers()
@@ -48,7 +50,7 @@ def up(name: str, tell: Tell, until_exit_of: int | None = None, watch_cache: boo
         state = read_state(paths.state)
         if not (state and state.alive() and healthy(state)):
             end(paths)
-            _prepare(paths, programs, watch_cache)
+            _prepare(paths, programs, replace(_free_ports(), watch_cache=watch_cache, endpoints=endpoints))
             start_detached(
                 ("e2e.cluster.api_only_supervisor", name, str(until_exit_of or 0)), paths.logs / "supervisor.log"
             )
@@ -80,13 +82,12 @@ def _end(paths: ClusterPaths) -> None:
             shutil.rmtree(paths.root, ignore_errors=True)
 
 
-def _prepare(paths: ClusterPaths, programs: Programs, watch_cache: bool) -> None:
+def _prepare(paths: ClusterPaths, programs: Programs, ports: ControlPlanePorts) -> None:
     for fresh in (paths.config, paths.logs, paths.etcd):
         shutil.rmtree(fresh, ignore_errors=True)
         fresh.mkdir(parents=True, mode=0o700)
     paths.progress.unlink(missing_ok=True)
     pki = ensure_pki(paths.pki, paths.name)
-    ports = replace(_free_ports(), watch_cache=watch_cache)
     server = f"https://127.0.0.1:{ports.api}"
     for identity in identities(paths.name):
         (paths.config / f"{identity.name}.kubeconfig").write_text(kubeconfig(server, pki, identity.name))

@@ -45,6 +45,9 @@ class Program:
         return cls(**{**data, "argv": tuple(data["argv"]), "needs": tuple(data["needs"])})
 
 
+ENDPOINT_CONTROLLERS = ("endpoints-controller", "endpointslice-controller", "endpointslice-mirroring-controller")
+
+
 @dataclass(frozen=True)
 class ControlPlanePorts:
     """Where etcd and the API server listen: fixed inside namespaces, freely chosen on the host."""
@@ -60,6 +63,9 @@ class ControlPlanePorts:
     watch_cache: bool = True
     """Without it a list is read from etcd, and does not wait for the cache's next tick of 100 ms: for tests that make
     thousands of lists one after the other. What lists and watches mean is the same."""
+    endpoints: bool = True
+    """Whether Services get EndpointSlices. They take no loopback address, which stand-in pods have: each is refused,
+    told in an Event and tried again, for ever."""
 
 
 def etcd(programs: Programs, paths: ClusterPaths, ports: ControlPlanePorts) -> Program:
@@ -116,6 +122,7 @@ def kube_controller_manager(programs: Programs, paths: ClusterPaths, pki: Pki, p
         "--use-service-account-credentials=true",
         "--leader-elect=false",
         f"--node-monitor-grace-period={ports.node_grace_seconds}s",
+        *(() if ports.endpoints else (f"--controllers=*,{','.join(f'-{name}' for name in ENDPOINT_CONTROLLERS)}",)),
         f"--secure-port={ports.controller_manager}",
         # Made even when nothing uses it; its default is a directory of the host.
         f"--flex-volume-plugin-dir={paths.config}/volume-plugins",

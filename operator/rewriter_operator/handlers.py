@@ -5,7 +5,7 @@ from typing import Any
 import kopf
 
 from rewriter_operator.api.model import GROUP, VERSION
-from rewriter_operator.leading import Leading, NotAlive, Wish
+from rewriter_operator.leading import Leading, NotAlive, Version, Wish
 from rewriter_operator.workloads import names
 
 _CHILDREN = (("", "v1", "pods"), ("apps", "v1", "deployments"), ("gateway.networking.k8s.io", "v1", "httproutes"))
@@ -44,7 +44,7 @@ def register(registry: kopf.OperatorRegistry, leading: Leading) -> None:
         if name and type == "DELETED":
             leading.forget(name)
         elif name:
-            leading.release_changed(name, Wish(meta.get("generation", 0), dict(meta.annotations)))
+            leading.release_changed(name, Wish(meta.get("generation", 0), dict(meta.annotations)), _version(meta))
 
     for group, version, plural in _CHILDREN:
 
@@ -56,8 +56,16 @@ def register(registry: kopf.OperatorRegistry, leading: Leading) -> None:
             id=plural,
             labels={names.LABEL_MANAGED: names.MANAGER, names.LABEL_RELEASE: kopf.PRESENT},
         )
-        def child_changed(labels: kopf.Labels, **_: Any) -> None:
-            leading.child_changed(labels[names.LABEL_RELEASE])
+        def child_changed(labels: kopf.Labels, type: str | None, meta: kopf.Meta, **_: Any) -> None:
+            release = labels[names.LABEL_RELEASE]
+            if type == "DELETED":
+                leading.child_is_gone(release)
+            else:
+                leading.child_changed(release, _version(meta))
+
+
+def _version(meta: kopf.Meta) -> Version:
+    return Version(meta.get("uid", ""), meta.get("resourceVersion", ""))
 
 
 def configure(settings: kopf.OperatorSettings) -> None:

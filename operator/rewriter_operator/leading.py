@@ -18,6 +18,7 @@ from rewriter_operator.cluster.agents import Agents
 from rewriter_operator.cluster.fence import Superseded, Term
 from rewriter_operator.cluster.kube import Forbidden, Kube, connect
 from rewriter_operator.cluster.lease import Lease, LeaseThread, Timing
+from rewriter_operator.cluster.own_writes import OwnWrites
 from rewriter_operator.cluster.takeover import take_over
 from rewriter_operator.errors import Retry
 from rewriter_operator.queue import RESYNC_SECONDS, WorkQueue
@@ -45,6 +46,14 @@ class Wish:
     annotations: dict[str, str]
 
 
+@dataclass(frozen=True)
+class Version:
+    """Of the object that an event tells of."""
+
+    uid: str
+    resource_version: str
+
+
 @dataclass
 class TermReconciler:
     """Reconciles under one term: takes each release over before its first pass."""
@@ -54,12 +63,12 @@ class TermReconciler:
     term: Term
     taken: set[str] = field(default_factory=set)
 
-    async def __call__(self, name: str) -> float:
+    async def __call__(self, name: str, urgent: bool) -> float:
         """One pass; see Reconciler."""
         try:
             if name not in self.taken:
                 await self._take_over(name)
-            return await self.reconciler(name)
+            return await self.reconciler(name, urgent)
         except Superseded as superseded:
             self.lease.floor = max(self.lease.floor, superseded.epoch)
             self.term.end(str(superseded))
@@ -86,17 +95,29 @@ class Leading:
     """None on standby."""
     readings: Readings = field(default_factory=Readings)
     """Of this term."""
+    own_writes: OwnWrites = field(default_factory=OwnWrites)
     _wishes: dict[str, Wish] = field(default_factory=dict)
 
-    def release_changed(self, name: str, wish: Wish) -> None:
-        """A release is there, or changed: what a person changed of it is urgent, a status that we wrote is not."""
+    def release_changed(self, name: str, wish: Wish, version: Version) -> None:
+        """A release is there, or changed: what a person changed of it is urgent, what we wrote is known."""
         before = self._wishes.get(name)
         self._wishes[name] = wish
-        self._wake(name, urgent=before is not None and before != wish)
+        if before is None or before != wish:
+            self._wake(name, urgent=before is not None)
+        elif not self._is_ours(version):
+            self._wake(name)
 
-    def child_changed(self, release: str) -> None:
+    def child_changed(self, release: str, version: Version) -> None:
         """A child of a release changed."""
+        if not self._is_ours(version):
+            self._wake(release)
+
+    def child_is_gone(self, release: str) -> None:
+        """A child of a release was removed; its last version may well be ours."""
         self._wake(release)
+
+    def _is_ours(self, version: Version) -> bool:
+        return self.own_writes.has(version.uid, version.resource_version)
 
     def forget(self, name: str) -> None:
         """A release is gone."""
@@ -107,7 +128,7 @@ class Leading:
     def _wake(self, name: str, urgent: bool = False) -> None:
         """A standby need not remember: a term begins with all releases, and with nothing read."""
         if self.queue:
-            self.readings.changed(name)
+            (self.readings.wished if urgent else self.readings.changed)(name)
             self.queue.wake(name, urgent)
 
     def alive(self) -> str:
@@ -145,7 +166,7 @@ class Leading:
     async def _one_term(self, thread: LeaseThread, lease: Lease, kube: Kube, session: aiohttp.ClientSession) -> None:
         term = await thread.run(lease.win())
         held = asyncio.wrap_future(thread.start(lease.hold(term)))
-        hands = Hands(replace(kube, term=term), Agents(session, term.epoch), term)
+        hands = Hands(replace(kube, term=term, own_writes=self.own_writes), Agents(session, term.epoch), term)
         self.readings = Readings()
         reconciler = Reconciler(hands, self.settings.installation, readings=self.readings)
         reconcile = TermReconciler(reconciler, lease, term)

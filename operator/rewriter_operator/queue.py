@@ -3,7 +3,7 @@
 kopf's own timers, daemons and change handlers are not used because they die or freeze silently when one status patch
 fails; its watches only put keys in here. Every key is looked at again within a minute of its last pass, so a lost event
 costs at most that. Each at a time of its own: a thousand at once would stand in front of the one that somebody aborts.
-And what a person has just changed goes ahead of all that is only due.
+And what a person has just changed goes ahead of all that is only due, and has workers of its own.
 """
 
 import asyncio
@@ -24,8 +24,9 @@ RESYNC_SECONDS: Final = 60.0
 
 log = logging.getLogger(__name__)
 
-Reconcile = Callable[[str], Awaitable[float]]
-"""Name of a release -> seconds until it wants to be looked at again; infinity for one that is gone."""
+Reconcile = Callable[[str, bool], Awaitable[float]]
+"""Name of a release, and whether it is urgent -> seconds until it wants to be looked at again; infinity for one that is
+gone."""
 
 
 @dataclass(frozen=True)
@@ -40,8 +41,12 @@ class WorkQueue:
 
     reconcile: Reconcile
     workers: int = 16
+    urgent_workers: int = 4
+    """More of them, which take nothing but what is urgent: an abort does not wait for passes that are under way."""
     _ready: "asyncio.PriorityQueue[tuple[bool, int, str]]" = field(default_factory=asyncio.PriorityQueue)
     """The urgent ones first, each in its turn; the entry of a key that was overtaken by another of its own is void."""
+    _urgent: "asyncio.Queue[str]" = field(default_factory=asyncio.Queue)
+    """The urgent ones once more; likewise."""
     _turns: "count[int]" = field(default_factory=count)
     _dirty: dict[str, _Waiting] = field(default_factory=dict)
     """Keys that wait, or that were woken while being worked on."""
@@ -86,7 +91,9 @@ class WorkQueue:
         """Work until cancelled."""
         async with asyncio.TaskGroup() as group:
             for _ in range(self.workers):
-                group.create_task(self._work())
+                group.create_task(self._work(self._next))
+            for _ in range(self.urgent_workers):
+                group.create_task(self._work(self._urgent.get))
             group.create_task(self._beat())
 
     async def _beat(self) -> None:
@@ -97,12 +104,18 @@ class WorkQueue:
             await asyncio.sleep(5)
 
     def _line_up(self, key: str) -> None:
-        self._ready.put_nowait((not self._dirty[key].urgent, next(self._turns), key))
+        urgent = self._dirty[key].urgent
+        self._ready.put_nowait((not urgent, next(self._turns), key))
+        if urgent:
+            self._urgent.put_nowait(key)
         metrics.DEPTH.set(len(self._dirty))
 
-    async def _work(self) -> None:
+    async def _next(self) -> str:
+        return (await self._ready.get())[2]
+
+    async def _work(self, take: Callable[[], Awaitable[str]]) -> None:
         while True:
-            _, _, key = await self._ready.get()
+            key = await take()
             if key in self._busy or key not in self._dirty:
                 continue
             waiting = self._dirty.pop(key)
@@ -110,18 +123,18 @@ class WorkQueue:
             metrics.QUEUE_SECONDS.observe(time.monotonic() - waiting.since)
             self._busy.add(key)
             try:
-                await self._one(key)
+                await self._one(key, waiting.urgent)
             finally:
                 self._busy.discard(key)
                 self.last_pass = time.monotonic()
             if key in self._dirty:
                 self._line_up(key)
 
-    async def _one(self, key: str) -> None:
+    async def _one(self, key: str, urgent: bool) -> None:
         """One reconcile, and the one place where an error becomes a time to look again."""
         try:
             with metrics.RECONCILE_SECONDS.time():
-                seconds = _at_most_a_resync(await self.reconcile(key))
+                seconds = _at_most_a_resync(await self.reconcile(key, urgent))
             self._failures.pop(key, None)
         except Waiting as waiting:
             seconds = waiting.seconds

@@ -3,13 +3,15 @@
 A release in mid-rollout is looked at every two seconds, because of what its pods count; of its objects the watches tell
 when one changes. Until they do, such a look asks the pods alone: a glance, which costs the API server nothing. A glance
 may conclude one thing only, that there is nothing to do. Whatever it would do is decided again from everything read
-live, so what is kept here never decides a write; and an event that was lost costs no more than LASTING_SECONDS.
+live, and an event that was lost costs no more than LASTING_SECONDS.
+
+What a person changes of the release overtakes what was read of it: no glance rests on that any more. It still tells how
+the children were, which is enough to give a candidate's share back (withdraw_first.py), and decides no other write.
 """
 
 import time
-from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from rewriter_operator.cluster.observe import Observation
@@ -22,6 +24,17 @@ LASTING_SECONDS: Final = 15.0
 class _Reading:
     observation: Observation
     at: float
+    overtaken: bool
+
+
+@dataclass(frozen=True)
+class Told:
+    """How many events of a release there were."""
+
+    changes: int = 0
+    """Of its children, and of what the operator writes of itself."""
+    wishes: int = 0
+    """Of what people change of it."""
 
 
 @dataclass
@@ -30,32 +43,48 @@ class Readings:
 
     clock: Callable[[], float] = time.monotonic
     _kept: dict[str, _Reading] = field(default_factory=dict)
-    _changes: "Counter[str]" = field(default_factory=Counter)
+    _told: dict[str, Told] = field(default_factory=dict)
 
     def changed(self, name: str) -> None:
-        """An event of the release, or of a child of it."""
-        self._changes[name] += 1
+        """An event of a child of the release, or of its status."""
+        told = self._of(name)
+        self._told[name] = replace(told, changes=told.changes + 1)
         self._kept.pop(name, None)
+
+    def wished(self, name: str) -> None:
+        """A person changed the release's spec or annotations."""
+        told = self._of(name)
+        self._told[name] = replace(told, wishes=told.wishes + 1)
+        if name in self._kept:
+            self._kept[name] = replace(self._kept[name], overtaken=True)
 
     def forget(self, name: str) -> None:
         """The release is gone."""
-        self._changes.pop(name, None)
+        self._told.pop(name, None)
         self._kept.pop(name, None)
 
-    def begin(self, name: str) -> int:
+    def begin(self, name: str) -> Told:
         """A reading begins, which ends the one before; what `keep` is to be given with it."""
         self._kept.pop(name, None)
-        return self._changes[name]
+        return self._of(name)
 
-    def keep(self, name: str, observation: Observation, begun: int) -> None:
-        """All that was read in a pass that found nothing to do; not kept when something changed while it was read."""
-        if self._changes[name] == begun:
-            self._kept[name] = _Reading(observation, self.clock())
+    def keep(self, name: str, observation: Observation, begun: Told) -> None:
+        """All that was read in a pass that found nothing to do; not kept when a child changed while it was read."""
+        told = self._of(name)
+        if told.changes == begun.changes:
+            self._kept[name] = _Reading(observation, self.clock(), overtaken=told.wishes != begun.wishes)
 
     def of(self, name: str) -> Observation | None:
         """The last reading, if it still holds."""
         reading = self._kept.get(name)
-        if reading is None or self.clock() - reading.at >= LASTING_SECONDS:
-            self._kept.pop(name, None)
+        if reading is None or reading.overtaken or self.clock() - reading.at >= LASTING_SECONDS:
             return None
         return reading.observation
+
+    def overtaken(self, name: str) -> Observation | None:
+        """The last reading, if nothing but what a person changed of the release has happened since."""
+        reading = self._kept.get(name)
+        return reading.observation if reading and reading.overtaken else None
+
+    def _of(self, name: str) -> Told:
+        return self._told.get(name, Told())

@@ -8,23 +8,19 @@ import asyncio
 import logging
 import math
 import time
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
-from datetime import datetime
-from typing import Any, TypeVar
-
-from pydantic import ValidationError
+from typing import Any
 
 from rewriter_operator import metrics
 from rewriter_operator.api.conditions import Reason
-from rewriter_operator.api.model import ApiModel
-from rewriter_operator.api.release import RewriterReleaseSpec
 from rewriter_operator.api.status import RewriterReleaseStatus
 from rewriter_operator.cluster.act import Foreign, Hands
 from rewriter_operator.cluster.contests import Contests
 from rewriter_operator.cluster.kube import Forbidden, Invalid
-from rewriter_operator.cluster.managers import annotation_managers
 from rewriter_operator.cluster.metric_services import MetricServices
 from rewriter_operator.cluster.observe import Observation, asked, read
+from rewriter_operator.cluster.release import read_release
 from rewriter_operator.cluster.stored import ROLE, StatusRefused, check_kept, refused
 from rewriter_operator.cluster.unwatched import Trouble, Unwatched
 from rewriter_operator.core.decision import Decision, Removal, RevisionOutcome
@@ -34,9 +30,10 @@ from rewriter_operator.core.metric_looks import new_verdicts
 from rewriter_operator.core.plan import plan
 from rewriter_operator.core.retention import kept_revisions
 from rewriter_operator.core.summary import gold_decay
-from rewriter_operator.core.world import Release, Role, World
+from rewriter_operator.core.world import Role, World
 from rewriter_operator.errors import Retry, Stalled, Waiting
 from rewriter_operator.readings import LASTING_SECONDS, Readings
+from rewriter_operator.withdraw_first import WithdrawFirst
 from rewriter_operator.workloads import names
 from rewriter_operator.workloads.installation import Installation
 from rewriter_operator.workloads.render import Manifest, render
@@ -44,14 +41,16 @@ from rewriter_operator.workloads.render import Manifest, render
 SOON = 0.05
 """After a write, the next one follows at once."""
 
-UNREADABLE_SECONDS = 20.0
-"""Between two looks at an object that cannot be read: often enough to take its candidate back in time."""
+READ_AT_ONCE = 6
+"""Releases of which nobody waits for anything. Their lists keep an API server on two cores busy; more of them at a time
+would be no faster, and whatever is urgent would have to share it with all of them."""
+
+AFTER_WITHDRAWAL = 0.0
+"""Status and Events follow at once, but behind the shares of other releases that are to be taken back."""
 
 GONE = math.inf
 
 log = logging.getLogger(__name__)
-
-_Model = TypeVar("_Model", bound=ApiModel)
 
 Repair = Manifest | Removal | RevisionOutcome
 """A child to make or to put right, one to delete, or what to write into a revision's status."""
@@ -87,14 +86,20 @@ class Reconciler:
     readings: Readings = field(default_factory=Readings)
     """Told of every event; see there for what a glance is."""
     unwatched: Unwatched = field(init=False)
+    withdraw_first: WithdrawFirst = field(init=False)
+    _turns: asyncio.Semaphore = field(init=False)
 
     def __post_init__(self) -> None:
         self.unwatched = Unwatched(self.hands)
+        self._turns = asyncio.Semaphore(READ_AT_ONCE)
+        self.withdraw_first = WithdrawFirst(self.hands, self.installation, self.readings, self.contests)
 
-    async def __call__(self, name: str) -> float:
-        """One pass over one release; returns the seconds until the next look."""
+    async def __call__(self, name: str, urgent: bool = False) -> float:
+        """One pass over one release; returns the seconds until the next look. An urgent one waits for no other."""
+        if await self.withdraw_first(name):
+            return AFTER_WITHDRAWAL
         seconds = await self._glance(name)
-        return await self._pass(name) if seconds is None else seconds
+        return await self._pass(name, urgent) if seconds is None else seconds
 
     async def _glance(self, name: str) -> float | None:
         """Look at what pods say, over what was read before; None where there is anything to do, or to find out."""
@@ -108,7 +113,7 @@ class Reconciler:
             return None
         return thought.decision.wait_seconds if rests else None
 
-    async def _pass(self, name: str) -> float:
+    async def _pass(self, name: str, urgent: bool) -> float:
         begun = self.readings.begin(name)
         live = await self.hands.kube.get("RewriterRelease", name)
         if live is None or "deletionTimestamp" in live["metadata"]:
@@ -121,7 +126,8 @@ class Reconciler:
             self.readings.forget(name)
             return GONE
         try:
-            reading = await read(self.hands.kube, _read(live))
+            async with nullcontext() if urgent else self._turns:
+                reading = await read(self.hands.kube, read_release(live))
             thought = await self._think(await asked(reading, self.hands.agents, time.time()))
         except Forbidden as error:
             await self.forbidden(live, error)
@@ -295,36 +301,6 @@ def _want(manifest: Manifest) -> Want:
     role = Role(manifest.body["metadata"]["labels"][names.LABEL_ROLE])
     compared = manifest.compared
     return Want(manifest.kind, manifest.name, manifest.digest, manifest.update, role, manifest.replicas, compared)
-
-
-def _read(live: dict[str, Any]) -> Release:
-    """
-    Raises:
-        Stalled: with field, value and remedy, when spec or status is not what this operator can read.
-    """
-    metadata = live["metadata"]
-    return Release(
-        namespace=metadata["namespace"],
-        name=metadata["name"],
-        uid=metadata["uid"],
-        generation=metadata["generation"],
-        created_at=datetime.fromisoformat(metadata["creationTimestamp"].replace("Z", "+00:00")).timestamp(),
-        annotations=metadata.get("annotations", {}),
-        spec=_part(RewriterReleaseSpec, live, "spec"),
-        status=_part(RewriterReleaseStatus, live, "status"),
-        managers=annotation_managers(metadata),
-    )
-
-
-def _part(model: type[_Model], live: dict[str, Any], key: str) -> _Model:
-    try:
-        return model.model_validate(live.get(key, {}))
-    except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(str(part) for part in (key, *first["loc"]))
-        remedy = "mend it, or run the operator version that wrote it"
-        why = f"{place}: got {str(first.get('input'))[:80]!r}: {first['msg']}; {remedy}"
-        raise Stalled(why, UNREADABLE_SECONDS) from error
 
 
 def _trouble(error: Exception) -> Trouble:

@@ -6,8 +6,9 @@ from typing import Any
 import pytest
 
 from rewriter_operator.cluster.kube import Forbidden, Invalid, Kube
+from rewriter_operator.cluster.release import UNREADABLE_SECONDS
 from rewriter_operator.errors import Retry, Stalled
-from rewriter_operator.reconcile import UNREADABLE_SECONDS, Reconciler
+from rewriter_operator.reconcile import Reconciler
 from tests.builders import INSTALLATION, spec_body
 from tests.operator.test_unwatched import Cluster, route, weights
 

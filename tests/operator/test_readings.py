@@ -8,16 +8,18 @@ from typing import Any
 import pytest
 
 from rewriter_operator.cluster.observe import Observation
+from rewriter_operator.cluster.own_writes import REMEMBERED, OwnWrites
 from rewriter_operator.core.decision import Decision
 from rewriter_operator.core.world import World
-from rewriter_operator.leading import Leading, Wish
+from rewriter_operator.leading import Leading, Version, Wish
 from rewriter_operator.readings import LASTING_SECONDS, Readings
-from rewriter_operator.reconcile import Reconciler
+from rewriter_operator.reconcile import READ_AT_ONCE, Reconciler
 from rewriter_operator.settings import from_environment
 from tests.builders import INSTALLATION, make_world, spec_body
 from tests.operator.test_unwatched import Cluster, route
 
 READ = Observation(make_world(), token="t")
+THEIRS = Version("uid-shop", "100")
 
 
 class Clocked:
@@ -192,16 +194,110 @@ def test_what_a_person_changed_is_urgent_and_a_status_is_not(monkeypatch: pytest
     found, woken = leading(monkeypatch)
     first = Wish(1, {})
     for wish in (first, first, replace(first, generation=2), Wish(2, {"rewriter.dev/abort": "7"})):
-        found.release_changed("shop", wish)
-    found.child_changed("shop")
+        found.release_changed("shop", wish, THEIRS)
+    found.child_changed("shop", THEIRS)
     assert [urgent for _, urgent in woken.wakes] == [False, False, True, True, False]
 
 
 def test_every_event_ends_what_was_read_before_it(monkeypatch: pytest.MonkeyPatch) -> None:
     found, _ = leading(monkeypatch)
     found.readings.keep("shop", READ, found.readings.begin("shop"))
-    found.child_changed("shop")
+    found.child_changed("shop", THEIRS)
     assert found.readings.of("shop") is None
     found.readings.keep("shop", READ, found.readings.begin("shop"))
-    found.release_changed("shop", Wish(1, {}))
+    found.release_changed("shop", Wish(1, {}), THEIRS)
     assert found.readings.of("shop") is None
+
+
+def test_what_a_person_changed_overtakes_a_reading_and_leaves_its_children_known(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    found, _ = leading(monkeypatch)
+    found.release_changed("shop", Wish(1, {}), THEIRS)
+    found.readings.keep("shop", READ, found.readings.begin("shop"))
+    assert found.readings.overtaken("shop") is None
+    found.release_changed("shop", Wish(1, {"rewriter.dev/abort": "7"}), THEIRS)
+    assert found.readings.of("shop") is None
+    assert found.readings.overtaken("shop") is READ
+    found.child_changed("shop", THEIRS)
+    assert found.readings.overtaken("shop") is None
+
+
+def test_a_reading_that_a_person_overtook_while_it_was_read_is_known_and_holds_for_no_glance() -> None:
+    readings = Readings()
+    begun = readings.begin("shop")
+    readings.wished("shop")
+    readings.keep("shop", READ, begun)
+    assert readings.of("shop") is None
+    assert readings.overtaken("shop") is READ
+
+
+def test_the_event_of_a_write_of_its_own_wakes_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The look that follows each write reads all of it anyway."""
+    found, woken = leading(monkeypatch)
+    found.release_changed("shop", Wish(1, {}), THEIRS)
+    found.readings.keep("shop", READ, found.readings.begin("shop"))
+    found.own_writes.note({"metadata": {"uid": "uid-shop", "resourceVersion": "101"}})
+    found.own_writes.note({"metadata": {"uid": "uid-pod", "resourceVersion": "102"}})
+    found.release_changed("shop", Wish(1, {}), Version("uid-shop", "101"))
+    found.child_changed("shop", Version("uid-pod", "102"))
+    assert len(woken.wakes) == 1
+    assert found.readings.of("shop") is READ
+    found.child_changed("shop", Version("uid-pod", "103"))
+    found.release_changed("shop", Wish(1, {}), Version("uid-shop", "104"))
+    assert len(woken.wakes) == 3
+    assert found.readings.of("shop") is None
+
+
+def test_what_a_person_changed_wakes_even_when_our_own_write_tells_of_it_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    found, woken = leading(monkeypatch)
+    found.release_changed("shop", Wish(1, {}), THEIRS)
+    found.own_writes.note({"metadata": {"uid": "uid-shop", "resourceVersion": "101"}})
+    found.release_changed("shop", Wish(1, {"rewriter.dev/abort": "7"}), Version("uid-shop", "101"))
+    assert woken.wakes[-1] == ("shop", True)
+
+
+def test_a_child_that_is_gone_wakes_though_its_last_version_is_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+    found, woken = leading(monkeypatch)
+    found.own_writes.note({"metadata": {"uid": "uid-pod", "resourceVersion": "102"}})
+    found.child_is_gone("shop")
+    assert woken.wakes == [("shop", False)]
+
+
+def test_of_own_writes_only_the_latest_are_remembered() -> None:
+    writes = OwnWrites()
+    for version in range(REMEMBERED + 1):
+        writes.note({"metadata": {"uid": "uid", "resourceVersion": str(version)}})
+    assert not writes.has("uid", "0")
+    assert writes.has("uid", "1")
+    assert writes.has("uid", str(REMEMBERED))
+    writes.note({"kind": "Status"})
+
+
+def test_only_so_many_releases_are_read_at_once_and_an_urgent_one_beside_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What nobody waits for must not fill an API server up."""
+    cluster = Counted()
+    reconciler = cluster.reconciler(monkeypatch, *("" for _ in range(READ_AT_ONCE + 4)))
+
+    async def story() -> None:
+        gate, begun = asyncio.Event(), 0
+
+        async def held(*_: Any) -> list[dict[str, Any]]:
+            nonlocal begun
+            begun += 1
+            await gate.wait()
+            return []
+
+        monkeypatch.setattr(cluster, "list", held)
+        passes = [asyncio.create_task(reconciler(f"r{number}")) for number in range(READ_AT_ONCE + 3)]
+        await asyncio.sleep(0.05)
+        lists = begun // READ_AT_ONCE
+        assert begun == lists * READ_AT_ONCE > 0
+        passes.append(asyncio.create_task(reconciler("shop", urgent=True)))
+        await asyncio.sleep(0.05)
+        assert begun == lists * (READ_AT_ONCE + 1)
+        gate.set()
+        await asyncio.gather(*passes)
+        assert begun == lists * (READ_AT_ONCE + 4)
+
+    asyncio.run(story())

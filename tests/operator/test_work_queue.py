@@ -22,7 +22,7 @@ class Recorder:
         self.together = 0
         self.answer, self.seconds = answer or (lambda _: 3600.0), seconds
 
-    async def __call__(self, key: str) -> float:
+    async def __call__(self, key: str, urgent: bool) -> float:
         assert key not in self.running, "two workers have the same key"
         self.running.add(key)
         self.together = max(self.together, len(self.running))
@@ -210,3 +210,16 @@ def test_what_gets_urgent_while_it_is_worked_on_is_next() -> None:
     recorder = Recorder(seconds=0.05)
     play(recorder, story, workers=1)
     assert recorder.calls == ["shop", "shop", "a", "b"]
+
+
+def test_what_is_urgent_does_not_wait_for_workers_that_are_busy() -> None:
+    async def story(queue: WorkQueue) -> None:
+        for name in ("a", "b", "c", "d"):
+            queue.wake(name)
+        await asyncio.sleep(0.02)
+        queue.wake("shop", urgent=True)
+        await asyncio.sleep(0.02)
+        assert recorder.running == {"a", "b", "shop"}, "and what is not urgent waits for one of the two"
+
+    recorder = Recorder(seconds=0.2)
+    play(recorder, story, workers=2)

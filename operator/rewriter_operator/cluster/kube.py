@@ -16,6 +16,7 @@ from kubernetes.aio import client, config
 from kubernetes.aio.config import incluster_config
 
 from rewriter_operator.cluster.fence import Term
+from rewriter_operator.cluster.own_writes import OwnWrites
 from rewriter_operator.errors import Retry
 
 FIELD_MANAGER: Final = "rewriter-operator"
@@ -62,6 +63,8 @@ class Kube:
     timeout: float = TIMEOUT_SECONDS
     term: Term | None = None
     """The leadership that writes are made under; None only for the Lease itself."""
+    own_writes: OwnWrites | None = None
+    """Told of every write that was answered."""
 
     async def get(self, kind: str, name: str) -> dict[str, Any] | None:
         """The object, read from etcd (no resourceVersion: never a stale cache); None where there is none."""
@@ -198,6 +201,8 @@ class Kube:
         if response.status >= 400:
             raise _error(method, path, response.status, data)
         found: dict[str, Any] = json.loads(data)
+        if self.own_writes and method != "GET":
+            self.own_writes.note(found)
         return found
 
 
