@@ -42,7 +42,7 @@ def register(registry: kopf.OperatorRegistry, leading: Leading) -> None:
     @kopf.on.event(GROUP, VERSION, "rewriterreleases", registry=registry)
     def release_changed(name: str | None, type: str | None, meta: kopf.Meta, **_: Any) -> None:
         if name and type == "DELETED":
-            leading.forget(name)
+            leading.release_is_gone(name)
         elif name:
             leading.release_changed(name, Wish(meta.get("generation", 0), dict(meta.annotations)), _version(meta))
 

@@ -119,11 +119,10 @@ class Leading:
     def _is_ours(self, version: Version) -> bool:
         return self.own_writes.has(version.uid, version.resource_version)
 
-    def forget(self, name: str) -> None:
-        """A release is gone."""
+    def release_is_gone(self, name: str) -> None:
+        """A release was deleted, or an old event of an earlier one of its name says so: a look tells which."""
         self._wishes.pop(name, None)
-        if self.queue:
-            self.queue.forget(name)
+        self._wake(name)
 
     def _wake(self, name: str, urgent: bool = False) -> None:
         """A standby need not remember: a term begins with all releases, and with nothing read."""

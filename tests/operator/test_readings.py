@@ -264,6 +264,20 @@ def test_a_child_that_is_gone_wakes_though_its_last_version_is_ours(monkeypatch:
     assert woken.wakes == [("shop", False)]
 
 
+def test_an_old_event_is_a_look_more_and_forgets_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a watch that begins again further back, or of an earlier release of this name."""
+    found, woken = leading(monkeypatch)
+    now, before = Wish(2, {"rewriter.dev/abort": "7"}), Wish(1, {})
+    for wish in (before, now):
+        found.release_changed("shop", wish, THEIRS)
+    for old in (lambda: found.release_changed("shop", before, THEIRS), lambda: found.release_is_gone("shop")):
+        woken.wakes.clear()
+        found.readings.keep("shop", READ, found.readings.begin("shop"))
+        old()
+        assert [name for name, _ in woken.wakes] == ["shop"]
+        assert found.readings.of("shop") is None, "what is so is read, and not taken from the event"
+
+
 def test_of_own_writes_only_the_latest_are_remembered() -> None:
     writes = OwnWrites()
     for version in range(REMEMBERED + 1):

@@ -235,6 +235,19 @@ def test_a_write_that_fails_is_left_to_a_pass(held: World, monkeypatch: pytest.M
     assert not done
 
 
+def test_whatever_happened_to_children_since_it_only_takes_away(held: World) -> None:
+    """Their events may be late, or come in another order: then what was read of them is not what is there."""
+    for child in held.children:
+        if child.kind == "HTTPRoute":
+            continue
+        known = dataclasses.replace(held, children=tuple(other for other in held.children if other is not child))
+        cluster = Cluster(held, ABORT)
+        done, _ = first(cluster, known)
+        for written in cluster.written:
+            assert done and weights_of(written, "shop-r0002") <= {0}, f"without {child.kind} {child.name}"
+            assert weights_of(written, "shop-r0001") == {100}
+
+
 def moments() -> Iterator[Simulator]:
     """Every moment of a cycle's rollout at which an operator may have read everything."""
     story = passed(make_spec())
