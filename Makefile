@@ -1,7 +1,7 @@
 # `make` lists the targets. Everything that is needed is installed below .venv and the cache (REWRITER_CACHE).
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help venv check format unit bench-gate bench-curves bench-decay bench-operator bench-rollout bench-sampler bench-sync bench-trainer test ml integration e2e faults demo crds docs cluster-up cluster-down images clean
+.PHONY: help venv check format unit argocd bench-gate bench-curves bench-decay bench-operator bench-rollout bench-sampler bench-sync bench-trainer test ml integration e2e faults demo crds docs cluster-up cluster-down images clean
 
 VENV := .venv
 PY := $(VENV)/bin/python
@@ -34,6 +34,9 @@ integration: venv ## tests against a real API server
 
 e2e: venv ## the demo's acts with the tiny model, asserted
 	$(PY) -m e2e.tiers e2e
+
+argocd: venv ## releases in Git under the real Argo CD (built once, minutes): every word that it said, as a table
+	@$(PY) -m e2e.tiers argocd
 
 bench-curves: venv ## samples once, once per phase, before every step (DATA=a BEIR directory): build/bench/curves.json
 	@$(PY) -m e2e.bench.curves $(if $(DATA),--data $(DATA))

@@ -1,8 +1,9 @@
 """Runs the test tiers one after the other and says how many tests ran in each: `python -m e2e.tiers unit ml ...`.
 
 Tiers: `unit` (pure), `ml` (torch, vLLM and DeepSpeed, inside the images that ship), `integration` (a real API server),
-`faults` (the sample of crash points and faults before one), `e2e` (the demo's acts on a real cluster). A tier that
-fails does not keep the next from running; the exit code tells.
+`faults` (the sample of crash points and faults before one), `e2e` (the demo's acts on a real cluster), and `argocd`
+(the real Argo CD; not part of `make test`, because it is built for minutes). A tier that fails does not keep the next
+from running; the exit code tells.
 """
 
 import os
@@ -21,7 +22,7 @@ from e2e.cluster.paths import REPOSITORY
 RESULTS = REPOSITORY / "build" / "tests"
 THOROUGH = "REWRITER_TEST_THOROUGH"
 """Set: property tests try ten times as many examples (tests/examples.py). Nobody waits for several tiers."""
-NOT_UNIT = "not ml and not integration and not e2e"
+NOT_UNIT = "not ml and not integration and not e2e and not argocd"
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,12 @@ def e2e() -> int:
     return _pytest("e2e", ["-m", "e2e", "-q", "-s", "tests/stories"])
 
 
-TIERS = {"unit": unit, "ml": ml, "integration": integration, "faults": faults, "e2e": e2e}
+def argocd() -> int:
+    """Stories of releases that the real Argo CD applies."""
+    return _pytest("argocd", ["-m", "argocd", "-q", "-s", "tests/argocd"])
+
+
+TIERS = {"unit": unit, "ml": ml, "integration": integration, "faults": faults, "e2e": e2e, "argocd": argocd}
 
 
 def run(tier: str) -> Result:

@@ -133,12 +133,14 @@ KINDS = {
     "Deployment": "deployments",
     "PodDisruptionBudget": "poddisruptionbudgets",
     "HTTPRoute": "httproutes",
+    "VirtualService": "virtualservices",
     "Event": "events",
     "Lease": "leases",
     "RewriterRelease": "rewriterreleases",
     "RewriterRevision": "rewriterrevisions",
 }
-UPDATED = {"Deployment", "Service", "PodDisruptionBudget", "HTTPRoute"}
+ROUTES = {"HTTPRoute", "VirtualService"}
+UPDATED = {"Deployment", "Service", "PodDisruptionBudget"} | ROUTES
 """Applied with server-side apply, which needs create and patch."""
 
 MARKED = {"Pod", "RewriterRevision"}
@@ -161,10 +163,10 @@ def role_verbs() -> dict[str, set[str]]:
 def used_verbs() -> dict[str, set[str]]:
     """Resource -> verbs that the code uses: what is listed, watched, got, made, changed and deleted."""
     used: dict[str, set[str]] = defaultdict(set)
-    for kind in _literal("cluster/observe.py", "_CHILD_KINDS"):
+    for kind in (*_literal("cluster/observe.py", "_CHILD_KINDS"), *ROUTES):
         used[KINDS[kind]].add("list")
-    assert set(_literal("cluster/takeover.py", "MARKED")) == UPDATED | MARKED
-    for _, _, plural in _literal("handlers.py", "_CHILDREN"):
+    assert set(_literal("cluster/takeover.py", "MARKED")) | ROUTES == UPDATED | MARKED
+    for _, _, plural in (*_literal("handlers.py", "_CHILDREN"), *_literal("handlers.py", "_OF_ISTIO")):
         used[plural] |= {"list", "watch"}
     used["rewriterreleases"] |= {"list", "watch"}
     for kind in _constants_of("kube.get", "self.kube.get", "self.hands.kube.get"):

@@ -3,6 +3,7 @@
 A part appears under its final name only when it is complete, so an interrupted build leaves nothing half-made.
 """
 
+import json
 import os
 import re
 import shutil
@@ -67,6 +68,17 @@ def ensure_parts(names: Iterable[str], report: Report, known: Sequence[Part] = P
         require_disk_space(BUILD_DISK_BYTES, "building the cluster's parts")
         _build_all(missing, directories, compilers, report)
     return Programs(directories)
+
+
+def module_source(part: GoPart, module: str) -> Path:
+    """The files of a module that this part is built with: what its makers ship beside the program. Builds nothing."""
+    go = _ensure_compilers([part], lambda *_: None)[part.name]
+    environment = {**os.environ, "GOFLAGS": "", "GOWORK": "off"}
+    command = [go.program, "mod", "download", "-json", module]
+    done = subprocess.run(command, cwd=part.module, env=environment, capture_output=True, text=True)
+    if done.returncode != 0:
+        raise ClusterError(f"`{' '.join(command)}` failed in {part.module}: {done.stdout}{done.stderr}")
+    return Path(json.loads(done.stdout)["Dir"])
 
 
 def _build_all(missing: list[Part], directories: dict[str, Path], compilers: Mapping[str, Go], report: Report) -> None:

@@ -11,6 +11,7 @@ import kopf
 from prometheus_client import start_http_server
 
 from rewriter_operator import handlers, tls_buffers
+from rewriter_operator.cluster.kube import connect
 from rewriter_operator.first_process import continue_as_child
 from rewriter_operator.leading import Leading
 from rewriter_operator.log import configure_logging
@@ -47,8 +48,8 @@ async def watch(settings: Settings, leading: Leading, stop: asyncio.Event, ours:
     ours.watch()
     while not stop.is_set():
         registry = kopf.OperatorRegistry()
-        handlers.register(registry, leading)
         try:
+            handlers.register(registry, leading, await has_istio(settings))
             tasks = await kopf.spawn_tasks(
                 registry=registry,
                 namespaces=[settings.namespace],
@@ -62,6 +63,15 @@ async def watch(settings: Settings, leading: Leading, stop: asyncio.Event, ours:
         except Exception:  # the boundary of the process: watching starts again, state is all in the cluster
             log.exception("watching ended; it starts again")
             await asyncio.sleep(random.uniform(1, 3))
+
+
+async def has_istio(settings: Settings) -> bool:
+    """Whether VirtualServices can be watched: asked whenever the watches begin."""
+    kube = await connect(settings.namespace)
+    try:
+        return await kube.can_list("VirtualService")
+    finally:
+        await kube.close()
 
 
 def main() -> None:

@@ -10,6 +10,10 @@ from rewriter_operator.workloads import names
 
 _CHILDREN = (("", "v1", "pods"), ("apps", "v1", "deployments"), ("gateway.networking.k8s.io", "v1", "httproutes"))
 
+_OF_ISTIO = (("networking.istio.io", "v1", "virtualservices"),)
+"""Watched where they can be listed: kopf would end every watch over one that is forbidden. Elsewhere they are seen when
+a release is looked at."""
+
 
 class NullDiffBase(kopf.DiffBaseStorage):
     """Stores nothing: kopf's annotation with the last spec can be broken by any editor, and then blinds it."""
@@ -21,8 +25,8 @@ class NullDiffBase(kopf.DiffBaseStorage):
         return None
 
 
-def register(registry: kopf.OperatorRegistry, leading: Leading) -> None:
-    """Register all handlers."""
+def register(registry: kopf.OperatorRegistry, leading: Leading, has_istio: bool) -> None:
+    """Register all handlers; those of Istio's objects only where the cluster has them and lets them be read."""
 
     @kopf.on.startup(registry=registry)
     async def start(settings: kopf.OperatorSettings, **_: Any) -> None:
@@ -46,7 +50,7 @@ def register(registry: kopf.OperatorRegistry, leading: Leading) -> None:
         elif name:
             leading.release_changed(name, Wish(meta.get("generation", 0), dict(meta.annotations)), _version(meta))
 
-    for group, version, plural in _CHILDREN:
+    for group, version, plural in _CHILDREN + _OF_ISTIO * has_istio:
 
         @kopf.on.event(
             group,

@@ -198,7 +198,7 @@ class Reconciler:
 
     async def _urgent_route(self, world: World, manifests: list[Manifest]) -> Forbidden | Invalid | Foreign | None:
         """Write it; where it is not taken, why. What is decided is written all the same, and tried again."""
-        route = next(item for item in manifests if item.kind == "HTTPRoute")
+        route = next(item for item in manifests if item.is_route)
         try:
             await self.hands.apply(route)
             self.contests.wanted_otherwise(world.release.name, route)
@@ -300,7 +300,8 @@ def _says_more(thought: Thought) -> bool:
 def _want(manifest: Manifest) -> Want:
     role = Role(manifest.body["metadata"]["labels"][names.LABEL_ROLE])
     compared = manifest.compared
-    return Want(manifest.kind, manifest.name, manifest.digest, manifest.update, role, manifest.replicas, compared)
+    found = Want(manifest.kind, manifest.name, manifest.digest, manifest.update, role, manifest.replicas, compared)
+    return found if manifest.has_defaults else replace(found, has_defaults=False)
 
 
 def _trouble(error: Exception) -> Trouble:

@@ -66,4 +66,4 @@ class WithdrawFirst:
             return None
         decided = replace(release, status=decision.status)
         manifests = render(decided, decision.wanted, self.installation)
-        return next(manifest for manifest in manifests if manifest.kind == "HTTPRoute")
+        return next(manifest for manifest in manifests if manifest.is_route)

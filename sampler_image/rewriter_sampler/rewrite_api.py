@@ -164,6 +164,11 @@ def _rewrite_request(data: bytes) -> RewriteRequest:
     if not request.query.strip() or length > MAX_QUERY_CHARS:
         message = f"query: {length} characters; must be 1 to {MAX_QUERY_CHARS}, not all white space"
         raise RewriteFailed(HTTPStatus.BAD_REQUEST, "BadQuery", message)
+    try:
+        request.query.encode("utf-8")
+    except UnicodeEncodeError as error:
+        message = f"query: character {error.start + 1} is half of one (a surrogate alone); send the whole character"
+        raise RewriteFailed(HTTPStatus.BAD_REQUEST, "BadQuery", message) from error
     if request.n < 1:
         raise RewriteFailed(HTTPStatus.BAD_REQUEST, "BadN", f"n: got {request.n}; must be at least 1")
     return request

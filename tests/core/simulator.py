@@ -43,6 +43,7 @@ from rewriter_operator.core.metric_calls import MetricCall, due
 from rewriter_operator.core.plan import plan
 from rewriter_operator.core.retention import kept_revisions
 from rewriter_operator.core.states import TRAFFIC_STATES
+from rewriter_operator.core.taken_over import asks_leaving
 from rewriter_operator.core.validating import validation_paths
 from rewriter_operator.core.world import (
     Budget,
@@ -59,6 +60,7 @@ from rewriter_operator.core.world import (
 )
 from rewriter_operator.workloads import names
 from rewriter_operator.workloads.render import Manifest, render
+from rewriter_operator.workloads.routers import ROUTERS
 from tests.builders import (
     INSTALLATION,
     NOW,
@@ -307,7 +309,7 @@ class Simulator:
             unknown_works=frozenset(path for role, path in paths if path not in works and _runs(world, role)),
             evidence=rows,
             report_digest=self.report_digest if len(rows) == 2 else "",
-            stats=self._stats() if state in TRAFFIC_STATES else {},
+            stats=self._stats() if state in TRAFFIC_STATES or asks_leaving(world) else {},
         )
 
     def _scored(self, shard: EvidenceRows) -> EvidenceRows:
@@ -367,7 +369,7 @@ class Simulator:
         after = replace(world, release=replace(world.release, status=decision.status))
         manifests = self._render(after, decision)
         if decision.urgent_route:
-            self._apply(next(item for item in manifests if item.kind == "HTTPRoute"))
+            self._apply(next(item for item in manifests if item.is_route))
         if decision.status.to_api() != self.status.to_api():
             self._write_status(decision)
             return True
@@ -444,7 +446,7 @@ class Simulator:
                 child = self._new_deployment(common, manifest)
             case "PodDisruptionBudget":
                 child = Budget(**common, spec=manifest.body["spec"])
-            case "HTTPRoute":
+            case "HTTPRoute" | "VirtualService":
                 child = self._new_route(common, manifest)
             case "RewriterRevision":
                 told = manifest.body["spec"]
@@ -501,12 +503,7 @@ class Simulator:
         return Deployment(**common, replicas=replicas, ready=replicas if ready else 0)
 
     def _new_route(self, common: dict[str, Any], manifest: Manifest) -> Route:
-        self.backends = {}
-        for rule in manifest.body["spec"]["rules"]:
-            headers = [item["value"] for match in rule["matches"] for item in match.get("headers", [])]
-            self.backends[headers[0] if headers else None] = {
-                backend["name"]: backend["weight"] for backend in rule["backendRefs"]
-            }
+        self.backends = _divided(manifest.body["spec"])
         if self.behaviour.gateway_takes_over:
             self.data_plane = self.backends
         shares = {
@@ -518,6 +515,7 @@ class Simulator:
         return Route(
             **common,
             accepted=self.behaviour.gateway_accepts,
+            tells_acceptance=ROUTERS[manifest.kind].tells_acceptance,
             shares=shares,
             withdrawn=int(withdrawn) if withdrawn else None,
             spec=manifest.body["spec"],
@@ -687,4 +685,22 @@ def _histogram(before: Mapping[str, int], bucket: str, count: int) -> dict[str, 
 def _want(manifest: Manifest) -> Want:
     role = Role(manifest.body["metadata"]["labels"][names.LABEL_ROLE])
     compared = manifest.compared
-    return Want(manifest.kind, manifest.name, manifest.digest, manifest.update, role, manifest.replicas, compared)
+    found = Want(manifest.kind, manifest.name, manifest.digest, manifest.update, role, manifest.replicas, compared)
+    return replace(found, has_defaults=manifest.has_defaults)
+
+
+def _divided(spec: Mapping[str, Any]) -> dict[str | None, dict[str, int]]:
+    """Stage (None: everything else) -> Service -> weight, as a data plane reads them."""
+    if "rules" in spec:
+        return {
+            next((header["value"] for match in rule["matches"] for header in match.get("headers", [])), None): {
+                backend["name"]: backend["weight"] for backend in rule["backendRefs"]
+            }
+            for rule in spec["rules"]
+        }
+    return {
+        next((match["headers"]["x-rewriter-stage"]["exact"] for match in rule.get("match", [])), None): {
+            route["destination"]["host"]: route["weight"] for route in rule["route"]
+        }
+        for rule in spec["http"]
+    }

@@ -50,7 +50,7 @@ def shares_until_the_end(story: Simulator) -> list[int]:
     shares = [story.share()]
     while not story.status.history:
         if not story.reconcile():
-            story.pass_time(5)
+            story.pass_time(20)
         if story.share() != shares[-1]:
             shares.append(story.share())
     return shares

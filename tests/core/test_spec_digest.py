@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 
 from rewriter_operator.api.release import Reward, RewriterReleaseSpec
-from rewriter_operator.core.begun_spec import spec_digest
-from tests.builders import make_spec
+from rewriter_operator.core.begun_spec import learnt_digest, spec_digest
+from tests.builders import make_spec, stage
 
 
 class NewerReward(Reward):
@@ -54,3 +54,40 @@ def test_what_a_cycle_depends_on(path: str, value: Any) -> None:
 @pytest.mark.parametrize("path, value", [("suspend", True), ("historyLimit", 7), ("rollout.bake", "17s")])
 def test_what_it_does_not_depend_on(path: str, value: Any) -> None:
     assert spec_digest(make_spec(**{path: value})) == spec_digest(make_spec())
+
+
+OTHER_PODS = {"resources": {"limits": {"nvidia.com/gpu": "2"}}, "nodeSelector": {"pool": "new"}}
+
+
+@pytest.mark.parametrize(
+    "path, value",
+    [
+        ("model.maxLength", 256),
+        ("data.train", "data/new.jsonl"),
+        ("reward.lambda", 0.25),
+        ("training.seed", 7),
+        ("training.trainer.image", "registry.test/trainer:2"),
+        ("training.samplers.replicas", 2),
+        ("gate.minimumQueries", 77),
+        ("gate.onInconclusive", "Extend"),
+    ],
+)
+def test_what_a_cycle_learns_from_or_is_judged_by(path: str, value: Any) -> None:
+    assert learnt_digest(make_spec(**{path: value})) != learnt_digest(make_spec())
+
+
+@pytest.mark.parametrize(
+    "path, value",
+    [
+        ("rollout.stages", [stage("finerank", {"setShare": 100})]),
+        ("training.trainer", OTHER_PODS),
+        ("training.samplers", OTHER_PODS),
+        ("training.phaseDeadline", "7h"),
+        ("training.stallTimeout", "20m"),
+        ("gate.holdTimeout", "5h"),
+        ("suspend", True),
+    ],
+)
+def test_what_it_only_goes_by(path: str, value: Any) -> None:
+    assert learnt_digest(make_spec(**{path: value})) == learnt_digest(make_spec())
+    assert learnt_digest(newer()) == learnt_digest(make_spec()), "nor a default of a later version"

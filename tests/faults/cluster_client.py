@@ -29,6 +29,7 @@ PATHS = {
     "RewriterRelease": "/apis/rewriter.dev/v1alpha1/namespaces/{}/rewriterreleases",
     "RewriterRevision": "/apis/rewriter.dev/v1alpha1/namespaces/{}/rewriterrevisions",
     "Rollout": "/apis/argoproj.io/v1alpha1/namespaces/{}/rollouts",
+    "Application": "/apis/argoproj.io/v1alpha1/namespaces/{}/applications",
     "VirtualService": "/apis/networking.istio.io/v1alpha3/namespaces/{}/virtualservices",
 }
 

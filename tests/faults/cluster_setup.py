@@ -12,11 +12,14 @@ from tests.faults.kubelet import NODE
 ROOT = Path(__file__).parents[2]
 HTTP_ROUTES = "config/crd/standard/gateway.networking.k8s.io_httproutes.yaml"
 
+VIRTUAL_SERVICES = ROOT / "tests/virtual_services.yaml"
+
 
 def install(plane: ControlPlane) -> None:
-    """The CRDs of the operator and of HTTPRoute, and the node."""
+    """The CRDs of the operator, of HTTPRoute and of VirtualService, and the node."""
     plane.kubectl("apply", "--server-side", "-k", str(ROOT / "crds"))
     plane.kubectl("apply", "--server-side", "-f", str(_gateway_api() / HTTP_ROUTES))
+    plane.kubectl("apply", "--server-side", "-f", str(VIRTUAL_SERVICES))
     until_established(plane, "crd", "--all")
     add_node(plane)
 

@@ -15,6 +15,8 @@ KINDS = (
     *("HTTPRoute", "Event"),
 )
 
+WITH_ISTIO = (*KINDS, "VirtualService")
+
 Listener = Callable[[str, dict[str, Any]], None]
 
 

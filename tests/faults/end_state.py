@@ -69,6 +69,8 @@ def _content(kind: str, item: dict[str, Any]) -> Any:
             annotations = item["metadata"].get("annotations", {})
             intent = {key: annotations.get(key) for key in ("rewriter.dev/shares", "rewriter.dev/withdrawn")}
             return {"rules": item["spec"]["rules"], **intent}
+        case "VirtualService":
+            return {"spec": item["spec"], "shares": item["metadata"]["annotations"].get("rewriter.dev/shares")}
         case "Deployment":
             template = item["spec"]["template"]["spec"]["containers"][0]
             return {"replicas": item["spec"]["replicas"], "env": template["env"], "image": template["image"]}

@@ -1,4 +1,7 @@
-"""The part of a gateway that takes routes over: it accepts every one, as Envoy's controller would, and tells of it."""
+"""The part of a gateway that takes routes over: it accepts every one, as Envoy's controller would, and tells of it.
+
+A VirtualService it takes over as well, and tells nobody, as Istio does.
+"""
 
 import asyncio
 from collections.abc import Callable
@@ -9,6 +12,7 @@ from tests.faults.cluster_client import Refused
 from tests.faults.cluster_view import ClusterView
 
 KIND: Final = "HTTPRoute"
+SILENT: Final = "VirtualService"
 
 Shares = dict[str, dict[str, int]]
 """Stage -> Service -> weight in percent."""
@@ -37,11 +41,13 @@ class GatewayController:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     def _see(self, happened: str, item: dict[str, Any]) -> None:
-        if item["kind"] != KIND:
+        if item["kind"] not in (KIND, SILENT):
             return
         name = item["metadata"]["name"]
         if happened == "DELETED":
             self.taken_over(name, None)
+        elif item["kind"] == SILENT:
+            self.taken_over(name, shares_of_rules(item))
         elif not is_accepted(item):
             task = asyncio.create_task(self._accept(name, item))
             self._tasks.add(task)
@@ -85,4 +91,15 @@ def shares_of(route: dict[str, Any]) -> Shares:
         headers = [header["value"] for match in rule["matches"] for header in match.get("headers", [])]
         if headers:
             found[headers[0]] = {backend["name"]: int(backend.get("weight", 1)) for backend in rule["backendRefs"]}
+    return found
+
+
+def shares_of_rules(virtual_service: dict[str, Any]) -> Shares:
+    """The same of a VirtualService: the first rule for a stage, as Istio takes them."""
+    found: Shares = {}
+    for rule in virtual_service["spec"]["http"]:
+        stages = [match["headers"]["x-rewriter-stage"]["exact"] for match in rule.get("match", [])]
+        weights = {route["destination"]["host"]: int(route.get("weight", 100)) for route in rule["route"]}
+        for stage in stages:
+            found.setdefault(stage, weights)
     return found

@@ -92,7 +92,7 @@ def traffic_goes_only_where_it_may(history: list[Change]) -> list[str]:
         release = release_of(change)
         if change.kind == "RewriterRelease":
             status[release] = change.item.get("status", {})
-        elif change.kind == "HTTPRoute" and change.happened != "DELETED":
+        elif change.kind in _ROUTES and change.happened != "DELETED":
             for stage, weights in route_weights(change.item).items():
                 may = _may_answer(status.get(release, {}), stage, release)
                 odd = {service: weight for service, weight in weights.items() if weight and service not in may}
@@ -111,7 +111,7 @@ def candidates_share_never_rises_after_a_stop(history: list[Change]) -> list[str
             cycle = change.item.get("status", {}).get("cycle") or {}
             bad = cycle.get("outcome") not in (None, "Promoted") and cycle.get("candidate")
             stopped[release] = f"{release}-r{cycle['candidate']['revision']:04d}" if bad else ""
-        elif change.kind == "HTTPRoute" and change.happened != "DELETED":
+        elif change.kind in _ROUTES and change.happened != "DELETED":
             for stage, weights in route_weights(change.item).items():
                 candidate = stopped.get(release, "")
                 now = weights.get(candidate, 0) if candidate else 0
@@ -252,9 +252,16 @@ JUDGES: tuple[Callable[[list[Change]], list[str]], ...] = (
 )
 
 
+_ROUTES = ("HTTPRoute", "VirtualService")
+
+
 def route_weights(route: dict[str, Any]) -> dict[str, dict[str, int]]:
     """Stage -> Service -> weight."""
     found = {}
+    for rule in route["spec"].get("http", []):  # Istio's
+        for match in rule.get("match", []):
+            weights = {item["destination"]["host"]: int(item.get("weight", 100)) for item in rule.get("route", [])}
+            found[match["headers"]["x-rewriter-stage"]["exact"]] = weights
     for rule in route["spec"].get("rules", []):
         headers = [header["value"] for match in rule.get("matches", []) for header in match.get("headers", [])]
         if headers:

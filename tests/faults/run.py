@@ -15,7 +15,7 @@ import yaml
 from rewriter_contract import agent
 from tests.faults.clock import Clock
 from tests.faults.cluster_client import ClusterClient
-from tests.faults.cluster_view import ClusterView
+from tests.faults.cluster_view import WITH_ISTIO, ClusterView
 from tests.faults.end_state import Counts, end_state
 from tests.faults.gateway import Gateway
 from tests.faults.kubelet import Kubelet
@@ -83,7 +83,7 @@ class _Stage:
         stack.push_async_callback(_clear, client, namespace)
         volume = directory / "volume"
         fill_volume(volume / "shop")
-        view = ClusterView(client, namespace)
+        view = ClusterView(client, namespace, WITH_ISTIO)
         behaviour = WORKLOADS[plan.workload].behaviour()
         injector = Injector(
             plan,

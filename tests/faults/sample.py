@@ -74,6 +74,10 @@ SAMPLE = (
     Sampled("deleted", Fault.RELEASE_DELETED, "PUT rewriterreleases RollingOut"),
     Sampled("deleted", Fault.EVENTS_DROPPED, events="rewriterreleases DELETED"),
     Sampled("second-cycle", Fault.KILLED_UNANSWERED, "PATCH httproutes share"),
+    Sampled("istio", Fault.KILLED_UNANSWERED, "POST virtualservices"),
+    Sampled("istio", Fault.KILLED_UNANSWERED, "PATCH virtualservices"),
+    Sampled("istio", Fault.KILLED_UNANSWERED, "PATCH virtualservices share"),
+    Sampled("istio", Fault.ANSWER_LOST, "PATCH virtualservices withdrawn"),
     Sampled("second-cycle", Fault.ERRORS, code=403),
     Sampled("second-cycle", Fault.WATCHES_EXPIRED),
 )

@@ -61,7 +61,7 @@ def signature_of(method: str, path: str, body: bytes) -> str:
         case ("rewriterrevisions", "status"):
             status = content.get("status", {})
             return f"{method} {place} {status.get('outcome', '')} serving={','.join(status.get('serving', []))}"
-        case ("httproutes", _):
+        case ("httproutes" | "virtualservices", _):
             return f"{method} {place} {_route(content)}"
         case _:
             return f"{method} {place}"
@@ -79,7 +79,7 @@ def kind_of(write: Write) -> str:
     plural, *_ = place.split("/")
     if rest[:1] == ["metadata"]:
         return f"{verb} {plural} metadata"
-    if plural == "httproutes" and verb == "PATCH":
+    if plural in ("httproutes", "virtualservices") and verb == "PATCH":
         does = "withdrawn" if "withdrawn=" in write.signature else "share" if _PART.search(write.signature) else ""
         return f"{verb} {plural} {does}".rstrip()
     return f"{verb} {plural} {rest[0]}" if plural == "rewriterreleases" and rest else f"{verb} {plural}"
@@ -119,5 +119,9 @@ def _route(body: dict[str, Any]) -> str:
         headers = [header["value"] for match in rule.get("matches", []) for header in match.get("headers", [])]
         backends = [f"{item['name'].rsplit('-', 1)[1]}:{item['weight']}" for item in rule.get("backendRefs", [])]
         rules.append(f"{headers[0] if headers else '*'}={','.join(backends)}")
+    for rule in body.get("spec", {}).get("http", []):
+        stages = [match["headers"]["x-rewriter-stage"]["exact"] for match in rule.get("match", [])]
+        backends = [f"{item['destination']['host'].rsplit('-', 1)[1]}:{item['weight']}" for item in rule["route"]]
+        rules.append(f"{stages[0] if stages else '*'}={','.join(backends)}")
     withdrawn = body.get("metadata", {}).get("annotations", {}).get("rewriter.dev/withdrawn")
     return " ".join(rules) + (f" withdrawn={withdrawn}" if withdrawn else "")

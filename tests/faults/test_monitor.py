@@ -59,6 +59,23 @@ def route(candidate: int, revision: int = 1) -> dict[str, Any]:
     return item("HTTPRoute", "shop-rewrites", spec={"rules": [{"matches": [headers], "backendRefs": backends}]})
 
 
+def virtual_service(candidate: int, revision: int = 1) -> dict[str, Any]:
+    """The same of Istio."""
+    match = {"headers": {"x-rewriter-stage": {"exact": "finerank"}}}
+    routes = [
+        {"destination": {"host": "shop-passthrough"}, "weight": 100 - candidate},
+        {"destination": {"host": f"shop-r{revision:04d}"}, "weight": candidate},
+    ]
+    spec = {"http": [{"match": [match], "route": routes}, {"route": routes[:1]}]}
+    return item("VirtualService", "shop-rewrites", spec=spec)
+
+
+def test_a_virtual_service_is_judged_like_a_route() -> None:
+    assert told(release("RollingOut", cycle=cycle()), virtual_service(20)) == []
+    assert told(release("RollingOut", cycle=cycle("Fail")), virtual_service(20)) != []
+    assert told(release("RollingOut", cycle=cycle("Fail")), virtual_service(0)) == []
+
+
 def test_a_candidate_that_passed_may_have_a_share() -> None:
     assert told(release("RollingOut", cycle=cycle()), route(20)) == []
     approved = cycle("Inconclusive", hold={"token": "r0001/gate/1f3a5c7e", "approved": True})

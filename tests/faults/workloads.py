@@ -1,4 +1,4 @@
-"""Six stories of a release, each told by its user's actions and by how it ends."""
+"""Seven stories of a release, each told by its user's actions and by how it ends."""
 
 import json
 import time
@@ -62,8 +62,8 @@ class Teller:
 
     async def create(self, **changes: Any) -> None:
         """A claim, the fusion constants and a release over them."""
-        await self.client.create("PersistentVolumeClaim", self.namespace, _claim())
-        await self.client.create("ConfigMap", self.namespace, _fusion())
+        await self.client.create("PersistentVolumeClaim", self.namespace, claim())
+        await self.client.create("ConfigMap", self.namespace, fusion())
         body = {
             "apiVersion": API_VERSION,
             "kind": "RewriterRelease",
@@ -156,6 +156,15 @@ async def _again(teller: Teller) -> None:
     await teller.until("cycle 2 is promoted", lambda: teller.has_ended(2, "Promoted"))
 
 
+async def _silently(teller: Teller) -> None:
+    """Nobody accepts its route: a promotion, and a way back, on what the pods count."""
+    teller.begin()
+    await teller.create(traffic={"virtualService": {"hosts": ["rewrites"]}})
+    await teller.until("cycle 1 is promoted", lambda: teller.has_ended(1, "Promoted"))
+    await teller.change({"metadata": {"annotations": {"rewriter.dev/run": "again"}}})
+    await teller.until("cycle 2 is rolled back", lambda: teller.has_ended(2, "RolledBack"))
+
+
 WORKLOADS = {
     workload.name: workload
     for workload in (
@@ -165,6 +174,7 @@ WORKLOADS = {
         Workload("edited", _edit),
         Workload("deleted", _delete, gone=True),
         Workload("second-cycle", _again),
+        Workload("istio", _silently, lambda: Behaviour(candidate_errors=0.5, bad_revision="r0002")),
     )
 }
 
@@ -185,12 +195,12 @@ def spec(**changes: Any) -> dict[str, Any]:
     return spec_body(**{**values, **changes})
 
 
-def _claim() -> dict[str, Any]:
+def claim() -> dict[str, Any]:
     size = {"requests": {"storage": "1Gi"}}
     body = {"accessModes": ["ReadWriteMany"], "storageClassName": "", "resources": size}
     return {"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": "rewriter"}, "spec": body}
 
 
-def _fusion() -> dict[str, Any]:
+def fusion() -> dict[str, Any]:
     data = {"fusion.json": json.dumps({"stages": {"finerank": {"a": 1.0, "b": 0.3, "gamma": 1.0}}})}
     return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "fusion"}, "data": data}

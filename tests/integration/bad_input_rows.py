@@ -53,6 +53,11 @@ def at(path: str, value: Any) -> dict[str, Any]:
     return {path: value}
 
 
+FRONT: Final = {"name": "rewrites", "port": 80}
+FRONT_ONLY: Final = {"spec.traffic.gateway": ABSENT, "spec.traffic.service": FRONT}
+"""A release behind a Service."""
+ISTIO_ONLY: Final = {"spec.traffic.gateway": ABSENT, "spec.traffic.virtualService": {"hosts": ["rewrites"]}}
+
 _DECIDING = (
     *("RewardGain", "GoldNdcg", "GoldRecall", "NoRewardHacking", "TailLoss", "SliceRegressions", "LengthRatio"),
     *("LengthTail", "CopyRate", "Repetition", "Format", "DistinctRewrites", "LookAlikeLetters", "AddedWord"),
@@ -410,7 +415,79 @@ ROLLOUT: Final = (
         ("spec.traffic.hostnames[0]", '"shop.example:80"', "without port"),
         at("spec.traffic.hostnames", ["shop.example"]),
     ),
-    Refused(53, "no gateway", at("spec.traffic.gateway", ABSENT), ("spec.traffic.gateway", "Required value")),
+    Refused(
+        53,
+        "nothing that consumers call",
+        at("spec.traffic.gateway", ABSENT),
+        ("spec.traffic", "got []", "exactly one of gateway, service and virtualService"),
+    ),
+    Refused(
+        53,
+        "a Gateway and a Service",
+        at("spec.traffic.service", FRONT),
+        ("spec.traffic", "gateway", "service", "exactly one of gateway, service and virtualService"),
+        FRONT_ONLY,
+    ),
+    Refused(
+        53,
+        "a Service without port",
+        FRONT_ONLY | at("spec.traffic.service", {"name": "rewrites"}),
+        ("spec.traffic.service.port", "Required value"),
+        FRONT_ONLY,
+    ),
+    Refused(
+        53,
+        "host names of a Service",
+        FRONT_ONLY | at("spec.traffic.hostnames", ["shop.example"]),
+        ("spec.traffic.hostnames", "shop.example", "must be empty without a gateway"),
+        FRONT_ONLY,
+    ),
+    Refused(
+        53,
+        "the operator's own Service",
+        FRONT_ONLY | at("spec.traffic.service", FRONT | {"name": "shop-r0007"}),
+        ("spec.traffic.service.name", "shop-r0007", "must be a Service of yours"),
+        FRONT_ONLY | at("spec.traffic.service", FRONT | {"name": "shop-rewriter"}),
+    ),
+    Refused(
+        53,
+        "a VirtualService without hosts",
+        ISTIO_ONLY | at("spec.traffic.virtualService", {"hosts": []}),
+        ("spec.traffic.virtualService.hosts", "should have at least 1 items"),
+        ISTIO_ONLY,
+        on_update=False,
+    ),
+    Refused(
+        53,
+        "a VirtualService over the operator's own Service",
+        ISTIO_ONLY | at("spec.traffic.virtualService", {"hosts": ["rewrites", "shop-r0007.search.svc.cluster.local"]}),
+        ("spec.traffic.virtualService.hosts", "shop-r0007.search", "must be hosts that consumers call"),
+        ISTIO_ONLY | at("spec.traffic.virtualService", {"hosts": ["rewrites", "shop-r0007-front.search"]}),
+        on_update=False,
+    ),
+    Refused(
+        53,
+        "a gateway of Istio by its URL",
+        ISTIO_ONLY | at("spec.traffic.virtualService", {"hosts": ["a.example"], "gateways": ["http://internal"]}),
+        ("spec.traffic.virtualService.gateways[0]", '"http://internal"', "must be mesh, or the name"),
+        ISTIO_ONLY | at("spec.traffic.virtualService", {"hosts": ["a.example"], "gateways": ["gateways/internal"]}),
+        on_update=False,
+    ),
+    Refused(
+        53,
+        "another kind of route than it was created with",
+        ISTIO_ONLY,
+        ("spec.traffic", "got virtualService", "cannot be changed between HTTPRoute and VirtualService", "delete"),
+        FRONT_ONLY,
+        on_create=False,
+    ),
+    Refused(
+        53,
+        "the passthrough's Service",
+        FRONT_ONLY | at("spec.traffic.service", FRONT | {"name": "shop-passthrough"}),
+        ("spec.traffic.service.name", "shop-passthrough", "must be a Service of yours"),
+        FRONT_ONLY,
+    ),
 )
 
 _QUERY: Final = {"serviceName": "prometheus", "query": 'ctr{revision="{{candidate}}"}'}

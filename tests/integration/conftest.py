@@ -25,6 +25,7 @@ from tests.ports import free_port
 
 ROOT = Path(__file__).parents[2]
 HTTP_ROUTES = "config/crd/standard/gateway.networking.k8s.io_httproutes.yaml"
+VIRTUAL_SERVICES = ROOT / "tests/virtual_services.yaml"
 PATIENCE = 300.0
 """Seconds for what should take a few: these tests share their CPUs with others, and say nothing about speed."""
 LONGEST_FIRST = ("test_site_faults", "test_lease", "test_operator_process", "test_bad_input_conditions")
@@ -36,6 +37,10 @@ COLLECTIONS: dict[str, Collection] = {
     "rr": ("/apis/rewriter.dev/v1alpha1/namespaces/{}/rewriterreleases", "rewriterrelease.rewriter.dev"),
     "lease": ("/apis/coordination.k8s.io/v1/namespaces/{}/leases", "lease.coordination.k8s.io"),
     "httproute": ("/apis/gateway.networking.k8s.io/v1/namespaces/{}/httproutes", "httproute.gateway.networking.k8s.io"),
+    "virtualservice": (
+        "/apis/networking.istio.io/v1/namespaces/{}/virtualservices",
+        "virtualservice.networking.istio.io",
+    ),
     "deployment": ("/apis/apps/v1/namespaces/{}/deployments", "deployment.apps"),
     "pod": ("/api/v1/namespaces/{}/pods", "pod"),
     "poddisruptionbudget": (
@@ -87,6 +92,7 @@ def _is_installed(plane: ControlPlane) -> bool:
     try:
         plane.kubectl("apply", "--server-side", "-k", str(ROOT / "crds"))
         plane.kubectl("apply", "--server-side", "-f", str(_gateway_api() / HTTP_ROUTES))
+        plane.kubectl("apply", "--server-side", "-f", str(VIRTUAL_SERVICES))
         plane.kubectl("wait", "--for=condition=Established", "--timeout=60s", "crd", "--all")
     except ClusterError as error:
         if "imeout" in str(error) or "timed out" in str(error) or "accessor error" in str(error):

@@ -7,7 +7,7 @@ import copy
 import json
 import random
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from rewriter_operator.api.crd import release_crd
@@ -121,6 +121,20 @@ _BESIDE: Final[Mapping[tuple[str, str], Mapping[str, Any]]] = {
 }
 
 
+_OTHERWISE: Final[Mapping[str, Any]] = {
+    "traffic.service": {"name": "rewrites", "port": 80},
+    "traffic.virtualService": {"hosts": ["rewrites"], "gateways": ["mesh"]},
+}
+
+
+def _called_otherwise(place: str) -> Mapping[str, Any]:
+    """What a place needs that belongs to another way to call the release than the good spec's Gateway."""
+    named = next((name for name in _OTHERWISE if place.startswith(name)), None)
+    if named is None:
+        return {}
+    return {"traffic.gateway": ABSENT, "traffic.hostnames": ABSENT, named: copy.deepcopy(_OTHERWISE[named])}
+
+
 def put(body: Any, path: Path, value: Any) -> None:
     """Set, or with ABSENT take away, what is at a path; objects on the way are made."""
     *parents, last = path
@@ -161,7 +175,7 @@ def _walk(node: Mapping[str, Any], path: Path) -> Iterator[tuple[Case, Mapping[s
     place = ".".join(map(str, path))
     joint = place.startswith(_JOINT)
     for case in _here(node, path) if path else ():
-        beside = _BESIDE.get((place, case.what), {})
+        beside = _BESIDE.get((place, case.what), _called_otherwise(place))
         loose = joint or (node["type"] == "object" and "steps" in path and case.what in ("empty",))
         known = None if loose else case.accepted
         yield Case(case.path, case.what, case.value, known, case.read_alike and not loose, beside), node
@@ -169,7 +183,8 @@ def _walk(node: Mapping[str, Any], path: Path) -> Iterator[tuple[Case, Mapping[s
         for name, child in node["properties"].items():
             yield from _walk(child, _item(path, name))
             required = name in node.get("required", ())
-            yield from ((case, child) for case in _taken_away(_item(path, name), required))
+            beside = _called_otherwise(place)
+            yield from ((replace(case, beside=beside), child) for case in _taken_away(_item(path, name), required))
     elif isinstance(node.get("additionalProperties"), dict):
         yield from _walk(node["additionalProperties"], (*path, "cpu" if path[-1] in ("requests", "limits") else "zone"))
     elif node["type"] == "array":
@@ -187,7 +202,7 @@ def _item(path: Path, name: str) -> Path:
 def _taken_away(path: Path, required: bool) -> Iterator[Case]:
     if required:
         yield Case(path, "taken away", ABSENT, False)
-    elif path[-1] in ("setShare", "pause", "analysis", "prometheus", "webhook"):
+    elif path[-1] in ("setShare", "pause", "analysis", "prometheus", "webhook", "gateway"):
         yield Case(path, "taken away", ABSENT, False, read_alike=False)
     elif path[-2:] != ("tolerations", 0) and path[-1] != "key":
         yield Case(path, "taken away", ABSENT, True)
@@ -269,7 +284,7 @@ def _list(node: Mapping[str, Any], path: Path) -> Iterator[Case]:
     yield Case(path, "wrong type", "a", False)
     good: Any = good_spec()
     for part in path:
-        good = good.get(part, []) if isinstance(good, dict) else good[part]
+        good = good.get(part, []) if isinstance(good, dict) else good and good[part]
     item = good[0] if good else "a"
     keyed = "x-kubernetes-list-type" in node
     yield Case(path, "too many", [item] * (node["maxItems"] + 1), False)

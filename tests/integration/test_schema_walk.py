@@ -34,6 +34,7 @@ _COLLECTIONS: Final = {
     "Deployment": "/apis/apps/v1/namespaces/{}/deployments",
     "PodDisruptionBudget": "/apis/policy/v1/namespaces/{}/poddisruptionbudgets",
     "HTTPRoute": "/apis/gateway.networking.k8s.io/v1/namespaces/{}/httproutes",
+    "VirtualService": "/apis/networking.istio.io/v1/namespaces/{}/virtualservices",
 }
 
 

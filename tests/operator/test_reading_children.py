@@ -62,3 +62,36 @@ def test_a_token_that_no_header_can_carry_is_none(raw: bytes) -> None:
     assert _token([secret | {"data": {"token": base64.b64encode(raw).decode()}}]) == ""
     assert _token([secret | {"data": {"token": "not base64"}}]) == ""
     assert _token([secret | {"data": {"token": base64.b64encode(b"abc").decode()}}]) == "abc"
+
+
+SERVICE = {"group": "", "kind": "Service", "name": "rewrites", "namespace": "search", "port": 80}
+GATEWAY = {"name": "internal"}
+
+
+def said(parent: dict[str, Any], truth: str = "True", generation: int = 1) -> dict[str, Any]:
+    values = {"status": truth, "reason": "Because", "message": "", "observedGeneration": generation}
+    return {"parentRef": parent, "conditions": [{"type": kind, **values} for kind in ("Accepted", "ResolvedRefs")]}
+
+
+@pytest.mark.parametrize(
+    ("parents", "accepted"),
+    [
+        ([], None),
+        ([said(SERVICE)], True),
+        ([said(SERVICE), said(SERVICE)], True),
+        ([said(SERVICE), said(SERVICE, "False")], False),
+        ([said(SERVICE, generation=0)], None),
+        ([said(GATEWAY, generation=0)], None),
+        ([said(GATEWAY)], None),
+        ([said(GATEWAY, generation=0), said(SERVICE)], True),
+        ([said(GATEWAY, "False"), said(SERVICE)], True),
+        ([said({"kind": "Gateway", "name": "rewrites"}, "False"), said(SERVICE)], True),
+    ],
+)
+def test_only_what_the_routes_own_parents_say_counts(parents: list[dict[str, Any]], accepted: bool | None) -> None:
+    """Two controllers of one mesh both count; what a Gateway said before the route turned to a Service does not."""
+    labels = {"rewriter.dev/role": "route", "rewriter.dev/cycle": "0", "rewriter.dev/number": "0"}
+    body = item("HTTPRoute", labels=labels) | {"spec": {"parentRefs": [SERVICE]}, "status": {"parents": parents}}
+    route = _read_child(body, OWNER)
+    assert isinstance(route, Route)
+    assert route.accepted is accepted

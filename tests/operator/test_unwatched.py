@@ -15,7 +15,7 @@ from rewriter_operator.cluster.unwatched import LASTING_SECONDS, TAKEN_BACK, Tro
 from rewriter_operator.core.decision import WantedRoute
 from rewriter_operator.workloads import names
 from rewriter_operator.workloads.render import render
-from tests.builders import INSTALLATION, make_world
+from tests.builders import INSTALLATION, make_spec, make_world
 
 UNREADABLE = Trouble(Reason.INVALID_SPEC, "spec.model: got '': too short; mend it")
 BUG = Trouble(Reason.PLAN_FAILED, "this operator cannot plan the release (KeyError: 'x')")
@@ -43,12 +43,13 @@ class Cluster(Kube):
 
     def __init__(self, live: dict[str, Any] | None, refuses_status: bool = False) -> None:
         self.live, self.refuses_status = live, refuses_status
+        self.kind = "HTTPRoute"
         self.writes: list[str] = []
         self.release: dict[str, Any] = copy.deepcopy(RELEASE)
         self.now = 0.0
 
     async def get(self, kind: str, name: str) -> dict[str, Any] | None:
-        assert (kind, name) == ("HTTPRoute", "shop-rewrites")
+        assert (kind, name) == (self.kind, "shop-rewrites")
         return copy.deepcopy(self.live)
 
     async def own_by_apply(self, live: dict[str, Any]) -> dict[str, Any]:
@@ -170,3 +171,17 @@ def test_a_status_that_cannot_be_written_holds_up_neither_route_nor_event() -> N
     fail(it, UNREADABLE, 0, 30, 60)
     assert it.writes == ["route", "event CandidateWithdrawn Warning"]
     assert it.live is not None and it.live["metadata"]["annotations"][names.ANNOTATION_HASH] == TAKEN_BACK
+
+
+def test_the_candidate_of_a_virtual_service_is_taken_back_too() -> None:
+    spec = make_spec(traffic={"virtualService": {"hosts": ["rewrites"]}})
+    wanted = WantedRoute((("finerank", 1),), candidate=2, shares=(("finerank", 30),), idle=(-1, 1, 2))
+    (manifest,) = render(make_world(spec).release, (wanted,), INSTALLATION)
+    it = Cluster(manifest.body)
+    it.kind = "VirtualService"
+    it.release = {**copy.deepcopy(RELEASE), "spec": {"traffic": {"virtualService": "nobody can read this"}}}
+    fail(it, UNREADABLE, 0, 20, 40, LASTING_SECONDS)
+    assert it.live is not None and it.live["kind"] == "VirtualService"
+    assert [item["weight"] for item in it.live["spec"]["http"][0]["route"]] == [100, 0, 0]
+    assert it.live["metadata"]["annotations"][names.ANNOTATION_WITHDRAWN] == "2"
+    assert "candidate r0002 is off the route" in it.condition("Stalled")["message"]

@@ -60,6 +60,11 @@ def test_a_watch_that_fails_for_good_is_begun_again_and_our_own_tasks_work_on(mo
 
     monkeypatch.setattr(kopf, "spawn_tasks", fails)
     monkeypatch.setattr(random, "uniform", lambda *_: 0.01)
+
+    async def no_istio(_: object) -> bool:
+        return False
+
+    monkeypatch.setattr(main, "has_istio", no_istio)
     monkeypatch.setattr(main.handlers, "register", lambda *_: None)
     settings = from_environment({"WATCH_NAMESPACE": "x", "TRAINER_IMAGE": "a:1", "SAMPLER_IMAGE": "b:1"})
 

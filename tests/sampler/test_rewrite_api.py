@@ -55,6 +55,8 @@ def test_the_header_says_the_stage_before_the_body_does(passthrough: Program) ->
         (b'{"query": ""}', 400, "BadQuery"),
         (b'{"query": "  \\n"}', 400, "BadQuery"),
         (b'{"query": "' + b"x" * 1025 + b'"}', 400, "BadQuery"),
+        (rb'{"query": "caf\ud83d"}', 400, "BadQuery"),
+        (b'{"query": ' + b"[" * 15000, 400, "BadBody"),
         (b'{"query": "x", "n": 0}', 400, "BadN"),
         (b'{"query": 5}', 400, "BadBody"),
         (b'{"query": "x", "stages": "recall"}', 400, "BadBody"),

@@ -142,6 +142,16 @@ BAD = [
         "DataFileInvalid",
         "data/corpus.jsonl: line 1: begins with a byte order mark (EF BB BF); save the file as UTF-8 without one",
     ),
+    (
+        append("data/train.jsonl", rb'{"id": "x", "query": "caf\ud83d shoes"}'),
+        "DataFileInvalid",
+        r"data/train.jsonl: line 4: holds \ud83d alone, half of a character; write the whole one, or remove it",
+    ),
+    (
+        append("data/train.jsonl", "[" * 100_000),
+        "DataFileInvalid",
+        "line 4: not JSON (maximum recursion depth exceeded",
+    ),
     (append("data/train.jsonl", '{"id": "x"}'), "DataFileInvalid", "line 4: row.query: required field is missing"),
     (append("data/train.jsonl", '{"id": "x", "query": "q", "pos": []}'), "DataFileInvalid", "row.pos: unknown field"),
     (append("data/train.jsonl", '{"id": "t0", "query": "q"}'), "DataFileInvalid", "id 't0' is there twice"),

@@ -183,6 +183,49 @@ def test_each_stage_has_its_rule_and_the_catch_all_comes_last() -> None:
     assert rules[-1]["backendRefs"][0]["name"] == "shop-passthrough"
 
 
+FRONT = make_spec(traffic={"service": {"name": "rewrites", "port": 80}})
+
+
+def route_behind_a_service(**changes: Any) -> dict[str, Any]:
+    values: dict[str, Any] = {"incumbents": (("finerank", 1), ("recall", None))}
+    wanted = WantedRoute(**(values | changes))
+    spec: dict[str, Any] = render(make_world(FRONT).release, (wanted,), INSTALLATION)[0].body["spec"]
+    return spec
+
+
+def test_behind_a_service_the_route_is_attached_to_its_port_in_the_releases_own_namespace() -> None:
+    assert route_behind_a_service()["parentRefs"] == [
+        {"group": "", "kind": "Service", "name": "rewrites", "namespace": "search", "port": 80}
+    ]
+
+
+@pytest.mark.parametrize("stages", [(), (("finerank", 1),), (("finerank", 1), ("recall", None))], ids=len)
+def test_behind_a_service_whatever_no_stage_asks_is_answered_too(stages: tuple[tuple[str, int | None], ...]) -> None:
+    """A mesh answers 404 to what no rule matches; a longer path goes before, wherever it stands."""
+    rules = route_behind_a_service(incumbents=stages)["rules"]
+    assert rules[-1]["matches"] == [{"path": {"type": "PathPrefix", "value": "/"}}]
+    assert [sum(item["weight"] for item in rule["backendRefs"]) for rule in rules] == [100] * (len(stages) + 1)
+    assert all(rule["matches"][0]["path"]["value"] == "/v1/rewrite" for rule in rules[:-1])
+
+
+def test_behind_a_service_the_catch_all_never_gives_the_candidate_anything() -> None:
+    rules = route_behind_a_service(candidate=2, shares=(("finerank", 100),), idle=(-1, 1, 2))["rules"]
+    assert dict(weighted(rules[0])) == {"shop-r0001": 0, "shop-r0002": 100, "shop-passthrough": 0}
+    assert dict(weighted(rules[-1])) == {"shop-passthrough": 100, "shop-r0001": 0, "shop-r0002": 0}
+
+
+def test_behind_a_service_shares_are_those_behind_a_gateway() -> None:
+    values: dict[str, Any] = {"candidate": 2, "shares": (("finerank", 25),), "idle": (-1, 2)}
+    stages = route(**values)["spec"]["rules"][:-1]
+    assert route_behind_a_service(**values)["rules"][:-1] == stages
+
+
+def test_a_release_that_names_nothing_to_call_is_refused_with_the_field() -> None:
+    world = make_world(make_spec(traffic={}))
+    with pytest.raises(ValueError, match=r"spec\.traffic: got neither gateway nor service"):
+        render(world.release, (WantedRoute((("finerank", 1),)),), INSTALLATION)
+
+
 def test_without_a_share_no_rule_names_the_candidate() -> None:
     assert "shop-r0002" not in str(route(candidate=2)["spec"])
 

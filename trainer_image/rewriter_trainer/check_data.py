@@ -212,11 +212,27 @@ def _json_rows(path: Path, bad: FileProblems) -> Iterator[tuple[int, Any]]:
                 bad.add(number, "begins with a byte order mark (EF BB BF); save the file as UTF-8 without one")
                 line = line.removeprefix(codecs.BOM_UTF8)  # what else is wrong is told at once
             try:
-                yield number, json.loads(line.decode("utf-8"))
+                row = json.loads(line.decode("utf-8"))
             except UnicodeDecodeError as error:
                 bad.add(number, f"not UTF-8 at byte {error.start}; save the file as UTF-8")
-            except ValueError as error:
+            except (ValueError, RecursionError) as error:
                 bad.add(number, f"not JSON ({error}); write one JSON object a line")
+            else:
+                if half := _half_character(line, row):
+                    bad.add(number, f"holds {half}, half of a character; write the whole one, or remove it")
+                else:
+                    yield number, row
+
+
+def _half_character(line: bytes, row: Any) -> str:
+    """A surrogate that JSON may escape alone, and that no UTF-8 file, prompt or URL can hold; empty for none."""
+    if rb"\u" not in line:
+        return ""
+    try:
+        json.dumps(row, ensure_ascii=False).encode("utf-8")
+    except UnicodeEncodeError as error:
+        return f"\\u{ord(error.object[error.start]):04x} alone"
+    return ""
 
 
 def _refuse_empty(bad: FileProblems, rows: int) -> None:

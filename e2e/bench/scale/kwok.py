@@ -1,15 +1,13 @@
 """kwok as the kubelet of pods that only need a status: its program, its nodes, its process."""
 
-import json
 import os
-import subprocess
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Final
 
 from e2e.bench.scale.ground import Ground
 from e2e.bench.scale.subject import Subject
-from e2e.cluster.build import ensure_parts
+from e2e.cluster.build import ensure_parts, module_source
 from e2e.cluster.local import Tell
 from e2e.cluster.parts import GoPart
 
@@ -36,8 +34,9 @@ async def start(stack: AsyncExitStack, ground: Ground, program: Path) -> None:
     for name in NODES:
         metadata = {"name": name, "annotations": {ANNOTATION: "fake"}}
         await ground.client.create("Node", "", {"apiVersion": "v1", "kind": "Node", "metadata": metadata})
+    source = module_source(PART, MODULE) / "kustomize/stage"  # files of the module, not inside the program
     config = ground.directory / "kwok.yaml"
-    config.write_text("\n---\n".join((_source() / "kustomize/stage" / stage).read_text() for stage in STAGES))
+    config.write_text("\n---\n".join((source / stage).read_text() for stage in STAGES))
     command = (
         str(program),
         f"--kubeconfig={ground.plane.kubeconfig}",
@@ -49,10 +48,3 @@ async def start(stack: AsyncExitStack, ground: Ground, program: Path) -> None:
     process = Subject(command, {**os.environ, "HOME": str(ground.directory)}, ground.directory / "kwok.log")
     process.start()
     stack.callback(process.stop)
-
-
-def _source() -> Path:
-    """The module's files: kwok brings its stages along as files, not inside the program."""
-    command = ["go", "mod", "download", "-json", MODULE]
-    done = subprocess.run(command, cwd=PART.module, capture_output=True, text=True, check=True)
-    return Path(json.loads(done.stdout)["Dir"])

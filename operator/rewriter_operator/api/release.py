@@ -14,7 +14,7 @@ from pydantic import Field, StringConstraints
 from rewriter_contract.expression import MAX_CHARACTERS
 from rewriter_contract.reports import CheckName
 from rewriter_operator.api.cron import CRON_RULES
-from rewriter_operator.api.endpoint import ServiceEndpoint
+from rewriter_operator.api.endpoint import ServiceEndpoint, ServiceName
 from rewriter_operator.api.model import CallTimeout, Duration, Image, Name, SpecModel, VolumePath, rules
 from rewriter_operator.api.resources import (
     GPUS,
@@ -33,7 +33,8 @@ from rewriter_operator.api.windows import FREEZE_RULES, Freeze, TimeZone, Window
 
 
 class Schedule(SpecModel):
-    """When cycles start by themselves. A change of the spec's model, data, reward, training or gate starts one too."""
+    """When cycles start by themselves. A change of the spec's model, data, reward, training or gate starts one too, but
+    for one of where training's pods run and how long they may take."""
 
     cron: Annotated[str, StringConstraints(min_length=9, max_length=100), *CRON_RULES]
     """Five cron fields, e.g. `0 3 * * 1` for Mondays at three. At most once an hour."""
@@ -514,23 +515,96 @@ class Gateway(SpecModel):
     """Listener; all that allow the route when empty."""
 
 
-class Traffic(SpecModel):
-    """The HTTPRoute that the operator creates and owns."""
+class FrontService(SpecModel):
+    """The Service that consumers of rewrites call, in a mesh that takes HTTPRoutes for Services (GAMMA)."""
 
-    gateway: Gateway
-    hostnames: Annotated[
+    name: ServiceName
+    """In the release's namespace, so that the route holds for callers of all namespaces. None of the operator's own."""
+    port: Annotated[int, Field(ge=1, le=65535)]
+    """The port that consumers call. Other ports of the Service are left alone."""
+
+
+_HostName = Annotated[
+    str,
+    StringConstraints(min_length=1, max_length=253),
+    matching(
+        r"(\*\.)?[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*",
+        "must be a host name in lower case without port, e.g. rewrites.shop.example",
+    ),
+]
+
+
+class VirtualService(SpecModel):
+    """The Istio VirtualService that the operator creates and owns in place of an HTTPRoute."""
+
+    hosts: Annotated[list[_HostName], Field(min_length=1, max_length=8)]
+    """What consumers call: the name of a Service in the release's namespace, or host names of a gateway. No Service of
+    the operator's own."""
+    gateways: Annotated[
         list[
             Annotated[
                 str,
-                StringConstraints(min_length=1, max_length=253),
+                StringConstraints(min_length=1, max_length=127),
                 matching(
-                    r"(\*\.)?[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*",
-                    "must be a host name in lower case without port, e.g. rewrites.shop.example",
+                    r"([a-z0-9]([-a-z0-9]*[a-z0-9])?/)?[a-z0-9]([-a-z0-9]*[a-z0-9])?",
+                    "must be mesh, or the name of an Istio Gateway, with its namespace before it where that is "
+                    "another, e.g. gateways/internal",
                 ),
             ]
         ],
-        Field(max_length=8),
-    ] = []
+        Field(min_length=1, max_length=8),
+    ] = ["mesh"]
+    """Istio Gateways that consumers call, and `mesh` for callers with the mesh's own proxy."""
+
+
+class Traffic(SpecModel):
+    """What divides requests, made and owned by the operator: an HTTPRoute behind a Gateway or behind a Service, or an
+    Istio VirtualService."""
+
+    gateway: Gateway | None = None
+    """The Gateway that consumers of rewrites call. Exactly one of gateway, service and virtualService."""
+    service: FrontService | None = None
+    """The Service that consumers call instead, in a mesh that takes HTTPRoutes for Services (GAMMA). Whatever is asked
+    of this port, the route answers (docs/operations.md)."""
+    virtual_service: VirtualService | None = None
+    """Istio, whose VirtualServices nobody declares accepted: the pods' counters must show that one is in force
+    (docs/operations.md). A release keeps the kind that it was created with."""
+    hostnames: Annotated[list[_HostName], Field(max_length=8)] = []
+    """With a Gateway: the host names that consumers call. A Service has only its own."""
+
+    @property
+    def route_kind(self) -> str:
+        """Of the object that divides requests."""
+        return "HTTPRoute" if self.virtual_service is None else "VirtualService"
+
+    @property
+    def is_called_before(self) -> bool:
+        """Whether consumers may call the address before the operator's route is there, and somebody answers them."""
+        return self.gateway is None
+
+
+_PARENTS: Final = ("gateway", "service", "virtualService")
+
+_TRAFFIC_RULES = rules(
+    sentence(
+        "[" + ", ".join(f"has(self.{name})" for name in _PARENTS) + "].filter(named, named).size() == 1",
+        "must name what consumers call: exactly one of gateway, service and virtualService, e.g. gateway: "
+        "{name: internal}",
+        shown=" + ".join(f"(has(self.{name}) ? ['{name}'] : [])" for name in _PARENTS),
+    ),
+    sentence(
+        "has(self.virtualService) == has(oldSelf.virtualService)",
+        "cannot be changed between HTTPRoute and VirtualService, because what is left behind would go on dividing "
+        "requests; delete the release and create it again: what was promoted serves first",
+        shown="has(self.virtualService) ? 'virtualService' : 'gateway or service'",
+    ),
+    sentence(
+        "has(self.gateway) || !has(self.hostnames) || self.hostnames.size() == 0",
+        "must be empty without a gateway: a Service is called by its own names, a VirtualService has its hosts",
+        shown="self.hostnames",
+        path=".hostnames",
+    ),
+)
 
 
 class Pause(SpecModel):
@@ -738,7 +812,7 @@ class RewriterReleaseSpec(SpecModel):
     training: Training = Training()
     gate: Annotated[Gate, Field(json_schema_extra=_GATE_RULES)]
     serving: Annotated[Serving, Field(json_schema_extra=_SERVING_RULES)] = Serving()
-    traffic: Traffic
+    traffic: Annotated[Traffic, Field(json_schema_extra=_TRAFFIC_RULES)]
     rollout: Annotated[Rollout, Field(json_schema_extra=ROLLOUT_RULES)]
     history_limit: Annotated[int, Field(ge=2, le=20)] = 5
     """Finished revisions whose objects are kept, beside incumbents, the candidate and those to roll back to."""

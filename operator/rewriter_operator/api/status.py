@@ -334,6 +334,17 @@ class PodRequests(ApiModel):
     requests: Annotated[int, Field(ge=0)] = 0
 
 
+class Leaving(ApiModel):
+    """Serving pods that should get no request any more, where nobody else tells that they get none."""
+
+    since: float
+    """When the last request of theirs was seen, or their counters could not be read."""
+    pods: Annotated[list[PodRequests], Field(max_length=1024)] = []
+    """All requests that each of them had answered then."""
+    told: Annotated[str, Field(max_length=256)] = ""
+    """What was seen then."""
+
+
 class ShareWatch(ApiModel):
     """What a verified share is watched with: its requests are counted in windows."""
 
@@ -560,6 +571,9 @@ class RewriterReleaseStatus(ApiModel):
     ] = []
     last_cycle_number: int = 0
     last_spec_digest: str = ""
+    last_learnt_digest: Annotated[str, Field(max_length=64)] = ""
+    """Of the parts of that spec that a cycle learns from and is judged by: only a change of them starts one by itself.
+    Empty until an operator that knows it has seen the spec unchanged; any change starts one then."""
     last_run_token: Annotated[str, Field(max_length=128)] = ""
     last_approval: Annotated[str, Field(max_length=128)] = ""
     """The newest value of rewriter.dev/approve that acted: it has done what it was for."""
@@ -571,6 +585,8 @@ class RewriterReleaseStatus(ApiModel):
     next_cycle_at: Annotated[str, Field(max_length=32)] | None = None
     draining_since: float = 0
     """When a serving Deployment last stopped being wanted; it is deleted after the drain time."""
+    leaving: Leaving | None = None
+    """With a VirtualService: when the pods that should get no request were last seen to answer one."""
     history: Annotated[list[CycleRecord], Field(max_length=10)] = []
     """Cycles that ended, newest first."""
     promoted: Annotated[list[Serving], Field(max_length=20)] = []

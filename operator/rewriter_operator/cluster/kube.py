@@ -25,6 +25,9 @@ FIELD_MANAGER_OF_MARKS: Final = "rewriter-operator-lease"
 
 TIMEOUT_SECONDS: Final = 15.0
 
+_NO_SUCH_PATH: Final = b"404 page not found"
+"""What an API server answers, in place of a Status, to a path that it does not serve."""
+
 _CORE = "/api/v1"
 _PATHS: Final = {
     "Pod": (_CORE, "pods"),
@@ -35,11 +38,16 @@ _PATHS: Final = {
     "Deployment": ("/apis/apps/v1", "deployments"),
     "PodDisruptionBudget": ("/apis/policy/v1", "poddisruptionbudgets"),
     "HTTPRoute": ("/apis/gateway.networking.k8s.io/v1", "httproutes"),
+    "VirtualService": ("/apis/networking.istio.io/v1", "virtualservices"),
     "Event": ("/apis/events.k8s.io/v1", "events"),
     "Lease": ("/apis/coordination.k8s.io/v1", "leases"),
     "RewriterRelease": ("/apis/rewriter.dev/v1alpha1", "rewriterreleases"),
     "RewriterRevision": ("/apis/rewriter.dev/v1alpha1", "rewriterrevisions"),
 }
+
+
+OPTIONAL: Final = ("VirtualService",)
+"""Kinds that a cluster need not have."""
 
 
 class Conflict(Retry):
@@ -52,6 +60,10 @@ class Forbidden(Retry):
 
 class Invalid(Retry):
     """422: the API server refuses the object; the message is its own."""
+
+
+class UnknownKind(Invalid):
+    """404 to a create or a list: the API server has no such kind."""
 
 
 @dataclass
@@ -72,10 +84,24 @@ class Kube:
 
     async def list(self, kind: str, selector: str = "") -> "list[dict[str, Any]]":
         """All objects of a kind with these labels."""
-        found = await self._call("GET", self._path(kind), query=[("labelSelector", selector)] if selector else [])
+        query = [("labelSelector", selector)] if selector else []
+        try:
+            found = await self._call("GET", self._path(kind), query=query)
+        except UnknownKind:
+            if kind not in OPTIONAL:
+                raise
+            return []  # there are none; whoever wants one is told when it is created
         assert found is not None
         items: list[dict[str, Any]] = found["items"]
         return [{"kind": kind, **item} for item in items]
+
+    async def can_list(self, kind: str) -> bool:
+        """Whether the cluster has the kind and lets us list it; also False while nobody answers."""
+        try:
+            await self._call("GET", self._path(kind), query=[("limit", "1")])
+        except Retry:
+            return False
+        return True
 
     async def apply(self, body: dict[str, Any], version: str) -> None:
         """Server-side apply: own exactly the fields that are given, on the version of the object that was read.
@@ -238,5 +264,7 @@ def _error(method: str, path: str, status: int, data: bytes) -> Retry:
         message = str(json.loads(data).get("message", ""))
     except ValueError:
         message = data[:300].decode(errors="replace")
-    text = f"{method} {path}: {status} {message[:800]}"
+    text = f"{method} {path}: {status} {message[:800].strip()}"
+    if status == 404 and data.startswith(_NO_SUCH_PATH):
+        return UnknownKind(f"{text}: the cluster does not know this kind; install its CRD")
     return {403: Forbidden, 409: Conflict, 422: Invalid}.get(status, Retry)(text)

@@ -4,7 +4,6 @@ import asyncio
 import base64
 import json
 import logging
-import math
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -21,6 +20,7 @@ from rewriter_operator.cluster.kube import Kube, is_owned_by
 from rewriter_operator.core.begun_spec import in_force
 from rewriter_operator.core.gating import SIDES, evidence_paths
 from rewriter_operator.core.states import TRAFFIC_STATES
+from rewriter_operator.core.taken_over import asks_leaving
 from rewriter_operator.core.validating import validation_paths
 from rewriter_operator.core.world import (
     Budget,
@@ -36,10 +36,12 @@ from rewriter_operator.core.world import (
     World,
 )
 from rewriter_operator.workloads import names
+from rewriter_operator.workloads.routers import ROUTERS
 
 log = logging.getLogger(__name__)
 
-_CHILD_KINDS = ("Pod", "Deployment", "Service", "PodDisruptionBudget", "Secret", "HTTPRoute", "RewriterRevision")
+_CHILD_KINDS = ("Pod", "Deployment", "Service", "PodDisruptionBudget", "Secret", "RewriterRevision")
+"""And the one that spec.traffic routes by."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +57,7 @@ async def read(kube: Kube, release: Release) -> Observation:
     selector = f"{names.LABEL_RELEASE}={release.name}"
     spec = in_force(release.spec, release.status)
     lists, claim, fusion = await asyncio.gather(
-        asyncio.gather(*(kube.list(kind, selector) for kind in _CHILD_KINDS)),
+        asyncio.gather(*(kube.list(kind, selector) for kind in (*_CHILD_KINDS, spec.traffic.route_kind))),
         _claim(kube, spec),
         _fusion(kube, spec),
     )
@@ -87,7 +89,7 @@ async def _asked(world: World, agents: Agents, token: str) -> World:
         ]
         world = await _with_works(world, agents, token, paths)
         return await _with_evidence(world, agents, token)
-    if state in TRAFFIC_STATES:
+    if state in TRAFFIC_STATES or asks_leaving(world):
         return await _with_stats(world, agents, token)
     return world
 
@@ -250,9 +252,9 @@ def _child(item: dict[str, Any], owner_uid: str) -> Child | None:
             return Deployment(**common, **_deployment(item))
         case "PodDisruptionBudget":
             return Budget(**common, spec=item["spec"])
-        case "HTTPRoute":
+        case kind if kind in ROUTERS:
             route = _route(item)
-            if route["shares"] != _intended_shares(item):
+            if route["shares"] != _intended_shares(item, route["shares"]):
                 common["spec_hash"] = "edited by hand"
             return Route(**common, **route)
         case "RewriterRevision":
@@ -316,53 +318,25 @@ def _deployment(item: dict[str, Any]) -> dict[str, Any]:
 def _route(item: dict[str, Any]) -> dict[str, Any]:
     annotations = item["metadata"].get("annotations", {})
     withdrawn = annotations.get(names.ANNOTATION_WITHDRAWN)
-    accepted, message = _accepted(item)
+    router = ROUTERS[item["kind"]]
+    found = router.verify_share(item)
     return {
-        "accepted": accepted,
-        "message": message,
-        "shares": _live_shares(item),
+        "accepted": found.accepted,
+        "tells_acceptance": router.tells_acceptance,
+        "message": found.message,
+        "shares": found.shares,
         "withdrawn": int(withdrawn) if withdrawn and re.fullmatch(r"[0-9]{1,9}", withdrawn) else None,
         "spec": item["spec"],
     }
 
 
-def _live_shares(item: dict[str, Any]) -> dict[str, int]:
-    """Stage -> percent that its second backend gets, read from the rules themselves: a hand edit shows here."""
-    shares = {}
-    for rule in item["spec"].get("rules", []):
-        headers = [header for match in rule.get("matches", []) for header in match.get("headers", [])]
-        backends = rule.get("backendRefs", [])
-        if headers and len(backends) > 1:
-            weights = [int(backend.get("weight", 1)) for backend in backends]
-            shares[headers[0]["value"]] = math.ceil(100 * weights[1] / sum(weights)) if weights[1] > 0 else 0
-        elif headers:
-            shares[headers[0]["value"]] = 0
-    return shares
-
-
-def _intended_shares(item: dict[str, Any]) -> dict[str, int]:
+def _intended_shares(item: dict[str, Any], live: dict[str, int]) -> dict[str, int]:
     """The shares that the operator wrote, zeros included, to compare with what the rules say now."""
     try:
         written = json.loads(item["metadata"]["annotations"][names.ANNOTATION_SHARES])
     except (KeyError, ValueError, RecursionError):
         return {}
-    return dict.fromkeys(_live_shares(item), 0) | written if isinstance(written, dict) else {}
-
-
-def _accepted(item: dict[str, Any]) -> tuple[bool | None, str]:
-    """Accepted and ResolvedRefs at the route's own generation, by every parent that has said anything."""
-    generation = item["metadata"]["generation"]
-    answers: list[bool] = []
-    for parent in item.get("status", {}).get("parents", []):
-        conditions = {condition["type"]: condition for condition in parent.get("conditions", [])}
-        for kind in ("Accepted", "ResolvedRefs"):
-            condition = conditions.get(kind)
-            if condition is None or condition.get("observedGeneration") != generation:
-                return None, ""
-            if condition["status"] != "True":
-                return False, f"{condition.get('reason', '')}: {condition.get('message', '')}"
-            answers.append(True)
-    return (True, "") if answers else (None, "")
+    return dict.fromkeys(live, 0) | written if isinstance(written, dict) else {}
 
 
 def _seconds(timestamp: str) -> float:

@@ -13,9 +13,10 @@ from rewriter_operator.cluster.fence import ANNOTATION_EPOCH, check_epoch, epoch
 from rewriter_operator.cluster.kube import Invalid, Kube
 from rewriter_operator.core.world import Role
 from rewriter_operator.workloads import names
+from rewriter_operator.workloads.routers import router_of
 
-MARKED: Final = ("Pod", "Deployment", "Service", "PodDisruptionBudget", "HTTPRoute", "RewriterRevision")
-"""Kinds that the operator changes or removes. A Secret is only ever created."""
+MARKED: Final = ("Pod", "Deployment", "Service", "PodDisruptionBudget", "RewriterRevision")
+"""Kinds that the operator changes or removes, beside that of the release's route. A Secret is only ever created."""
 
 log = logging.getLogger(__name__)
 
@@ -34,7 +35,8 @@ async def take_over(kube: Kube, release: str, epoch: int) -> None:
     check_epoch(live, epoch)
     if release_epoch(live) < epoch:
         await _mark_release(kube, live, epoch)
-    lists = await asyncio.gather(*(kube.list(kind, f"{names.LABEL_RELEASE}={release}") for kind in MARKED))
+    kinds = (*MARKED, router_of(live).kind)
+    lists = await asyncio.gather(*(kube.list(kind, f"{names.LABEL_RELEASE}={release}") for kind in kinds))
     await asyncio.gather(*(_mark(kube, item, epoch) for items in lists for item in items if not _is_spared(item)))
 
 

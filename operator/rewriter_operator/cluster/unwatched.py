@@ -22,6 +22,7 @@ from rewriter_operator.core.decision import Note, revision_name
 from rewriter_operator.errors import Retry
 from rewriter_operator.workloads import names
 from rewriter_operator.workloads.render import Manifest
+from rewriter_operator.workloads.routers import ROUTERS, router_of
 
 LASTING_SECONDS: Final = 60.0
 """A failure that is over sooner, as one of an API server's bad minute may be, costs no candidate its share."""
@@ -73,10 +74,12 @@ class Unwatched:
         """Another pass failed: once that lasts, the route first, then the conditions, then the Event."""
         name = live["metadata"]["name"]
         lasting = self._lasts(name)
+        kind = router_of(live).kind
         try:
-            route = await self.hands.kube.get("HTTPRoute", names.route(name))
+            route = await self.hands.kube.get(kind, names.route(name))
         except Forbidden:  # then nobody can help the route, and a person must be told all the more
             route = None
+        route = {**route, "kind": kind} if route else None
         if route is not None and not is_owned_by(route, live["metadata"]["uid"]):
             route = None
         found = withdrawal(route, name) if route and lasting else None
@@ -133,23 +136,20 @@ class Unwatched:
 
 
 def withdrawal(route: dict[str, Any], release: str) -> Withdrawal | None:
-    """The live route with every candidate's weight given to the backend before it, the stage's incumbent.
-
-    None where no revision of the release has a share: a backend that somebody else put there is none of ours.
-    """
-    taken = [_without_candidate(rule, release) for rule in route["spec"].get("rules", [])]
-    revisions = [revision for _, revision in taken if revision is not None]
-    if not revisions:
+    """The live route without any candidate's share; None where no revision of the release has one."""
+    router = ROUTERS[route["kind"]]
+    found = router.without_candidate(route["spec"], release)
+    if found is None:
         return None
     metadata = route["metadata"]
     marks = {
         names.ANNOTATION_SHARES: "{}",
-        names.ANNOTATION_WITHDRAWN: str(max(revisions)),
+        names.ANNOTATION_WITHDRAWN: str(found.revision),
         names.ANNOTATION_HASH: TAKEN_BACK,
     }
     body = {
-        "apiVersion": "gateway.networking.k8s.io/v1",
-        "kind": "HTTPRoute",
+        "apiVersion": router.api_version,
+        "kind": router.kind,
         "metadata": {
             "name": metadata["name"],
             "namespace": metadata["namespace"],
@@ -157,33 +157,9 @@ def withdrawal(route: dict[str, Any], release: str) -> Withdrawal | None:
             "annotations": marks,
             "ownerReferences": metadata["ownerReferences"],
         },
-        "spec": {**route["spec"], "rules": [rule for rule, _ in taken]},
+        "spec": found.spec,
     }
-    return Withdrawal(max(revisions), body)
-
-
-def _without_candidate(rule: dict[str, Any], release: str) -> tuple[dict[str, Any], int | None]:
-    """The rule without a candidate's share, and the candidate that had one."""
-    backends = rule.get("backendRefs", [])
-    carried = {
-        place: revision
-        for place, backend in enumerate(backends)
-        if place and backend.get("weight", 1) and (revision := _revision_of(backend["name"], release)) is not None
-    }
-    if not carried:
-        return rule, None
-    share = sum(backends[place].get("weight", 1) for place in carried)
-    weights = {0: backends[0].get("weight", 1) + share} | dict.fromkeys(carried, 0)
-    changed = [
-        {**backend, "weight": weights.get(place, backend.get("weight", 1))} for place, backend in enumerate(backends)
-    ]
-    return {**rule, "backendRefs": changed}, max(carried.values())
-
-
-def _revision_of(service: str, release: str) -> int | None:
-    """7 for `shop-r0007`; None for the passthrough, and for what is no Service of ours."""
-    found = re.fullmatch(re.escape(release) + r"-r([0-9]{4,9})", service)
-    return int(found[1]) if found else None
+    return Withdrawal(found.revision, body)
 
 
 def _withdrawn(route: dict[str, Any] | None) -> int | None:

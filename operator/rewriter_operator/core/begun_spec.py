@@ -6,6 +6,7 @@ spec, the old one in Git may never have been applied, and what is on the volume 
 
 import hashlib
 import json
+from functools import lru_cache
 from typing import Any, Final
 
 from pydantic import ValidationError
@@ -14,6 +15,7 @@ from rewriter_contract import wire
 from rewriter_operator.api.release import RewriterReleaseSpec
 from rewriter_operator.api.states import State
 from rewriter_operator.api.status import MAX_BEGAN_WITH, Cycle, RewriterReleaseStatus
+from rewriter_operator.core.same import PASSES, Same
 
 PARTS: Final = ("volume", "model", "data", "reward", "training", "gate")
 STAGES: Final = "rollout.stages"
@@ -22,6 +24,14 @@ AFTER_THE_VERDICT: Final = ("onInconclusive", "holdTimeout", "extension")
 """Of the gate. They say what follows from a verdict, not what it is: a person who needs another day changes no cycle.
 Extend is no such thing: it decides which queries are asked and at which alpha they are judged."""
 
+HOW_PODS_RUN: Final = {
+    *("resources", "labels", "annotations"),
+    *("nodeSelector", "tolerations", "priorityClassName", "runtimeClassName"),
+}
+"""Of training.trainer and training.samplers. Not their image, which is the program, nor how many samplers draw."""
+HOW_LONG_IT_MAY_TAKE: Final = ("phaseDeadline", "stallTimeout")
+"""Of training."""
+
 
 def spec_digest(spec: RewriterReleaseSpec) -> str:
     """Digest of the parts of the spec that a cycle depends on.
@@ -29,9 +39,33 @@ def spec_digest(spec: RewriterReleaseSpec) -> str:
     A change of the others (schedule, suspend, limits, replicas, history) never ends a running cycle. Nor does an
     operator that knows more fields: what is left at its default is not in it.
     """
-    kept = _depended_on(spec)
+    return _digest(Same(spec))
+
+
+@lru_cache(maxsize=PASSES)
+def _digest(of: Same[RewriterReleaseSpec]) -> str:
+    kept = _depended_on(of.value)
     kept["stages"] = kept.pop(STAGES)
     return hashlib.sha256(wire.dumps(kept).encode()).hexdigest()
+
+
+def learnt_digest(spec: RewriterReleaseSpec) -> str:
+    """Digest of the parts that a cycle learns from and is judged by: a change of them is worth a cycle of its own.
+
+    Not what a cycle only goes by: its stages, where its pods run, and how long they may take.
+    """
+    return _learnt_digest(Same(spec))
+
+
+@lru_cache(maxsize=PASSES)
+def _learnt_digest(of: Same[RewriterReleaseSpec]) -> str:
+    kept = _depended_on(of.value)
+    del kept[STAGES]
+    training = {key: part for key, part in kept["training"].items() if key not in HOW_LONG_IT_MAY_TAKE}
+    for role in ("trainer", "samplers"):
+        pods = {key: part for key, part in training.pop(role, {}).items() if key not in HOW_PODS_RUN}
+        training |= {role: pods} if pods else {}  # as where it is left at its defaults
+    return hashlib.sha256(wire.dumps(kept | {"training": training}).encode()).hexdigest()
 
 
 def began_with(spec: RewriterReleaseSpec) -> str:
@@ -44,17 +78,20 @@ def began_with(spec: RewriterReleaseSpec) -> str:
 
 def as_begun(spec: RewriterReleaseSpec, cycle: Cycle) -> RewriterReleaseSpec | None:
     """The spec as it is written now, but for what the cycle hangs on, which is as it was; None: nobody knows that."""
-    if not cycle.began_with:
-        return None
+    return _as_begun(Same(spec), cycle.began_with, cycle.spec_digest) if cycle.began_with else None
+
+
+@lru_cache(maxsize=PASSES)
+def _as_begun(of: Same[RewriterReleaseSpec], copy: str, digest: str) -> RewriterReleaseSpec | None:
     try:
-        kept, written = json.loads(cycle.began_with), spec.chosen()
+        kept, written = json.loads(copy), of.value.chosen()
         body = written | {key: kept[key] for key in PARTS}
         body["gate"] = _gate(kept["gate"], written["gate"])
         body["rollout"] = written["rollout"] | {"stages": kept[STAGES]}
         found = RewriterReleaseSpec.model_validate(body)
     except (ValueError, KeyError, TypeError, ValidationError):
         return None  # written by a version that knows more, or by hand
-    return found if spec_digest(found) == cycle.spec_digest else None
+    return found if spec_digest(found) == digest else None
 
 
 def changed_parts(before: RewriterReleaseSpec, after: RewriterReleaseSpec) -> tuple[str, ...]:

@@ -12,15 +12,25 @@ from rewriter_operator.api.model import evolve
 from rewriter_operator.api.release import RewriterReleaseSpec
 from rewriter_operator.api.release import Stage as StagePlan
 from rewriter_operator.api.states import State
-from rewriter_operator.api.status import RewriterReleaseStatus, StageStatus
+from rewriter_operator.api.status import Outcome, RewriterReleaseStatus, StageStatus
 from rewriter_operator.core import intents
-from rewriter_operator.core.begun_spec import STAGES, as_begun, began_with, changed_parts, is_held, spec_digest
+from rewriter_operator.core.begun_spec import (
+    STAGES,
+    as_begun,
+    began_with,
+    changed_parts,
+    is_held,
+    learnt_digest,
+    spec_digest,
+)
 from rewriter_operator.core.cycle import APPROVE_ANNOTATION
 from rewriter_operator.core.decision import Note, Step
 from rewriter_operator.core.world import World
 
 BEFORE_TRAFFIC: Final = (State.PREPARING, State.TRAINING, State.GATING, State.HOLDING, State.DEPLOYING)
 UNDER_WAY: Final = (State.ROLLING_OUT, State.BAKING)
+CUT_SHORT: Final = (Outcome.FAILED, Outcome.SUPERSEDED, Outcome.ABORTED)
+"""Cycles that came to no end of their own."""
 
 
 @dataclass(frozen=True)
@@ -39,8 +49,10 @@ class Change:
 
 
 def remembered(world: World) -> RewriterReleaseStatus:
-    """The status that knows what its cycle began with: also of a cycle that an earlier version began."""
+    """The status that knows what its cycle began with, and was last learnt from: also one of an earlier version."""
     status, cycle = world.status, world.status.cycle
+    if not status.last_learnt_digest and status.last_spec_digest == spec_digest(world.release.spec):
+        status = evolve(status, last_learnt_digest=learnt_digest(world.release.spec))
     if cycle is None or cycle.number == 0:
         return status
     if cycle.began_with or cycle.spec_digest != spec_digest(world.release.spec):
@@ -61,6 +73,27 @@ def seen(world: World) -> Change | None:
 def waits(world: World, change: Change) -> bool:
     """Whether it waits for the end of the cycle. What nobody knows the state before of cannot wait."""
     return change.begun is not None and is_held(world.release.spec, world.status)
+
+
+def starts_cycle(status: RewriterReleaseStatus, spec: RewriterReleaseSpec) -> bool:
+    """Whether a spec that no cycle has seen yet is worth one.
+
+    Not where there is nothing new to learn or to judge by. But after a cycle that was cut short every change is: it may
+    be what mends it, or what ended it. And a stage that came later is served by its first cycle only.
+    """
+    newest = status.history[0].outcome if status.history else None
+    unserved = [stage for stage in status.stages if stage.incumbent is None]
+    came_later = bool(unserved) and (bool(status.promoted) or len(unserved) < len(status.stages))
+    return newest in CUT_SHORT or came_later or learnt_digest(spec) != status.last_learnt_digest
+
+
+def gone_by(status: RewriterReleaseStatus, spec: RewriterReleaseSpec, name: str) -> Step:
+    """The next cycle goes by the changed spec; none starts for it."""
+    told = (
+        "the spec changed in nothing that a cycle learns from or is judged by, so none starts for it: the next one "
+        f"goes by it; to start one now: kubectl rewriter run {name}"
+    )
+    return Step(evolve(status, last_spec_digest=spec_digest(spec)), notes=(Note("ChangeNoted", told),), wait_seconds=1)
 
 
 def taken_over(world: World, change: Change) -> Step | None:

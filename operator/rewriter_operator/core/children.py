@@ -35,7 +35,28 @@ OF_SERVING_PODS: Final = ("Deployment", "Service", "PodDisruptionBudget")
 
 def wanted(world: World) -> tuple[Wanted, ...]:
     """Every child that should exist now, in the order in which missing ones are made."""
-    return (WantedToken(), *_servings(world), route(world), *_revisions(world), *_cycle_pods(world))
+    return (WantedToken(), *_servings(world), *_routes(world), *_revisions(world), *_cycle_pods(world))
+
+
+def _routes(world: World) -> tuple[WantedRoute, ...]:
+    """The route; none yet over an address that is called already, while nobody behind the route would answer.
+
+    Only before it is made: one that is there stays, whatever its pods do, or every request would change its way.
+    """
+    found = route(world)
+    waits = world.route is None and world.spec.traffic.is_called_before
+    return () if waits and not _is_answered(world, found) else (found,)
+
+
+def _is_answered(world: World, wanted: WantedRoute) -> bool:
+    revisions = {revision for _, revision in wanted.incumbents}
+    return all(_is_up(world, revision) for revision in revisions)
+
+
+def _is_up(world: World, revision: int | None) -> bool:
+    role, number = (Role.PASSTHROUGH, -1) if revision is None else (Role.SERVING, revision)
+    deployment = world.deployment(role, number)
+    return deployment is not None and deployment.ready > 0
 
 
 def route(world: World) -> WantedRoute:
@@ -60,7 +81,8 @@ def _idle(world: World) -> tuple[int, ...]:
     back = _brought_back(world)
     if back:
         revisions.add(back.revision)
-    if not status.draining_since or world.now - status.draining_since < DRAIN_SECONDS:
+    last = max(status.draining_since, status.leaving.since if status.leaving else 0)
+    if not status.draining_since or world.now - last < DRAIN_SECONDS:
         present = (child for child in world.children if isinstance(child, Deployment) and child.role is Role.SERVING)
         revisions |= {child.cycle for child in present if not child.deleting}
     return tuple(sorted(revisions))

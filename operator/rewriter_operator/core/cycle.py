@@ -11,7 +11,7 @@ from rewriter_operator.api.release import RewriterReleaseSpec
 from rewriter_operator.api.states import State
 from rewriter_operator.api.status import Cycle, CycleRecord, Outcome, RewriterReleaseStatus, Serving, StageStatus
 from rewriter_operator.core import cycle_plan, drift
-from rewriter_operator.core.begun_spec import began_with, spec_digest
+from rewriter_operator.core.begun_spec import began_with, learnt_digest, spec_digest
 from rewriter_operator.core.states import OUTCOMES, Event, advance
 
 RUN_ANNOTATION = "rewriter.dev/run"
@@ -60,6 +60,7 @@ def start(status: RewriterReleaseStatus, trigger: str, spec: RewriterReleaseSpec
         cycle=cycle,
         last_cycle_number=number,
         last_spec_digest=digest,
+        last_learnt_digest=learnt_digest(spec),
         stages=[_without_candidate(stage) for stage in status.stages],
     )
 

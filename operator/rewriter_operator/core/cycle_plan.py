@@ -33,6 +33,7 @@ from rewriter_operator.api.windows import Day, Window
 from rewriter_operator.core import comparison, limits
 from rewriter_operator.core.anytime import at_least, at_most, exceeds
 from rewriter_operator.core.gate_checks import DEFAULTS
+from rewriter_operator.core.same import PASSES, Same
 from rewriter_operator.core.shares import Counts, verified_counts
 from rewriter_operator.core.statistics import binomial_at_least
 
@@ -47,10 +48,16 @@ _DO_NOT_SLOW_A_PHASE: Final = ("phases", "seed", "phaseDeadline", "stallTimeout"
 
 def planned(spec: RewriterReleaseSpec, cycle: Cycle, measured: Measured | None) -> CyclePlan:
     """The plan of the cycle that runs."""
+    return _planned(Same(spec), cycle.number, cycle.gate_queries, Same(measured))
+
+
+@lru_cache(maxsize=PASSES)
+def _planned(of: Same[RewriterReleaseSpec], number: int, gate_queries: int, known: Same[Measured | None]) -> CyclePlan:
+    spec, measured = of.value, known.value
     return CyclePlan(
-        cycle=cycle.number,
+        cycle=number,
         training=_training(spec, measured),
-        gate=_gate(spec, cycle.gate_queries, measured),
+        gate=_gate(spec, gate_queries, measured),
         stages=[_stage(spec.rollout, stage) for stage in spec.rollout.stages],
         bake=spec.rollout.bake,
         windows=[_window(window) for window in spec.rollout.windows],

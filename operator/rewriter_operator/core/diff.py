@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from rewriter_operator.core.children import DRAIN_SECONDS, OF_SERVING_PODS
 from rewriter_operator.core.decision import Removal
+from rewriter_operator.core.taken_over import is_off
 from rewriter_operator.core.world import Budget, Child, Deployment, Role, Route, World
 
 NO_DEFAULTS: Final = ("filters", "headers", "hostnames", "queryParams", "retry", "sessionPersistence")
@@ -29,6 +30,8 @@ class Want:
     """Of a Deployment: fewer are too few. More are left to whoever wants them, an autoscaler perhaps."""
     spec: Mapping[str, Any] | None = None
     """Of a route or a budget."""
+    has_defaults: bool = True
+    """Whether an API server adds to the spec. Where it does not, whatever else stands there is a hand's edit."""
 
 
 def first_difference(wants: Iterable[Want], children: Iterable[Child]) -> Want | None:
@@ -49,7 +52,7 @@ def _differs(want: Want, child: Child) -> bool:
         case Deployment():
             return child.replicas < want.replicas
         case Route() if child.spec is not None and want.spec is not None:
-            return not _is_within(want.spec, child.spec)
+            return not _is_within(want.spec, child.spec) if want.has_defaults else want.spec != child.spec
         case Budget() if child.spec is not None and want.spec is not None:
             return any(child.spec.get(key) != value for key, value in want.spec.items())
         case _:
@@ -99,7 +102,6 @@ def surplus(wants: Iterable[Want], world: World, kept_revisions: set[int]) -> li
 
 
 def _drained(world: World) -> bool:
-    """The route is as it should be, the gateway has taken it over, and requests under way had their time."""
+    """The route is as it should be, it is in force, and requests under way had their time."""
     since = world.status.draining_since
-    route = world.route
-    return bool(route and route.accepted and since and world.now - since >= DRAIN_SECONDS)
+    return bool(since and world.now - since >= DRAIN_SECONDS and is_off(world, world.status, DRAIN_SECONDS))

@@ -20,7 +20,8 @@ from rewriter_operator.core import drift, holding, reported, stalls
 from rewriter_operator.core.cycle_plan import reward_spread
 from rewriter_operator.core.decision import Note, OrderToPod, Step
 from rewriter_operator.core.evidence_orders import Measured, measuring
-from rewriter_operator.core.gate import judge, may_be_approved, merge, more_queries_would_tell
+from rewriter_operator.core.gate import may_be_approved, merge, more_queries_would_tell
+from rewriter_operator.core.judged_once import Case, report_on
 from rewriter_operator.core.recipe import recipe_of
 from rewriter_operator.core.samplers import RETRY_SECONDS, broke, sync, waiting
 from rewriter_operator.core.states import Event
@@ -142,8 +143,8 @@ def report_of(world: World) -> GateReport:
         seed=spec.training.seed,
         checks=overrides,
     )
-    judged = _judged(world)
-    report = judge(merge(world.evidence["candidate"]), merge(world.evidence["incumbent"]), settings, judged)
+    candidate, incumbent = (merge(world.evidence[side]) for side in SIDES)
+    report = report_on(Case(candidate, incumbent, settings, _judged(world)))
     cycle = world.status.cycle
     assert cycle is not None
     return _for_pods(report, cycle.contract)

@@ -24,6 +24,7 @@ from rewriter_operator.core import (
     rollout,
     schedule,
     stalls,
+    taken_over,
     training,
 )
 from rewriter_operator.core import cycle as cycles
@@ -44,6 +45,7 @@ def plan(world: World) -> Decision:
     """What to write next. Called with the same world it gives the same answer."""
     world = _with_status(world, schedule.noticed(world.spec, world.status, world.now))
     world = stalls.noted(_with_stages(_with_status(world, changes.remembered(world))))
+    world = _with_status(world, taken_over.noted(world, set(servings(world))))
     step = _interrupted(world) or STATES[world.status.state](world)
     status = _drained(world, summarised(world, recording.ordered(world, step.status)))
     status = _foretold(world, status)
@@ -76,6 +78,8 @@ def idle(world: World) -> Step:
         who = f", asked for {intents.by_whom(world, cycles.RUN_ANNOTATION)}"
         return _start(evolve(status, last_run_token=token), "Requested", spec, now, who)
     if spec_digest(spec) != status.last_spec_digest:
+        if status.last_spec_digest and not changes.starts_cycle(status, spec):
+            return changes.gone_by(status, spec, world.release.name)
         return _start(status, "SpecChanged" if status.last_spec_digest else "Created", spec, now)
     if spec.schedule is None:
         return Step(status, wait_seconds=IDLE_SECONDS)
@@ -220,9 +224,9 @@ def _drained(world: World, status: RewriterReleaseStatus) -> RewriterReleaseStat
 
 def _until_drained(world: World) -> float:
     """Seconds until superfluous serving pods may go: no event tells of it, and until the resync they keep their GPU."""
-    since = world.status.draining_since
-    rest = since + DRAIN_SECONDS - world.now
-    return rest if since and rest > 0 else math.inf
+    status = world.status
+    rest = max(status.draining_since, status.leaving.since if status.leaving else 0) + DRAIN_SECONDS - world.now
+    return rest if status.draining_since and rest > 0 else math.inf
 
 
 def _route_carries_more(world: World, status: RewriterReleaseStatus) -> bool:

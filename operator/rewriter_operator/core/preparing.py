@@ -15,7 +15,7 @@ from rewriter_operator.api.model import evolve
 from rewriter_operator.api.status import Cycle, Recipe, RewriterReleaseStatus, Serving, StageStatus, Weights
 from rewriter_operator.core import cycle as cycles
 from rewriter_operator.core import intents, reported, retention, schedule, windows
-from rewriter_operator.core.begun_spec import spec_digest
+from rewriter_operator.core.begun_spec import learnt_digest, spec_digest
 from rewriter_operator.core.decision import Note, Step
 from rewriter_operator.core.recipe import recipe_of
 from rewriter_operator.core.reward import expression_problem, fusion_sha256, health_base, reward_revision
@@ -266,6 +266,7 @@ def _restored(world: World, status: RewriterReleaseStatus, answer: PrepareResult
         stages=stages,
         last_cycle_number=max(status.last_cycle_number, record.revision),
         last_spec_digest=spec_digest(world.spec),
+        last_learnt_digest=learnt_digest(world.spec),
     )
 
 

@@ -9,7 +9,7 @@ from rewriter_operator.api.model import evolve, seconds
 from rewriter_operator.api.states import State
 from rewriter_operator.api.status import RewriterReleaseStatus, Rollback
 from rewriter_operator.core import cycle as cycles
-from rewriter_operator.core import held_up, intents, recording
+from rewriter_operator.core import held_up, intents, recording, taken_over
 from rewriter_operator.core.decision import Note, Step, serving_name
 from rewriter_operator.core.intents import RollbackRequest
 from rewriter_operator.core.recording import Recording
@@ -44,7 +44,7 @@ def _switch(world: World, back: Rollback) -> Step:
     assert back.to is not None
     name, timeout = serving_name(back.to), world.spec.serving.ready_timeout
     deployment = world.deployment(Role.SERVING, back.to.revision)
-    listed = bool(world.route and world.route.accepted)  # with the revision at weight 0: the gateway has met it
+    listed = taken_over.is_set(world.route)  # with the revision at weight 0: the gateway has met it
     up = bool(deployment and deployment.ready >= deployment.replicas > 0)
     if up and listed and not world.pods(Role.RECORD):  # an older record pod could still write over the new record
         # A stage that the passthrough serves stays so: nothing was ever verified there.

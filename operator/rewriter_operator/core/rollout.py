@@ -12,7 +12,16 @@ from rewriter_operator.api.release import AnalysisStep, Pause
 from rewriter_operator.api.release import Stage as StagePlan
 from rewriter_operator.api.status import RewriterReleaseStatus, Serving, StageStatus
 from rewriter_operator.core import cycle as cycles
-from rewriter_operator.core import held_up, intents, metric_looks, promotion_approval, recording, watching, windows
+from rewriter_operator.core import (
+    held_up,
+    intents,
+    metric_looks,
+    promotion_approval,
+    recording,
+    taken_over,
+    watching,
+    windows,
+)
 from rewriter_operator.core.comparison import comparison_in_doubt, crossed_comparison
 from rewriter_operator.core.counters import believed, unread
 from rewriter_operator.core.decision import Note, Step, serving_name
@@ -143,8 +152,11 @@ def withdraw(world: World) -> Step:
     if any(stage.share for stage in world.status.stages):
         return Step(taken_back(world.status))
     name = serving_name(cycle.candidate)
-    if not (route and route.accepted and not any(route.shares.values()) and world.now - cycle.since >= SETTLE_SECONDS):
-        return _say(world, f"taking {name} off the route", wait=1)
+    is_written = route is not None and not any(route.shares.values())
+    is_off = taken_over.is_off(world, world.status, taken_over.QUIET_SECONDS)
+    if not (is_written and is_off and world.now - cycle.since >= SETTLE_SECONDS):
+        why = taken_over.still_answering(world.status, world.now) if is_written else ""
+        return _say(world, f"taking {name} off the route" + (f": {why}" if why else ""), wait=1)
     if not cycle.restore_record:
         return Step(cycles.enter(world.status, Event.WITHDRAWN, world.now))
     match recording.state_of(world, cycle.number, cycle.attempt, cycle.attempt_at):
@@ -259,7 +271,7 @@ def _set_share(world: World, stage: StageStatus, share: int) -> StageStatus | st
             message=f"setting share {share} %",
         )
     overdue = world.now - stage.share_at > seconds(world.spec.rollout.verification.timeout)
-    if not (route and route.accepted and route.shares.get(stage.name, 0) == share):
+    if route is None or not taken_over.is_set(route) or route.shares.get(stage.name, 0) != share:
         why = f"{stage.name}: the route with share {share} % is not accepted by the gateway"
         return f"{why} within {world.spec.rollout.verification.timeout}" if overdue else evolve(stage, message=why)
     if not stage.counting_since:
@@ -387,11 +399,13 @@ def _doubt(world: World, stage: StageStatus) -> Doubt | None:
 
 def _doubt_of_counters(world: World, stage: StageStatus) -> str | None:
     route = world.route
-    if not (route and route.accepted and route.shares.get(stage.name, 0) == stage.share):
+    if route is None or not taken_over.is_set(route) or route.shares.get(stage.name, 0) != stage.share:
         return f"the route with share {stage.share} % is not accepted by the gateway"
     missing = unread(world, stage) or watching.doubted(stage)
     if missing is not None:
         return missing
+    if taken_over.unproven(route, stage):
+        return f"share {stage.share} % is written, and was not seen yet"
     found = seen(world, stage)
     candidate = found.candidate
     told = candidate.latency_ms.get("+Inf", 0)

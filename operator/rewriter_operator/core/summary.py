@@ -65,9 +65,11 @@ _Answer = tuple[bool | None, str, str]
 def _ready(world: World, status: RewriterReleaseStatus) -> _Answer:
     """Whether every stage's incumbent (or the passthrough) has pods that answer, behind an accepted route."""
     route = world.route
-    if route is None or route.accepted is None:
+    if route is None and world.spec.traffic.is_called_before:
+        return None, Reason.PREPARING, "the route is made once pods are ready behind it: its address is called already"
+    if route is None or (route.accepted is None and route.tells_acceptance):
         return None, Reason.PREPARING, "the gateway has not accepted the route yet"
-    if not route.accepted:
+    if route.accepted is False:
         return False, Reason.GATEWAY_REFUSED, route.message or "the gateway does not accept the route"
     down = []
     for stage in status.stages:

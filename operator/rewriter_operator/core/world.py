@@ -115,10 +115,12 @@ class Revision(Child):
 
 @dataclass(frozen=True)
 class Route(Child):
-    """The HTTPRoute, read live."""
+    """What divides requests, read live."""
 
     accepted: bool | None = None
     """By the gateway, at the route's own generation; None while it has not said."""
+    tells_acceptance: bool = True
+    """Whether it ever will have to say. False: what nobody says is seen in the pods' counters (core/taken_over.py)."""
     message: str = ""
     shares: Mapping[str, int] = field(default_factory=dict)
     """Stage -> percent that the route sends to the candidate."""
@@ -219,7 +221,7 @@ class World:
 
     @property
     def route(self) -> Route | None:
-        """The HTTPRoute."""
+        """What divides requests."""
         return next((child for child in self.children if isinstance(child, Route)), None)
 
     @property

@@ -3,6 +3,7 @@
 Creating twice is harmless because the second one has the same name.
 """
 
+import re
 from typing import Final
 
 from rewriter_operator.core.world import Role
@@ -30,13 +31,19 @@ def serving(release: str, revision: int) -> str:
     return f"{release}-passthrough" if revision < 0 else f"{release}-r{revision:04d}"
 
 
+def revision_of(service: str, release: str) -> int | None:
+    """7 for `shop-r0007`; None for the passthrough, and for what is no Service of ours."""
+    found = re.fullmatch(re.escape(release) + r"-r([0-9]{4,9})", service)
+    return int(found[1]) if found else None
+
+
 def token(release: str) -> str:
     """Secret with the agents' token."""
     return f"{release}-agent-token"
 
 
 def route(release: str) -> str:
-    """The HTTPRoute."""
+    """Of the object that divides requests."""
     return f"{release}-rewrites"
 
 

@@ -23,10 +23,11 @@ from rewriter_operator.core.world import Release, Role
 from rewriter_operator.workloads import names
 from rewriter_operator.workloads.installation import Installation
 from rewriter_operator.workloads.pods import cycle_pod
-from rewriter_operator.workloads.routes import http_route
+from rewriter_operator.workloads.router import body as route_body
+from rewriter_operator.workloads.routers import ROUTERS
 from rewriter_operator.workloads.serving import deployment, disruption_budget, service
 
-_COMPARED: Final = ("HTTPRoute", "PodDisruptionBudget")
+_COMPARED: Final = (*ROUTERS, "PodDisruptionBudget")
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,16 @@ class Manifest:
     def name(self) -> str:
         """metadata.name"""
         return str(self.body["metadata"]["name"])
+
+    @property
+    def is_route(self) -> bool:
+        """Whether it divides requests."""
+        return self.kind in ROUTERS
+
+    @property
+    def has_defaults(self) -> bool:
+        """Whether an API server adds to what it says."""
+        return not self.is_route or ROUTERS[self.kind].has_defaults
 
     @property
     def replicas(self) -> int:
@@ -86,7 +97,7 @@ def _bodies(release: Release, item: Wanted, installation: Installation) -> list[
                 *([(budget, True)] if budget else []),
             ]
         case WantedRoute():
-            return [(http_route(release.name, release.namespace, release.spec, item), True)]
+            return [(route_body(ROUTERS[release.spec.traffic.route_kind], release, item), True)]
         case WantedRevision():
             return [(_revision(release.name, item), False)]
         case WantedToken():

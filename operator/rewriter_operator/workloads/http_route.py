@@ -1,0 +1,152 @@
+"""The HTTPRoute: one rule per stage by request header, and a catch-all that comes last.
+
+All defaults are written out, so that what is read back equals what was written. One object for all stages: taking a
+candidate back everywhere is one write.
+
+Behind a Gateway the route is one of many, and the catch-all takes what is asked of rewrites. Behind a Service it is all
+that there is: a mesh answers 404 to whatever no rule matches, so there the catch-all matches everything. As it is in
+the same object as the stages' rules, it comes with the first of them and goes with the last.
+"""
+
+import math
+from typing import Any, Final
+
+from rewriter_contract.messages import STAGE_HEADER
+from rewriter_operator.api.release import Traffic
+from rewriter_operator.core.decision import WantedRoute
+from rewriter_operator.core.world import Release
+from rewriter_operator.workloads import names
+from rewriter_operator.workloads.pods import PORT
+from rewriter_operator.workloads.router import REWRITE_PATH, Verified, WithoutCandidate, timeout, weights
+
+
+class HttpRoute:
+    """Gateway API: a Gateway or a Service as parent."""
+
+    kind: Final = "HTTPRoute"
+    api_version: Final = "gateway.networking.k8s.io/v1"
+    tells_acceptance: Final = True
+    has_defaults: Final = True
+
+    def set_share(self, release: Release, wanted: WantedRoute) -> dict[str, Any]:
+        """See Router."""
+        traffic, shares, limit = release.spec.traffic, dict(wanted.shares), timeout(release.spec)
+        rules = [
+            _rule(_asked(stage), weights(release.name, incumbent, wanted, shares.get(stage, 0)), limit)
+            for stage, incumbent in wanted.incumbents
+        ]
+        last = wanted.incumbents[-1][1] if wanted.incumbents else None
+        everything = traffic.service is not None
+        rules.append(_rule(_ANYTHING if everything else _asked(None), weights(release.name, last, wanted, 0), limit))
+        spec: dict[str, Any] = {"parentRefs": [_parent(traffic, release.namespace)], "rules": rules}
+        if traffic.hostnames:
+            spec["hostnames"] = list(traffic.hostnames)
+        return spec
+
+    def verify_share(self, live: dict[str, Any]) -> Verified:
+        """See Router."""
+        accepted, message = _accepted(live)
+        return Verified(_shares(live), accepted, message)
+
+    def without_candidate(self, spec: dict[str, Any], release: str) -> WithoutCandidate | None:
+        """See Router."""
+        taken = [_without_candidate(rule, release) for rule in spec.get("rules", [])]
+        revisions = [revision for _, revision in taken if revision is not None]
+        if not revisions:
+            return None
+        return WithoutCandidate(max(revisions), {**spec, "rules": [rule for rule, _ in taken]})
+
+
+def _parent(traffic: Traffic, namespace: str) -> dict[str, Any]:
+    """What the route is attached to."""
+    if traffic.service is not None:
+        front = traffic.service
+        return {"group": "", "kind": "Service", "name": front.name, "namespace": namespace, "port": front.port}
+    if traffic.gateway is None:  # stored before there was a rule about it, or past the CRD
+        raise ValueError("spec.traffic: got neither gateway nor service; name what consumers call")
+    parent: dict[str, Any] = {
+        "group": "gateway.networking.k8s.io",
+        "kind": "Gateway",
+        "name": traffic.gateway.name,
+        "namespace": traffic.gateway.namespace or namespace,
+    }
+    if traffic.gateway.section_name:
+        parent["sectionName"] = traffic.gateway.section_name
+    return parent
+
+
+_ANYTHING: Final = {"path": {"type": "PathPrefix", "value": "/"}}
+
+
+def _asked(stage: str | None) -> dict[str, Any]:
+    """Requests for rewrites: of a stage, or of any."""
+    match: dict[str, Any] = {"path": {"type": "PathPrefix", "value": REWRITE_PATH}, "method": "POST"}
+    if stage is not None:
+        match["headers"] = [{"type": "Exact", "name": STAGE_HEADER, "value": stage}]
+    return match
+
+
+def _rule(match: dict[str, Any], backends: dict[str, int], limit: str) -> dict[str, Any]:
+    references = [
+        {"group": "", "kind": "Service", "name": service, "port": PORT, "weight": weight}
+        for service, weight in backends.items()
+    ]
+    return {"matches": [match], "backendRefs": references, "timeouts": {"request": limit}}
+
+
+def _shares(live: dict[str, Any]) -> dict[str, int]:
+    """What each stage's second backend gets."""
+    shares = {}
+    for rule in live["spec"].get("rules", []):
+        headers = [header for match in rule.get("matches", []) for header in match.get("headers", [])]
+        backends = rule.get("backendRefs", [])
+        if headers and len(backends) > 1:
+            given = [int(backend.get("weight", 1)) for backend in backends]
+            shares[headers[0]["value"]] = math.ceil(100 * given[1] / sum(given)) if given[1] > 0 else 0
+        elif headers:
+            shares[headers[0]["value"]] = 0
+    return shares
+
+
+def _accepted(live: dict[str, Any]) -> tuple[bool | None, str]:
+    """Accepted and ResolvedRefs at the route's own generation, by every parent that has said anything.
+
+    What an earlier parent left there says nothing: not every gateway takes its words back when a route turns to a mesh.
+    """
+    generation = live["metadata"]["generation"]
+    asked = {_named(reference) for reference in live["spec"].get("parentRefs", [])}
+    answers: list[bool] = []
+    for parent in live.get("status", {}).get("parents", []):
+        if "parentRef" in parent and _named(parent["parentRef"]) not in asked:
+            continue
+        conditions = {condition["type"]: condition for condition in parent.get("conditions", [])}
+        for kind in ("Accepted", "ResolvedRefs"):
+            condition = conditions.get(kind)
+            if condition is None or condition.get("observedGeneration") != generation:
+                return None, ""
+            if condition["status"] != "True":
+                return False, f"{condition.get('reason', '')}: {condition.get('message', '')}"
+            answers.append(True)
+    return (True, "") if answers else (None, "")
+
+
+def _named(parent: dict[str, Any]) -> tuple[str, str]:
+    return parent.get("kind", "Gateway"), parent["name"]
+
+
+def _without_candidate(rule: dict[str, Any], release: str) -> tuple[dict[str, Any], int | None]:
+    """The rule without a candidate's share, and the candidate that had one."""
+    backends = rule.get("backendRefs", [])
+    carried = {
+        place: revision
+        for place, backend in enumerate(backends)
+        if place and backend.get("weight", 1) and (revision := names.revision_of(backend["name"], release)) is not None
+    }
+    if not carried:
+        return rule, None
+    share = sum(backends[place].get("weight", 1) for place in carried)
+    given = {0: backends[0].get("weight", 1) + share} | dict.fromkeys(carried, 0)
+    changed = [
+        {**backend, "weight": given.get(place, backend.get("weight", 1))} for place, backend in enumerate(backends)
+    ]
+    return {**rule, "backendRefs": changed}, max(carried.values())

@@ -1,0 +1,104 @@
+"""What stands between the operator and whatever divides requests: three questions, and no decision.
+
+A router turns the wanted shares into one object, says what a live one does, and what it would be without a candidate.
+Which one a release has is said by spec.traffic and looked up in workloads/routers.py; core/ knows routes, not routers.
+"""
+
+import json
+from dataclasses import dataclass
+from typing import Any, Final, Protocol
+
+from rewriter_operator.api.model import seconds
+from rewriter_operator.api.release import RewriterReleaseSpec
+from rewriter_operator.core.decision import WantedRoute
+from rewriter_operator.core.world import Release, Role
+from rewriter_operator.workloads import names
+
+REWRITE_PATH: Final = "/v1/rewrite"
+
+SLACK_SECONDS: Final = 2
+
+
+@dataclass(frozen=True)
+class Verified:
+    """What a live object says of itself."""
+
+    shares: dict[str, int]
+    """Stage -> percent that its candidate gets, 0 included; read from the rules, so that a hand's edit shows."""
+    accepted: bool | None
+    """By the data plane's control, at the object's own generation; None: cannot tell."""
+    message: str = ""
+    """Why it is not accepted."""
+
+
+@dataclass(frozen=True)
+class WithoutCandidate:
+    """The rules of a live object without a candidate's share, and whose share it was."""
+
+    revision: int
+    spec: dict[str, Any]
+
+
+class Router(Protocol):
+    """One kind of object that divides requests."""
+
+    @property
+    def kind(self) -> str:
+        """E.g. HTTPRoute."""
+
+    @property
+    def api_version(self) -> str:
+        """Of the kind."""
+
+    @property
+    def tells_acceptance(self) -> bool:
+        """Whether somebody says in time that such an object is in force. False: only the pods' counters can show it."""
+
+    @property
+    def has_defaults(self) -> bool:
+        """Whether an API server adds fields to what was written."""
+
+    def set_share(self, release: Release, wanted: WantedRoute) -> dict[str, Any]:
+        """The object's `spec` in which each stage's requests go to its incumbent, but for the candidate's share."""
+
+    def verify_share(self, live: dict[str, Any]) -> Verified:
+        """What the live object does, and whether it is in force. Whatever was written into it, it must not raise."""
+
+    def without_candidate(self, spec: dict[str, Any], release: str) -> WithoutCandidate | None:
+        """Each candidate's weight given to the backend before it, the stage's incumbent, and nothing else changed.
+
+        None where no revision of the release has a share: a backend that somebody else put there is none of ours.
+        """
+
+
+def body(router: Router, release: Release, wanted: WantedRoute) -> dict[str, Any]:
+    """The whole object, with the marks that say what was meant."""
+    annotations = {names.ANNOTATION_SHARES: json.dumps(dict(wanted.shares), sort_keys=True)}
+    if wanted.withdrawn is not None:
+        annotations[names.ANNOTATION_WITHDRAWN] = str(wanted.withdrawn)
+    return {
+        "apiVersion": router.api_version,
+        "kind": router.kind,
+        "metadata": {
+            "name": names.route(release.name),
+            "labels": names.labels(release.name, Role.ROUTE),
+            "annotations": annotations,
+        },
+        "spec": router.set_share(release, wanted),
+    }
+
+
+def weights(release: str, incumbent: int | None, wanted: WantedRoute, share: int) -> dict[str, int]:
+    """Service -> percent: the incumbent first, then the candidate if it has a share, then what is listed at 0."""
+    first = -1 if incumbent is None else incumbent
+    found = {first: 100 - share}
+    if wanted.candidate is not None and share:
+        found[wanted.candidate] = share
+    for revision in wanted.idle:
+        found.setdefault(revision, 0)
+    return {names.serving(release, revision): weight for revision, weight in found.items()}
+
+
+def timeout(spec: RewriterReleaseSpec) -> str:
+    """Beyond the pods' own limit: a request that takes too long is counted by the pod that was slow."""
+    return f"{seconds(spec.serving.request_timeout) + SLACK_SECONDS}s"
