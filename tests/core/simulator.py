@@ -150,6 +150,8 @@ class Simulator:
         now: float = NOW,
     ) -> None:
         self.spec, self.status = spec, status or RewriterReleaseStatus()
+        self.written, self.generation = spec, 1
+        """The newest spec that was seen, and the API server's count of its changes."""
         self.behaviour = behaviour or Behaviour()
         self.now = now
         self.annotations: dict[str, str] = {}
@@ -279,6 +281,8 @@ class Simulator:
 
     def world(self) -> World:
         """What observe.py would see."""
+        if self.spec != self.written:
+            self.written, self.generation = self.spec, self.generation + 1
         world = make_world(
             self.spec,
             self.status,
@@ -288,7 +292,8 @@ class Simulator:
             fusion=self.fusion,
             children=tuple(self.children.values()),
         )
-        world = replace(world, release=replace(world.release, managers=dict(self.managers)))
+        release = replace(world.release, managers=dict(self.managers), generation=self.generation)
+        world = replace(world, release=release)
         state, paths = self.status.state, self._asked_paths(world)
         sampler_pods = {pod.number for pod in world.pods(Role.SAMPLER) if pod.ip and not pod.deleting}
         works = {path: self.works[path] for _, path in paths if path in self.works}

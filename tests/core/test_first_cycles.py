@@ -95,7 +95,11 @@ def test_a_missing_claim_starts_no_pod_and_is_waited_for() -> None:
     assert story.condition("Accepted") == ("False", "ClaimNotReadWriteMany")
 
     story.claim = Claim("Bound", ("ReadWriteMany",))
+    story.reconcile()
+    assert story.condition("Accepted") == ("Unknown", "Preparing"), "the pod that looks at the volume has not answered"
+    assert story.condition("Stalled")[0] == "False"
     story.until(State.TRAINING, limit=30)
+    assert story.condition("Accepted") == ("True", "Accepted")
 
 
 def test_a_prepare_answer_without_a_base_model_is_no_answer() -> None:

@@ -370,3 +370,42 @@ def test_a_spec_that_is_too_large_is_not_kept_and_its_cycle_goes_on() -> None:
 def kept(status: RewriterReleaseStatus, text: str) -> RewriterReleaseStatus:
     assert status.cycle is not None
     return status.model_copy(update={"cycle": status.cycle.model_copy(update={"began_with": text})})
+
+
+WRONG = {
+    "InvalidSchedule": {"schedule": {"cron": "0 0 31 2 *", "timeZone": "UTC"}},
+    "RewardExpressionInvalid": {"reward.expression": "logR * 2"},
+}
+
+
+@pytest.mark.parametrize("state", WHILE_IT_RUNS)
+def test_a_schedule_that_never_fires_is_told_while_the_cycle_runs_on(state: State) -> None:
+    story = Simulator(make_spec()).until(state)
+    message = story.status.message
+    story.spec = make_spec(**WRONG["InvalidSchedule"])
+    story.reconcile()
+    assert story.condition("Accepted") == ("False", "InvalidSchedule")
+    assert story.condition("Stalled") == ("True", "InvalidSchedule")
+    told = next(item for item in story.status.conditions if item.type == "Accepted")
+    assert "'0 0 31 2 *'" in told.message and told.observed_generation == 2
+    assert message == story.status.message or "31 2" not in story.status.message, "what the cycle does is told on"
+    story.settle()
+    story.spec = make_spec()
+    story.reconcile()
+    assert story.condition("Accepted") == ("True", "Accepted")
+    assert story.condition("Stalled")[0] == "False"
+    story.spec = make_spec(**WRONG["InvalidSchedule"])
+    assert story.cycle_ends() == "Promoted"
+    assert story.settle().condition("Accepted") == ("False", "InvalidSchedule")
+
+
+@pytest.mark.parametrize("reason", WRONG)
+def test_a_wrong_change_that_waits_for_the_cycles_end_is_told_before_it(reason: str) -> None:
+    story = Simulator(queued()).until(State.TRAINING)
+    story.spec = queued(**WRONG[reason])
+    story.reconcile()
+    assert story.condition("Accepted") == ("False", reason)
+    story.spec = queued()
+    story.reconcile()
+    assert story.condition("Accepted")[0] == "True"
+    assert story.cycle_ends() == "Promoted"

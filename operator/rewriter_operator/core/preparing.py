@@ -12,6 +12,8 @@ from rewriter_contract import wire
 from rewriter_contract.messages import PASSTHROUGH, PrepareOrder, PrepareResult, StorageResult
 from rewriter_operator.api.conditions import ConditionType, Reason, set_condition
 from rewriter_operator.api.model import evolve
+from rewriter_operator.api.release import RewriterReleaseSpec
+from rewriter_operator.api.states import State
 from rewriter_operator.api.status import Cycle, Recipe, RewriterReleaseStatus, Serving, StageStatus, Weights
 from rewriter_operator.core import cycle as cycles
 from rewriter_operator.core import intents, reported, retention, schedule, windows
@@ -32,6 +34,9 @@ _TOLD_BY_API = (
     Reason.EXPRESSION_INVALID,
 )
 """Reasons of `refusal`."""
+
+ASKS_ITSELF = (State.BOOTSTRAPPING, State.IDLE, State.PREPARING)
+"""States that look for a refusal of their own, which holds them up."""
 
 RETRY_SECONDS = 20
 """Between two prepare pods: what was missing may have come, and 60 s is what users are promised."""
@@ -57,14 +62,8 @@ class Refusal:
 def refusal(world: World) -> Refusal | None:
     """What the API server alone can tell to be missing or wrong."""
     volume = world.spec.volume
-    try:
-        if world.spec.schedule:
-            schedule.check(world.spec.schedule, world.now)
-        windows.check(world.spec.rollout, world.now)
-    except schedule.ScheduleInvalid as error:
-        return Refusal(Reason.INVALID_SCHEDULE, str(error))
-    if problem := expression_problem(world.spec.reward):
-        return Refusal(Reason.EXPRESSION_INVALID, problem)
+    if problem := _refusal_of(world.spec, world.now):
+        return problem
     if world.claim is None:
         message = f"spec.volume.claimName: PersistentVolumeClaim {volume.claim_name!r} does not exist; create it"
         return Refusal(Reason.CLAIM_MISSING, message)
@@ -84,6 +83,18 @@ def refusal(world: World) -> Refusal | None:
         message = f"spec.reward.fusion: the constants take more than {MAX_FUSION} characters; name fewer stages"
         return Refusal(Reason.FUSION_INVALID, message)
     return None
+
+
+def _refusal_of(spec: RewriterReleaseSpec, now: float) -> Refusal | None:
+    """What the spec alone shows to be wrong."""
+    try:
+        if spec.schedule:
+            schedule.check(spec.schedule, now)
+        windows.check(spec.rollout, now)
+    except schedule.ScheduleInvalid as error:
+        return Refusal(Reason.INVALID_SCHEDULE, str(error))
+    problem = expression_problem(spec.reward)
+    return Refusal(Reason.EXPRESSION_INVALID, problem) if problem else None
 
 
 def bootstrap(world: World) -> Step:
@@ -178,11 +189,12 @@ def _ask(world: World) -> PrepareResult | Step:
         return Step(refused(world, status, missing), wait_seconds=5)
     decided = retention.ordered(world)
     if decided != status and world.now - cycle.attempt_at < DECISION_SECONDS:
-        return Step(decided, wait_seconds=1)  # in status before the pod exists that acts on it
+        return Step(_asked_anew(world, decided), wait_seconds=1)  # in status before the pod exists that acts on it
     pod = world.pod(Role.PREPARE, cycle.number, cycle.attempt)
     if pod is None or pod.phase not in ("Succeeded", "Failed"):
         waiting = f": {pod.message}" if pod and pod.message else ""
-        return Step(evolve(status, message=f"checking data, model and services{waiting}"[:1024]), wait_seconds=1)
+        message = f"checking data, model and services{waiting}"[:1024]
+        return Step(evolve(_asked_anew(world, status), message=message), wait_seconds=1)
     result = _result(pod.message, pod.exit_code, world.spec.data.to_api())
     if isinstance(result, Refusal):
         again = evolve(cycle, attempt=cycle.attempt + 1, attempt_at=world.now)
@@ -226,12 +238,45 @@ def refused(world: World, status: RewriterReleaseStatus, refusal: Refusal) -> Re
     return evolve(status, conditions=conditions, message=refusal.message[:1024])
 
 
+def foreseen(world: World, status: RewriterReleaseStatus) -> RewriterReleaseStatus:
+    """While a cycle runs: what its spec, as it is written now, will be refused for is told now, and not in hours.
+
+    The cycle goes on: it has what it needs, and only the next one needs the change.
+    """
+    if status.state in ASKS_ITSELF:
+        return status
+    accepted = next((item for item in status.conditions if item.type == ConditionType.ACCEPTED), None)
+    if accepted and accepted.status != "False" and accepted.observed_generation == world.release.generation:
+        return status
+    problem = _refusal_of(world.release.spec, world.now)
+    if problem:
+        return evolve(refused(world, status, problem), message=status.message)
+    return mended(world, status)
+
+
 def mended(world: World, status: RewriterReleaseStatus) -> RewriterReleaseStatus:
     """Between cycles: what `refusal` said no to, and does not any more, is accepted without waiting for a cycle."""
     accepted = next((item for item in status.conditions if item.type == ConditionType.ACCEPTED), None)
     if accepted and accepted.status == "False" and accepted.reason in _TOLD_BY_API and refusal(world) is None:
         return _accepted(world, status)
     return status
+
+
+def _asked_anew(world: World, status: RewriterReleaseStatus) -> RewriterReleaseStatus:
+    """What the API server missed is there; whether all else is, the prepare pod will say, which may take its time."""
+    accepted = next((item for item in status.conditions if item.type == ConditionType.ACCEPTED), None)
+    if not (accepted and accepted.status == "False" and accepted.reason in _TOLD_BY_API):
+        return status
+    conditions = set_condition(
+        status.conditions,
+        ConditionType.ACCEPTED,
+        None,
+        Reason.PREPARING,
+        "what the cluster has to have is there; data, model and services are being checked",
+        world.release.generation,
+        world.now,
+    )
+    return evolve(status, conditions=conditions)
 
 
 def _accepted(world: World, status: RewriterReleaseStatus) -> RewriterReleaseStatus:
