@@ -32,6 +32,9 @@ WITHHOLDING = frozenset(
 )  # fmt: skip
 """The operator does not learn of everything at once."""
 
+NO_END = "I6: no end"
+"""What begins a violation of a story that did not get where it should have."""
+
 AT_ONE_WRITE = (Fault.KILLED_BEFORE, Fault.KILLED_UNANSWERED, Fault.KILLED_AFTER, Fault.ANSWER_LOST)
 
 
@@ -84,5 +87,7 @@ class Played:
     """Writes of the plan that never came."""
     seconds: float = 0.0
     lives: int = 1
+    notes: dict[str, float] = field(default_factory=dict)
+    """What a story measured on its way."""
     directory: str = ""
     """The operator's log, its writes and the volume; kept when something is wrong."""

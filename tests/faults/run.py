@@ -21,12 +21,14 @@ from tests.faults.gateway import Gateway
 from tests.faults.kubelet import Kubelet
 from tests.faults.monitor import Monitor
 from tests.faults.operator_process import OperatorProcess, environment
-from tests.faults.plans import WITHHOLDING, Fault, Plan, Played
+from tests.faults.plans import NO_END, WITHHOLDING, Fault, Plan, Played
 from tests.faults.proxy import FaultProxy, Injector
 from tests.faults.settled import settled
+from tests.faults.silence import Silence
+from tests.faults.stories import STORIES
 from tests.faults.unsettled import Unsettled
 from tests.faults.weight_files import fill_volume
-from tests.faults.workloads import RELEASE, WORKLOADS, WORLD_SECONDS, Teller, TooLate
+from tests.faults.workloads import RELEASE, WORKLOADS, WORLD_SECONDS, Teller, TooLate, Workload
 
 SPEED = 20.0
 LIMIT_SECONDS = 1200.0
@@ -60,6 +62,7 @@ class _Stage:
     """Everything that takes part."""
 
     plan: Plan
+    workload: Workload
     clock: Clock
     client: ClusterClient
     view: ClusterView
@@ -82,9 +85,9 @@ class _Stage:
         await client.create("Namespace", "", body)
         stack.push_async_callback(_clear, client, namespace)
         volume = directory / "volume"
-        fill_volume(volume / "shop")
+        workload = (WORKLOADS | STORIES)[plan.workload]
+        fill_volume(volume / RELEASE)
         view = ClusterView(client, namespace, WITH_ISTIO)
-        behaviour = WORKLOADS[plan.workload].behaviour()
         injector = Injector(
             plan,
             clock,
@@ -92,7 +95,9 @@ class _Stage:
             terminate=lambda: operator.kill(signal.SIGTERM),
             delete_release=lambda: client.delete("RewriterRelease", namespace, RELEASE),
         )
-        kubelet = Kubelet(view, volume, behaviour, 16 + os.getpid() % 200, injector.at_orders)
+        silence = Silence(clock)
+        block = 16 + os.getpid() % 200
+        kubelet = Kubelet(view, volume, workload.behaviour(), block, injector.at_orders, silence)
         gateway, monitor, counts = Gateway(view, kubelet, clock), Monitor(), Counts()
         view.listeners += [monitor.see, counts.see]
         for part in (kubelet, gateway, view):
@@ -104,21 +109,42 @@ class _Stage:
         unsettled = Unsettled(view, proxy.newest)
         operator = OperatorProcess(_environment(namespace, proxy.port, directory), directory / "operator.log", clock)
         return cls(
-            plan, clock, client, view, kubelet, gateway, monitor, counts, injector, proxy, unsettled, operator, volume
+            plan,
+            workload,
+            clock,
+            client,
+            view,
+            kubelet,
+            gateway,
+            monitor,
+            counts,
+            injector,
+            proxy,
+            unsettled,
+            operator,
+            volume,
         )
 
     async def perform(self) -> Played:
         """Start the operator, keep it alive, tell the story, look at the end."""
         played = Played(self.plan)
-        teller = Teller(self.client, self.view, self.clock, LIMIT_SECONDS, self.injector.begin)
+        teller = Teller(
+            self.client,
+            self.view,
+            self.clock,
+            LIMIT_SECONDS,
+            self.injector.begin,
+            self.kubelet,
+            self.operator.kill,
+        )
         ticking = asyncio.create_task(self.clock.run(self._everybody_waits))
         await self._begin_life()
         keeper = asyncio.create_task(self._keep_alive())
         try:
-            await WORKLOADS[self.plan.workload].tell(teller)
+            await self.workload.tell(teller)
             await self._quiet(played)
         except TooLate as error:
-            played.violations.append(f"I6: {error}")
+            played.violations.append(f"{NO_END}: {error}")
             self.operator.kill(signal.SIGUSR1)  # it writes beside its log where each of its threads is
             leases = await self.client.call("GET", self.client.path("Lease", self.view.namespace))
             (self.operator.log.parent / "leases.json").write_text(json.dumps(leases["items"], indent=1))
@@ -133,7 +159,7 @@ class _Stage:
         (self.operator.log.parent / "writes").write_text(self.injector.told())
         played.struck = len(self.injector.struck) or int(self.injector.struck_at is not None)
         played.missed = tuple(write for write in self.plan.writes if write not in self.injector.struck)
-        played.lives = self.operator.lives
+        played.lives, played.notes = self.operator.lives, teller.notes
         played.end = end_state(self.view, self.volume)
         played.counts = self.counts.table()
         played.violations += self._judged()
@@ -185,7 +211,7 @@ class _Stage:
             *_errors(log, self.plan.fault),
             *self.kubelet.failures,
         ]
-        if not WORKLOADS[self.plan.workload].gone:  # whoever deletes a release wants no answers any more
+        if not self.workload.gone:  # whoever deletes a release wants no answers any more
             found += [f"I1: {number} requests of {stage} found no pod" for stage, number in self.gateway.failed.items()]
         release = self.view.get("RewriterRelease", RELEASE)
         return found + (settled(release) if release else [])
