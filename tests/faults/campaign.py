@@ -24,7 +24,10 @@ from tests.faults.workloads import WORKLOADS
 APART = 8
 """Writes between two strikes of one run: a life of an operator that comes back, looks, and goes on."""
 CODES = (403, 409, 422, 429, 500, 503)
-WATCH_FAULTS = (Fault.WATCHES_CUT, Fault.WATCHES_FROZEN, Fault.WATCHES_EXPIRED, Fault.WATCHES_BROKEN)
+WATCH_FAULTS = (
+    *(Fault.WATCHES_CUT, Fault.WATCHES_FROZEN, Fault.WATCHES_EXPIRED, Fault.WATCHES_BROKEN),
+    *(Fault.EVENTS_TWICE, Fault.EVENTS_REORDERED, Fault.EVENTS_OLD),
+)
 DROPPED = tuple(
     f"{plural} {happened}"
     for plural in ("rewriterreleases", "pods", "deployments", "httproutes")

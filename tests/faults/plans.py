@@ -21,13 +21,16 @@ class Fault(StrEnum):
     WATCHES_EXPIRED = "watches end with 410"
     WATCHES_BROKEN = "watches end with 500"
     EVENTS_DROPPED = "events dropped"
+    EVENTS_TWICE = "every event comes twice"
+    EVENTS_REORDERED = "events come in another order"
+    EVENTS_OLD = "old events come again"
     LISTS_STALE = "lists are stale"
 
 
 WITHHOLDING = frozenset(
     {
         Fault.WATCHES_CUT, Fault.WATCHES_FROZEN, Fault.WATCHES_EXPIRED, Fault.WATCHES_BROKEN, Fault.EVENTS_DROPPED,
-        Fault.LISTS_STALE,
+        Fault.EVENTS_REORDERED, Fault.EVENTS_OLD, Fault.LISTS_STALE,
     }
 )  # fmt: skip
 """The operator does not learn of everything at once."""

@@ -86,7 +86,8 @@ class _Stage:
         stack.push_async_callback(_clear, client, namespace)
         volume = directory / "volume"
         workload = (WORKLOADS | STORIES)[plan.workload]
-        fill_volume(volume / RELEASE)
+        for name in workload.releases:
+            fill_volume(volume / name)
         view = ClusterView(client, namespace, WITH_ISTIO)
         injector = Injector(
             plan,
@@ -95,7 +96,7 @@ class _Stage:
             terminate=lambda: operator.kill(signal.SIGTERM),
             delete_release=lambda: client.delete("RewriterRelease", namespace, RELEASE),
         )
-        silence = Silence(clock)
+        silence = Silence(clock, workload.poison.hangs)
         block = 16 + os.getpid() % 200
         kubelet = Kubelet(view, volume, workload.behaviour(), block, injector.at_orders, silence)
         gateway, monitor, counts = Gateway(view, kubelet, clock), Monitor(), Counts()
@@ -103,11 +104,13 @@ class _Stage:
         for part in (kubelet, gateway, view):
             part.start()
             stack.push_async_callback(part.stop)
-        proxy = FaultProxy(client, injector, clock)
+        proxy = FaultProxy(client, injector, clock, workload.poison)
         await proxy.start()
         stack.push_async_callback(proxy.stop)
         unsettled = Unsettled(view, proxy.newest)
-        operator = OperatorProcess(_environment(namespace, proxy.port, directory), directory / "operator.log", clock)
+        operator = OperatorProcess(
+            _environment(namespace, proxy.port, directory, workload.workers), directory / "operator.log", clock
+        )
         return cls(
             plan,
             workload,
@@ -136,13 +139,15 @@ class _Stage:
             self.injector.begin,
             self.kubelet,
             self.operator.kill,
+            self.workload.poison,
         )
         ticking = asyncio.create_task(self.clock.run(self._everybody_waits))
         await self._begin_life()
         keeper = asyncio.create_task(self._keep_alive())
         try:
             await self.workload.tell(teller)
-            await self._quiet(played)
+            if not self.workload.poison:
+                await self._quiet(played)
         except TooLate as error:
             played.violations.append(f"{NO_END}: {error}")
             self.operator.kill(signal.SIGUSR1)  # it writes beside its log where each of its threads is
@@ -213,8 +218,8 @@ class _Stage:
         ]
         if not self.workload.gone:  # whoever deletes a release wants no answers any more
             found += [f"I1: {number} requests of {stage} found no pod" for stage, number in self.gateway.failed.items()]
-        release = self.view.get("RewriterRelease", RELEASE)
-        return found + (settled(release) if release else [])
+        at_rest = [item for item in self.view.of("RewriterRelease") if not self.workload.poison.holds_up(item)]
+        return found + [line for item in at_rest for line in settled(item)]
 
 
 async def _clear(client: ClusterClient, namespace: str) -> None:
@@ -241,7 +246,7 @@ def _errors(log: str, fault: Fault | None) -> list[str]:
     return list(dict.fromkeys(found))[:5]
 
 
-def _environment(namespace: str, port: int, directory: Path) -> dict[str, str]:
+def _environment(namespace: str, port: int, directory: Path, workers: int) -> dict[str, str]:
     config = {
         "apiVersion": "v1",
         "kind": "Config",
@@ -252,4 +257,4 @@ def _environment(namespace: str, port: int, directory: Path) -> dict[str, str]:
     }
     kubeconfig = directory / "kubeconfig"
     kubeconfig.write_text(yaml.safe_dump(config))
-    return {**environment(kubeconfig, namespace), "WORKERS": "2"}
+    return {**environment(kubeconfig, namespace), "WORKERS": str(workers)}

@@ -12,6 +12,7 @@ from tests.faults.cluster_client import ClusterClient
 from tests.faults.cluster_view import ClusterView
 from tests.faults.kubelet import Kubelet
 from tests.faults.pod_programs import Behaviour
+from tests.faults.poison import NO_POISON, Poison
 
 RELEASE = "shop"
 WORLD_SECONDS = 900.0
@@ -39,6 +40,7 @@ class Teller:
     kubelet: Kubelet
     kill: Callable[[], None]
     """The operator; it is started again."""
+    poison: Poison = NO_POISON
     name: str = RELEASE
     """The release that it is about."""
     notes: dict[str, float] = field(default_factory=dict)
@@ -131,6 +133,10 @@ class Workload:
     behaviour: Callable[[], Behaviour] = Behaviour
     gone: bool = False
     """It ends without a release."""
+    releases: tuple[str, ...] = (RELEASE,)
+    workers: int = 2
+    """Of the operator: few, so that passes wait for each other."""
+    poison: Poison = NO_POISON
 
 
 async def _promote(teller: Teller) -> None:
