@@ -16,7 +16,7 @@ from multiprocessing import active_children, get_context
 from pathlib import Path
 
 from tests.faults.end_state import differences
-from tests.faults.plans import AT_ONE_WRITE, Fault, Plan, Played
+from tests.faults.plans import AT_ONE_WRITE, NO_END, Fault, Plan, Played
 from tests.faults.sample import SAMPLE
 from tests.faults.signatures import Write, kind_of
 from tests.faults.workloads import WORKLOADS
@@ -24,7 +24,10 @@ from tests.faults.workloads import WORKLOADS
 APART = 8
 """Writes between two strikes of one run: a life of an operator that comes back, looks, and goes on."""
 CODES = (403, 409, 422, 429, 500, 503)
-WATCH_FAULTS = (Fault.WATCHES_CUT, Fault.WATCHES_FROZEN, Fault.WATCHES_EXPIRED, Fault.WATCHES_BROKEN)
+WATCH_FAULTS = (
+    *(Fault.WATCHES_CUT, Fault.WATCHES_FROZEN, Fault.WATCHES_EXPIRED, Fault.WATCHES_BROKEN),
+    *(Fault.EVENTS_TWICE, Fault.EVENTS_REORDERED, Fault.EVENTS_OLD),
+)
 DROPPED = tuple(
     f"{plural} {happened}"
     for plural in ("rewriterreleases", "pods", "deployments", "httproutes")
@@ -50,7 +53,7 @@ class Reference:
     def violations(self, played: Played) -> list[str]:
         """What a disturbed run did that the undisturbed ones never do."""
         found = list(played.violations)
-        if any(violation.startswith("I6") for violation in found):
+        if any(violation.startswith(NO_END) for violation in found):
             return found  # it never came to its end: what differs there follows from that
         if WORKLOADS[self.workload].gone:  # deleted at another moment, so another number of objects, but none is left
             uneven = {key: count for key, count in played.counts.items() if count[0] != count[1]}
@@ -156,9 +159,9 @@ def carry_out(
     """Learn, plan, play, judge."""
     report = Report()
     names = list(workloads)
-    with ProcessPoolExecutor(parallel, mp_context=get_context("spawn")) as pool:
+    with players(parallel) as pool:
         learning = [Plan(name) for name in names for _ in range(learn)]
-        runs = list(_played(pool, kubeconfig, learning, tell))
+        runs = list(play_all(pool, kubeconfig, learning, tell))
         for name in names:
             report.references[name] = Reference(name, [run for run in runs if run.plan.workload == name])
         for run in runs:
@@ -167,7 +170,7 @@ def carry_out(
         plans.sort(key=lambda plan: plan.fault in AT_ONE_WRITE and plan.strikes == 1)  # the long ones first
         while plans:
             left: list[Plan] = []
-            for played in _played(pool, kubeconfig, plans, tell):
+            for played in play_all(pool, kubeconfig, plans, tell):
                 wrong = report.references[played.plan.workload].violations(played)
                 report.add(played, wrong)
                 left += again(played, wrong)
@@ -177,7 +180,13 @@ def carry_out(
     return report
 
 
-def _played(pool: ProcessPoolExecutor, kubeconfig: Path, plans: list[Plan], tell: Tell) -> Iterator[Played]:
+def players(count: int) -> ProcessPoolExecutor:
+    """Processes that play a run at a time."""
+    return ProcessPoolExecutor(count, mp_context=get_context("spawn"))
+
+
+def play_all(pool: ProcessPoolExecutor, kubeconfig: Path, plans: list[Plan], tell: Tell) -> Iterator[Played]:
+    """As they end."""
     try:
         for future in as_completed([pool.submit(_play, kubeconfig, plan) for plan in plans]):
             played = future.result()

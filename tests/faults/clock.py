@@ -33,8 +33,10 @@ EPOCH = 1.6e9
 AWAKE = -1.0
 UNUSED = 0.0
 SLOTS = 6
-_FORM = f"dd{SLOTS}d"
-"""Time; how often a loop woke; until when each loop sleeps (AWAKE, UNUSED, or seconds of `monotonic`)."""
+_CALLS, _HUNG = 2 + SLOTS, 3 + SLOTS
+_FORM = f"dd{SLOTS}ddd"
+"""Time; how often a loop woke; until when each loop sleeps (AWAKE, UNUSED, or seconds of `monotonic`); calls and work
+in threads that are under way; how many of them nobody will ever answer."""
 
 
 class Clock:
@@ -46,11 +48,13 @@ class Clock:
         self._lock = threading.Lock()
         self._slots = self._working = 0
         self._told: tuple[float, float] | None = None
+        self.waited = 0.0
+        """Seconds of this clock in which everybody waited: nobody's work, however slow, is in it."""
 
     @classmethod
     def create(cls, path: Path, speed: float) -> "Clock":
         """Set to the world's time."""
-        path.write_bytes(struct.pack(_FORM, real.time(), 0.0, *[UNUSED] * SLOTS))
+        path.write_bytes(struct.pack(_FORM, real.time(), 0.0, *[UNUSED] * SLOTS, 0, 0))
         return cls(path, speed)
 
     def __getstate__(self) -> tuple[Path, float]:
@@ -84,7 +88,9 @@ class Clock:
             passed, last = min(now - last, LONGEST_TICK_SECONDS), now
             flies = everybody_waits() and not self._is_unnoticed()
             slow, fast = self.time() + passed * CRAWL, self.time() + passed * self.speed
-            self.advance((max(slow, min(fast, self._first_wake())) if flies else slow) - self.time())
+            passes = (max(slow, min(fast, self._first_wake())) if flies else slow) - self.time()
+            self.waited += passes if flies else 0.0
+            self.advance(passes)
 
     def advance(self, seconds: float) -> None:
         """Move on by so much."""
@@ -92,14 +98,18 @@ class Clock:
 
     def begin_life(self) -> None:
         """A process is about to start: it works until its loops say that they sleep."""
-        for slot in range(SLOTS):
-            self._set(2 + slot, UNUSED)
+        self.end_life()
         self._set(2, AWAKE)
 
     def end_life(self) -> None:
         """The process is gone: nobody is asleep, and nobody works."""
         for slot in range(SLOTS):
             self._set(2 + slot, UNUSED)
+        self._set(_CALLS, 0)
+
+    def hangs(self, calls: int) -> None:
+        """So many calls wait for pods that never answer: whoever waits for them only waits."""
+        self._set(_HUNG, calls)
 
     def tell(self) -> None:
         """An event was sent to the operator: time does not fly before it has woken."""
@@ -114,7 +124,9 @@ class Clock:
         return self._told is not None
 
     def _first_wake(self) -> float:
-        """When the first sleeper wants to be woken; now, while one is awake."""
+        """When the first sleeper wants to be woken; now, while one is awake, or waits for an answer that will come."""
+        if self._get(_CALLS) > self._get(_HUNG):
+            return EPOCH + AWAKE
         sleepers = [until for slot in range(SLOTS) if (until := self._get(2 + slot)) != UNUSED]
         return EPOCH + min(sleepers, default=math.inf)
 
@@ -148,10 +160,10 @@ class Clock:
         return counted
 
     def new_slot(self) -> int:
-        """For a loop of this process. The last one is kept for work in threads and calls."""
+        """For a loop of this process."""
         with self._lock:
             self._slots += 1
-            return 1 + min(self._slots, SLOTS - 1)
+            return 1 + min(self._slots, SLOTS)
 
     def asleep(self, slot: int, until: float) -> None:
         """A loop sleeps until a time of `monotonic`."""
@@ -165,7 +177,7 @@ class Clock:
     def _works(self, change: int) -> None:
         with self._lock:
             self._working += change
-            self._set(1 + SLOTS, AWAKE if self._working else UNUSED)
+            self._set(_CALLS, self._working)
 
     def _get(self, place: int) -> float:
         found: float = self._shared()[place]

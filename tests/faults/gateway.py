@@ -24,12 +24,13 @@ class Gateway:
     view: ClusterView
     kubelet: Kubelet
     clock: Clock
-    rules: Shares = field(default_factory=dict)
-    """As taken over."""
+    rules: dict[str, Shares] = field(default_factory=dict)
+    """Of each route, as taken over."""
     answered: Counter[tuple[str, str]] = field(default_factory=Counter)
     """(stage, Service) -> requests."""
     failed: Counter[str] = field(default_factory=Counter)
-    """Requests that found no ready pod, after the stage had been answered once."""
+    """Of each stage, `ROUTE STAGE`: requests that found no ready pod, after it had been answered once."""
+    _begun: set[str] = field(default_factory=set)
     _remainders: dict[tuple[str, str], float] = field(default_factory=dict)
     _client: "asyncio.Task[None] | None" = None
 
@@ -55,7 +56,7 @@ class Gateway:
             await asyncio.gather(self._client, return_exceptions=True)
 
     def _take_over(self, route: str, shares: Shares | None) -> None:
-        self.rules = shares or {}
+        self.rules[route] = shares or {}
 
     async def _requests(self) -> None:
         """Requests of every stage, divided exactly by weight."""
@@ -63,12 +64,13 @@ class Gateway:
         while True:
             await asyncio.sleep(TICK_SECONDS)
             now = self.clock.time()
-            for stage, backends in self.rules.items():
-                for service, weight in backends.items():
-                    self._send(stage, service, REQUESTS_PER_SECOND * (now - last) * weight / 100)
+            for route, shares in list(self.rules.items()):
+                for stage, backends in shares.items():
+                    for service, weight in backends.items():
+                        self._send(route, stage, service, REQUESTS_PER_SECOND * (now - last) * weight / 100)
             last = now
 
-    def _send(self, stage: str, service: str, exact: float) -> None:
+    def _send(self, route: str, stage: str, service: str, exact: float) -> None:
         exact += self._remainders.get((stage, service), 0.0)
         whole = int(exact)
         self._remainders[(stage, service)] = exact - whole
@@ -77,7 +79,8 @@ class Gateway:
         servers = self.kubelet.servers(service)
         if servers:
             self.answered[(stage, service)] += whole
+            self._begun.add(f"{route} {stage}")
             for index, server in enumerate(servers):
                 server.answer(stage, whole // len(servers) + (index < whole % len(servers)))
-        elif any(answered == stage for answered, _ in self.answered):
-            self.failed[stage] += whole
+        elif f"{route} {stage}" in self._begun:
+            self.failed[f"{route} {stage}"] += whole

@@ -25,6 +25,7 @@ from rewriter_contract.agent import Route
 from tests.faults.cluster_client import Refused
 from tests.faults.cluster_view import ClusterView
 from tests.faults.pod_programs import Behaviour, Program, Server, health, program_of, ran_once
+from tests.faults.silence import Silence
 
 NODE = "loopback"
 PORT = 8080
@@ -40,7 +41,8 @@ class RunningPod:
     labels: dict[str, str]
     address: str
     program: Program
-    http: ThreadingHTTPServer
+    http: ThreadingHTTPServer | None
+    """None of one that hangs."""
 
 
 @dataclass
@@ -52,6 +54,7 @@ class Kubelet:
     behaviour: Behaviour
     block: int
     on_order: Callable[[str, Route], Route] = lambda pod, route: route
+    silence: Silence | None = None
     running: dict[str, RunningPod] = field(default_factory=dict)
     """uid -> what runs."""
     _begun: set[str] = field(default_factory=set)
@@ -65,7 +68,7 @@ class Kubelet:
     @property
     def busy(self) -> bool:
         """Whether a pod is being started or ended, or works."""
-        return self._moving > 0 or any(pod.program.is_working() for pod in self.running.values())
+        return self._moving > 0 or any(pod.http and pod.program.is_working() for pod in self.running.values())
 
     def start(self) -> None:
         """Begin to look at pods."""
@@ -81,6 +84,15 @@ class Kubelet:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         for uid in list(self.running):
             await self._end(uid)
+
+    async def fall_silent(self) -> None:
+        """From now on the pods that are to hang do; those that begin later do from their first moment on."""
+        assert self.silence is not None
+        for pod in list(self.running.values()):
+            if pod.http and self.silence.hangs(pod.name):
+                http, pod.http = pod.http, None
+                await asyncio.to_thread(_shut, http)
+                await self.silence.begin(pod.address, PORT)
 
     def servers(self, service: str) -> list[Server]:
         """The ready serving stand-ins behind a Service (its selector is its Deployment's labels)."""
@@ -156,11 +168,15 @@ class Kubelet:
             return
         program = await asyncio.to_thread(program_of, module, root, environment, uid, self.behaviour)
         routes = [self.on_order(name, route) for route in program.routes()] + health()
+        if self.silence:
+            routes = [self.silence.at(name, route) for route in routes]
         address, http = await asyncio.to_thread(self._listen, environment[env.AGENT_TOKEN], routes)
         if uid in self._ending:
             await asyncio.to_thread(_shut, http)
             return
         self.running[uid] = RunningPod(name, pod["metadata"]["labels"], address, program, http)
+        if self.silence:
+            await self.fall_silent()
         await self._tell(name, _running(address))
 
     def _listen(self, token: str, routes: list[Route]) -> tuple[str, ThreadingHTTPServer]:
@@ -209,8 +225,10 @@ class Kubelet:
 
     async def _end(self, uid: str) -> None:
         found = self.running.pop(uid, None)
-        if found:
+        if found and found.http:
             await asyncio.to_thread(_shut, found.http)
+        elif found and self.silence:
+            self.silence.end(found.address)
 
 
 def _shut(server: ThreadingHTTPServer) -> None:

@@ -21,16 +21,22 @@ class Fault(StrEnum):
     WATCHES_EXPIRED = "watches end with 410"
     WATCHES_BROKEN = "watches end with 500"
     EVENTS_DROPPED = "events dropped"
+    EVENTS_TWICE = "every event comes twice"
+    EVENTS_REORDERED = "events come in another order"
+    EVENTS_OLD = "old events come again"
     LISTS_STALE = "lists are stale"
 
 
 WITHHOLDING = frozenset(
     {
         Fault.WATCHES_CUT, Fault.WATCHES_FROZEN, Fault.WATCHES_EXPIRED, Fault.WATCHES_BROKEN, Fault.EVENTS_DROPPED,
-        Fault.LISTS_STALE,
+        Fault.EVENTS_REORDERED, Fault.EVENTS_OLD, Fault.LISTS_STALE,
     }
 )  # fmt: skip
 """The operator does not learn of everything at once."""
+
+NO_END = "I6: no end"
+"""What begins a violation of a story that did not get where it should have."""
 
 AT_ONE_WRITE = (Fault.KILLED_BEFORE, Fault.KILLED_UNANSWERED, Fault.KILLED_AFTER, Fault.ANSWER_LOST)
 
@@ -84,5 +90,7 @@ class Played:
     """Writes of the plan that never came."""
     seconds: float = 0.0
     lives: int = 1
+    notes: dict[str, float] = field(default_factory=dict)
+    """What a story measured on its way."""
     directory: str = ""
     """The operator's log, its writes and the volume; kept when something is wrong."""

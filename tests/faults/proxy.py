@@ -22,6 +22,7 @@ from rewriter_contract.agent import Route
 from tests.faults.clock import Clock
 from tests.faults.cluster_client import ClusterClient, lines
 from tests.faults.plans import Fault, Plan
+from tests.faults.poison import NO_POISON, Poison
 from tests.faults.signatures import Write, kind_of, signature_of, target_of
 
 BOOKMARK_SECONDS = 55.0
@@ -31,6 +32,12 @@ FAULT_SECONDS = 100.0
 """How long a fault that begins at a write lasts: longer than the operator's time-outs and its resync."""
 STALE_SECONDS = 40.0
 """The same of stale lists, which change nothing of what the operator waits for: it tries the same again at once."""
+HELD = 4
+"""Events of a watch that are turned round."""
+HELD_SECONDS = 5.0
+"""How long the first of them waits at most."""
+OLD_BY = 5
+"""Events of a kind by which one that comes again lags."""
 BREAK_SECONDS = 10.0
 """Between two ends of a watch."""
 STALE_BY = 4
@@ -135,12 +142,15 @@ class FaultProxy:
     client: ClusterClient
     injector: Injector
     clock: Clock
+    poison: Poison = NO_POISON
     port: int = 0
     under_way: int = 0
     """Calls that are not watches."""
     newest: dict[str, int] = field(default_factory=dict)
     """Plural -> newest version that a write was answered with."""
     watch_log: list[str] = field(default_factory=list)
+    past: dict[str, list[bytes]] = field(default_factory=dict)
+    """Plural -> all events of its watches, one after the other."""
     _versions: list[int] = field(default_factory=list)
     _known: dict[str, str] = field(default_factory=dict)
     _errors: int = 0
@@ -170,6 +180,8 @@ class FaultProxy:
             return await self._watch(request)
         self.under_way += 1
         try:
+            if self.poison.errs(request.path_qs, await request.read()):
+                return _error(500)
             if request.method == "GET":
                 return await self._pass_on(request, self._path_of_read(request), b"")
             return await self._write(request)
@@ -214,6 +226,8 @@ class FaultProxy:
             request.method, URL(self.client.server + path, encoded=True), data=body or None, headers=headers
         ) as answer:
             data = await answer.read()
+            if request.method == "GET" and answer.status == 200:
+                data = self.poison.told(request.path, data)
             return web.Response(status=answer.status, body=data, content_type=answer.content_type)
 
     def _is_effective(self, request: web.Request, response: web.Response) -> bool:
@@ -252,12 +266,12 @@ class FaultProxy:
             response = web.StreamResponse(status=answer.status, headers={"Content-Type": "application/json"})
             with contextlib.suppress(ConnectionError):  # the operator went away
                 await response.prepare(request)
-                await _Relay(self, response, plural, request.query.get("resourceVersion", "")).run(answer)
+                await Relay(self, response, plural, request.query.get("resourceVersion", "")).run(answer)
             return response
 
 
 @dataclass
-class _Relay:
+class Relay:
     """One watch."""
 
     proxy: FaultProxy
@@ -265,13 +279,17 @@ class _Relay:
     plural: str
     version: str
     template: dict[str, str] = field(default_factory=dict)
+    held: list[bytes] = field(default_factory=list)
+    """Events that wait for later ones, which come before them."""
 
     async def run(self, answer: aiohttp.ClientResponse) -> None:
         """Until either side ends it."""
         reading = asyncio.create_task(self._relay(answer))
         marking = asyncio.create_task(self._bookmarks())
         breaking = asyncio.create_task(self._break())
-        done, pending = await asyncio.wait({reading, marking, breaking}, return_when=asyncio.FIRST_COMPLETED)
+        releasing = asyncio.create_task(self._release_in_time())
+        tasks = {reading, marking, breaking, releasing}
+        done, pending = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         for task in pending:
             task.cancel()
         await asyncio.gather(*pending, return_exceptions=True)
@@ -290,8 +308,39 @@ class _Relay:
             if injector.plan.kind == f"{self.plural} {kind}" and injector.lasts(Fault.EVENTS_DROPPED):
                 continue
             if not injector.lasts(Fault.WATCHES_FROZEN):
-                await self.response.write(line + b"\n")
-                self.proxy.clock.tell()
+                for sent in self.told(line):
+                    await self._write(sent)
+
+    def told(self, line: bytes) -> list[bytes]:
+        """What is sent for an event: itself, and whatever the plan says beside, before or instead of it."""
+        injector = self.proxy.injector
+        if injector.lasts(Fault.EVENTS_TWICE):
+            return [line, line]
+        if injector.lasts(Fault.EVENTS_OLD):
+            past = self.proxy.past.setdefault(self.plural, [])
+            past.append(line)
+            return [line, *past[-1 - OLD_BY : -OLD_BY]]
+        self.held.append(line)
+        if injector.lasts(Fault.EVENTS_REORDERED):
+            return self._turned_round() if len(self.held) == HELD else []
+        return self._turned_round()
+
+    def _turned_round(self) -> list[bytes]:
+        turned, self.held = self.held[::-1], []
+        return turned
+
+    async def _write(self, line: bytes) -> None:
+        await self.response.write(line + b"\n")
+        self.proxy.clock.tell()
+
+    async def _release_in_time(self) -> None:
+        """No event is held for ever."""
+        while True:
+            first = self.held[:1]
+            await self.proxy.clock.sleep(HELD_SECONDS)
+            if first and self.held[:1] == first:
+                for line in self._turned_round():
+                    await self._write(line)
 
     async def _bookmarks(self) -> None:
         """As a real API server does about every minute."""

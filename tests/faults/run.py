@@ -21,12 +21,14 @@ from tests.faults.gateway import Gateway
 from tests.faults.kubelet import Kubelet
 from tests.faults.monitor import Monitor
 from tests.faults.operator_process import OperatorProcess, environment
-from tests.faults.plans import WITHHOLDING, Fault, Plan, Played
+from tests.faults.plans import NO_END, WITHHOLDING, Fault, Plan, Played
 from tests.faults.proxy import FaultProxy, Injector
 from tests.faults.settled import settled
+from tests.faults.silence import Silence
+from tests.faults.stories import STORIES
 from tests.faults.unsettled import Unsettled
 from tests.faults.weight_files import fill_volume
-from tests.faults.workloads import RELEASE, WORKLOADS, WORLD_SECONDS, Teller, TooLate
+from tests.faults.workloads import RELEASE, WORKLOADS, WORLD_SECONDS, Teller, TooLate, Workload
 
 SPEED = 20.0
 LIMIT_SECONDS = 1200.0
@@ -60,6 +62,7 @@ class _Stage:
     """Everything that takes part."""
 
     plan: Plan
+    workload: Workload
     clock: Clock
     client: ClusterClient
     view: ClusterView
@@ -82,9 +85,10 @@ class _Stage:
         await client.create("Namespace", "", body)
         stack.push_async_callback(_clear, client, namespace)
         volume = directory / "volume"
-        fill_volume(volume / "shop")
+        workload = (WORKLOADS | STORIES)[plan.workload]
+        for name in workload.releases:
+            fill_volume(volume / name)
         view = ClusterView(client, namespace, WITH_ISTIO)
-        behaviour = WORKLOADS[plan.workload].behaviour()
         injector = Injector(
             plan,
             clock,
@@ -92,33 +96,60 @@ class _Stage:
             terminate=lambda: operator.kill(signal.SIGTERM),
             delete_release=lambda: client.delete("RewriterRelease", namespace, RELEASE),
         )
-        kubelet = Kubelet(view, volume, behaviour, 16 + os.getpid() % 200, injector.at_orders)
+        silence = Silence(clock, workload.poison.hangs)
+        block = 16 + os.getpid() % 200
+        kubelet = Kubelet(view, volume, workload.behaviour(), block, injector.at_orders, silence)
         gateway, monitor, counts = Gateway(view, kubelet, clock), Monitor(), Counts()
         view.listeners += [monitor.see, counts.see]
         for part in (kubelet, gateway, view):
             part.start()
             stack.push_async_callback(part.stop)
-        proxy = FaultProxy(client, injector, clock)
+        proxy = FaultProxy(client, injector, clock, workload.poison)
         await proxy.start()
         stack.push_async_callback(proxy.stop)
         unsettled = Unsettled(view, proxy.newest)
-        operator = OperatorProcess(_environment(namespace, proxy.port, directory), directory / "operator.log", clock)
+        operator = OperatorProcess(
+            _environment(namespace, proxy.port, directory, workload.workers), directory / "operator.log", clock
+        )
         return cls(
-            plan, clock, client, view, kubelet, gateway, monitor, counts, injector, proxy, unsettled, operator, volume
+            plan,
+            workload,
+            clock,
+            client,
+            view,
+            kubelet,
+            gateway,
+            monitor,
+            counts,
+            injector,
+            proxy,
+            unsettled,
+            operator,
+            volume,
         )
 
     async def perform(self) -> Played:
         """Start the operator, keep it alive, tell the story, look at the end."""
         played = Played(self.plan)
-        teller = Teller(self.client, self.view, self.clock, LIMIT_SECONDS, self.injector.begin)
+        teller = Teller(
+            self.client,
+            self.view,
+            self.clock,
+            LIMIT_SECONDS,
+            self.injector.begin,
+            self.kubelet,
+            self.operator.kill,
+            self.workload.poison,
+        )
         ticking = asyncio.create_task(self.clock.run(self._everybody_waits))
         await self._begin_life()
         keeper = asyncio.create_task(self._keep_alive())
         try:
-            await WORKLOADS[self.plan.workload].tell(teller)
-            await self._quiet(played)
+            await self.workload.tell(teller)
+            if not self.workload.poison:
+                await self._quiet(played)
         except TooLate as error:
-            played.violations.append(f"I6: {error}")
+            played.violations.append(f"{NO_END}: {error}")
             self.operator.kill(signal.SIGUSR1)  # it writes beside its log where each of its threads is
             leases = await self.client.call("GET", self.client.path("Lease", self.view.namespace))
             (self.operator.log.parent / "leases.json").write_text(json.dumps(leases["items"], indent=1))
@@ -133,7 +164,7 @@ class _Stage:
         (self.operator.log.parent / "writes").write_text(self.injector.told())
         played.struck = len(self.injector.struck) or int(self.injector.struck_at is not None)
         played.missed = tuple(write for write in self.plan.writes if write not in self.injector.struck)
-        played.lives = self.operator.lives
+        played.lives, played.notes = self.operator.lives, teller.notes
         played.end = end_state(self.view, self.volume)
         played.counts = self.counts.table()
         played.violations += self._judged()
@@ -185,10 +216,10 @@ class _Stage:
             *_errors(log, self.plan.fault),
             *self.kubelet.failures,
         ]
-        if not WORKLOADS[self.plan.workload].gone:  # whoever deletes a release wants no answers any more
+        if not self.workload.gone:  # whoever deletes a release wants no answers any more
             found += [f"I1: {number} requests of {stage} found no pod" for stage, number in self.gateway.failed.items()]
-        release = self.view.get("RewriterRelease", RELEASE)
-        return found + (settled(release) if release else [])
+        at_rest = [item for item in self.view.of("RewriterRelease") if not self.workload.poison.holds_up(item)]
+        return found + [line for item in at_rest for line in settled(item)]
 
 
 async def _clear(client: ClusterClient, namespace: str) -> None:
@@ -215,7 +246,7 @@ def _errors(log: str, fault: Fault | None) -> list[str]:
     return list(dict.fromkeys(found))[:5]
 
 
-def _environment(namespace: str, port: int, directory: Path) -> dict[str, str]:
+def _environment(namespace: str, port: int, directory: Path, workers: int) -> dict[str, str]:
     config = {
         "apiVersion": "v1",
         "kind": "Config",
@@ -226,4 +257,4 @@ def _environment(namespace: str, port: int, directory: Path) -> dict[str, str]:
     }
     kubeconfig = directory / "kubeconfig"
     kubeconfig.write_text(yaml.safe_dump(config))
-    return {**environment(kubeconfig, namespace), "WORKERS": "2"}
+    return {**environment(kubeconfig, namespace), "WORKERS": str(workers)}

@@ -3,14 +3,16 @@
 import json
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from tests.builders import spec_body, stage
 from tests.faults.clock import Clock
 from tests.faults.cluster_client import ClusterClient
 from tests.faults.cluster_view import ClusterView
+from tests.faults.kubelet import Kubelet
 from tests.faults.pod_programs import Behaviour
+from tests.faults.poison import NO_POISON, Poison
 
 RELEASE = "shop"
 WORLD_SECONDS = 900.0
@@ -35,6 +37,14 @@ class Teller:
     """Seconds of the operator's clock that a chapter may take."""
     begin: Callable[[], None]
     """From here on writes count for plans: what came before is another workload's."""
+    kubelet: Kubelet
+    kill: Callable[[], None]
+    """The operator; it is started again."""
+    poison: Poison = NO_POISON
+    name: str = RELEASE
+    """The release that it is about."""
+    notes: dict[str, float] = field(default_factory=dict)
+    """What is to be known of the story when it is over."""
 
     @property
     def namespace(self) -> str:
@@ -42,7 +52,7 @@ class Teller:
 
     def release(self) -> dict[str, Any]:
         """The live release; empty when there is none."""
-        return self.view.get("RewriterRelease", RELEASE) or {}
+        return self.view.get("RewriterRelease", self.name) or {}
 
     def status(self) -> dict[str, Any]:
         """Its status."""
@@ -62,19 +72,27 @@ class Teller:
 
     async def create(self, **changes: Any) -> None:
         """A claim, the fusion constants and a release over them."""
+        await self.create_inputs()
+        await self.create_release(**changes)
+
+    async def create_inputs(self) -> None:
+        """A claim and the fusion constants, of all releases."""
         await self.client.create("PersistentVolumeClaim", self.namespace, claim())
         await self.client.create("ConfigMap", self.namespace, fusion())
+
+    async def create_release(self, **changes: Any) -> None:
+        """A release with a directory of its own on the volume."""
         body = {
             "apiVersion": API_VERSION,
             "kind": "RewriterRelease",
-            "metadata": {"name": RELEASE},
-            "spec": spec(**changes),
+            "metadata": {"name": self.name},
+            "spec": spec(**{"volume.subPath": self.name, **changes}),
         }
         await self.client.create("RewriterRelease", self.namespace, body)
 
     async def change(self, body: dict[str, Any]) -> None:
         """A merge patch of the release."""
-        await self.client.patch("RewriterRelease", self.namespace, RELEASE, body)
+        await self.client.patch("RewriterRelease", self.namespace, self.name, body)
 
     def has_ended(self, number: int, outcome: str) -> bool:
         """Cycle `number` is over, and everything that follows from it is done."""
@@ -84,7 +102,11 @@ class Teller:
             return False
         if history[0]["outcome"] != outcome:
             raise TooLate(f"cycle {number} is {history[0]['outcome']}: {history[0].get('message')}")
-        revisions = {item["spec"]["revision"]: item.get("status", {}) for item in self.view.of("RewriterRevision")}
+        revisions = {
+            item["spec"]["revision"]: item.get("status", {})
+            for item in self.view.of("RewriterRevision")
+            if item["spec"]["releaseName"] == self.name
+        }
         told = all(item["number"] not in revisions or revisions[item["number"]].get("outcome") for item in history)
         return told and not status.get("drainingSince")
 
@@ -95,7 +117,7 @@ class Teller:
 
     def was_deleted(self) -> bool:
         """There was a release, and there is none."""
-        return ("RewriterRelease", RELEASE) in self.view.known and not self.release()
+        return ("RewriterRelease", self.name) in self.view.known and not self.release()
 
     def is_gone(self) -> bool:
         """Neither the release nor anything that it owned."""
@@ -111,6 +133,10 @@ class Workload:
     behaviour: Callable[[], Behaviour] = Behaviour
     gone: bool = False
     """It ends without a release."""
+    releases: tuple[str, ...] = (RELEASE,)
+    workers: int = 2
+    """Of the operator: few, so that passes wait for each other."""
+    poison: Poison = NO_POISON
 
 
 async def _promote(teller: Teller) -> None:
@@ -144,7 +170,7 @@ async def _delete(teller: Teller) -> None:
     teller.begin()
     await teller.create(**{"rollout.stages": stages(HELD)})
     await teller.until("it is held at its first share, or deleted", lambda: teller.holds() or teller.was_deleted())
-    await teller.client.delete("RewriterRelease", teller.namespace, RELEASE)
+    await teller.client.delete("RewriterRelease", teller.namespace, teller.name)
     await teller.until("nothing of it is left", teller.is_gone)
 
 

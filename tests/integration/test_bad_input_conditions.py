@@ -16,6 +16,7 @@ from tests.integration.conftest import PATIENCE, Operator, Space, claim, config_
 
 pytestmark = pytest.mark.integration
 
+PREPARE = "pod/shop-c0000-prepare-1"
 FUSION = '{"stages": {"finerank": {"a": 1.0, "b": 0.3, "gamma": 1.0}}}'
 
 
@@ -30,6 +31,8 @@ class Told:
     says: tuple[str, ...]
     mend: Callable[[Space], None]
     spec: tuple[tuple[str, Any], ...] = ()
+    spoil: Callable[[Space], None] | None = None
+    """How the same comes about later; None: as it was given."""
 
 
 def inputs(**parts: Any) -> Callable[[Space], None]:
@@ -69,6 +72,21 @@ def let_go(space: Space) -> None:
 def claim_anew(space: Space) -> None:
     space.kubectl("delete", "pvc", "rewriter", "--timeout=300s")
     space.apply(claim())
+
+
+def claim_of_one_node(space: Space) -> None:
+    """What is asked of a claim cannot be changed: another one of its name."""
+    space.kubectl("delete", "pvc", "rewriter", "--timeout=300s")
+    space.apply(claim_with(accessModes=["ReadWriteOnce"]))
+
+
+def without(kind: str, name: str) -> Callable[[Space], None]:
+    """Deletes what was there."""
+
+    def take_away(space: Space) -> None:
+        space.kubectl("delete", kind, name, "--timeout=300s")
+
+    return take_away
 
 
 def cron(text: str, zone: str = "UTC") -> Callable[[Space], None]:
@@ -118,6 +136,7 @@ CASES = (
         "ClaimMissing",
         ("spec.volume.claimName", "'rewriter'", "create it"),
         inputs(),
+        spoil=without("pvc", "rewriter"),
     ),
     Told(
         40,
@@ -126,6 +145,7 @@ CASES = (
         "ClaimNotReadWriteMany",
         ("spec.volume.claimName", "'rewriter'", "ReadWriteOnce", "need ReadWriteMany"),
         claim_anew,
+        spoil=claim_of_one_node,
     ),
     Told(
         40,
@@ -142,6 +162,7 @@ CASES = (
         "FusionConfigMissing",
         ("spec.reward.fusion", "'fusion'", "'fusion.json'", "create it"),
         inputs(),
+        spoil=without("configmap", "fusion"),
     ),
     Told(
         44,
@@ -192,16 +213,34 @@ CASES = (
 def test_a_condition_says_what_is_missing_and_it_goes_on_by_itself(
     space: Space, operator: Operator, told: Told
 ) -> None:
+    """Of a new release, and of one that was good before."""
     told.given(space)
     space.create(release(**dict(told.spec)))
+    is_told(space, told)
+    told.mend(space)
+    goes_on(space)
+    (told.spoil or told.given)(space)
+    if told.spec:
+        space.apply(release(**dict(told.spec)))
+    is_told(space, told)
+    told.mend(space)
+    goes_on(space)
+    assert space.condition("Stalled")[0] == "False"
+
+
+def is_told(space: Space, told: Told) -> None:
     eventually(lambda: space.condition("Accepted")[:2] == ("False", told.reason), PATIENCE, told.reason)
     message = space.condition("Accepted")[2]
     for words in told.says:
         assert words in message
     assert space.condition("Stalled")[0] == "True"
-    assert "pod/shop-c0000-prepare-1" not in space.names("pods"), "nothing is half-created"
-    told.mend(space)
-    eventually(lambda: "pod/shop-c0000-prepare-1" in space.names("pods"), PATIENCE, "it goes on by itself")
+    live = space.get("rr", "shop")
+    assert live["status"]["observedGeneration"] == live["metadata"]["generation"]
+    eventually(lambda: PREPARE not in space.names("pods"), PATIENCE, "nothing is half-created, and nothing goes on")
+
+
+def goes_on(space: Space) -> None:
+    eventually(lambda: PREPARE in space.names("pods"), PATIENCE, "it goes on by itself")
 
 
 def quota(pods: int) -> dict[str, Any]:
