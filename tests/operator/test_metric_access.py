@@ -395,6 +395,16 @@ def test_a_service_that_repeats_a_credential_is_not_repeated(authority: Authorit
     assert (answer.value, answer.reason) == (None, HIDDEN)
 
 
+def test_what_there_is_to_mend_is_told_though_a_credential_has_its_words(authority: Authority) -> None:
+    with service(401, b"token authorization.bearer is too old", authority.server(NAME)) as (url, _):
+        kube = Namespace(
+            secret("thanos-token", url_of(port_of(url)), token="authorization.bearer"), ca_crt=authority.bundle
+        )
+        answer = look(kube, call(url, authorization=SHOWN_TOKEN, **CA))
+    mend = "mend authorization.bearer: Secret thanos-token, key token, or what it may ask"
+    assert answer.reason == f"answered 401 ({HIDDEN}); {mend}"
+
+
 def test_a_verdicts_words_with_a_password_are_left_out_and_the_verdict_stays(authority: Authority) -> None:
     said = {"verdict": "Fail", "reason": "as  'correct  horse' I saw 12 failures"}
     with service(200, json.dumps(said).encode(), authority.server(NAME)) as (url, _):

@@ -30,7 +30,7 @@ from rewriter_operator.cluster.metric_access import (
     server_name,
 )
 from rewriter_operator.cluster.metric_tls import failure
-from rewriter_operator.core.metric_answers import of_prometheus, of_refusal, of_web_hook, shown
+from rewriter_operator.core.metric_answers import of_prometheus, of_refusal, of_web_hook, shown, words
 from rewriter_operator.core.metric_calls import MetricCall
 from rewriter_operator.core.world import MetricAnswer
 
@@ -95,8 +95,7 @@ class MetricServices:
             access = await self.access.of(call)
         except NoAccess as refusal:
             return MetricAnswer(asked_at, reason=str(refusal))
-        answer = await self._look(call, access, asked_at)
-        return replace(answer, reason=access.without_secrets(answer.reason))
+        return await self._look(call, access, asked_at)
 
     async def _look(self, call: MetricCall, access: Access, asked_at: float) -> MetricAnswer:
         try:
@@ -104,7 +103,7 @@ class MetricServices:
         except TimeoutError:
             reason = f"no whole answer within {call.timeout:g} s"
         except (aiohttp.ClientError, OSError) as error:
-            reason = _failure(call, error)
+            reason = _failure(call, access, error)
         return MetricAnswer(asked_at, reason=reason)
 
     async def _answer(self, call: MetricCall, access: Access, asked_at: float) -> MetricAnswer:
@@ -130,10 +129,13 @@ class MetricServices:
             if body is None:
                 return MetricAnswer(asked_at, reason=f"answered with more than {MAX_ANSWER_BYTES} bytes")
             if response.status in (401, 403):
-                return of_refusal(response.status, body, asked_at, credentials(call.service))
+                said = access.without_secrets(words(body))
+                return of_refusal(response.status, said, asked_at, credentials(call.service))
             if call.body is not None:
-                return of_web_hook(response.status, body, asked_at)
-            return of_prometheus(response.status, body, asked_at, _answered_at(response))
+                answer = of_web_hook(response.status, body, asked_at)
+            else:
+                answer = of_prometheus(response.status, body, asked_at, _answered_at(response))
+            return replace(answer, reason=access.without_secrets(answer.reason))
 
     def _session(self) -> aiohttp.ClientSession:
         if self.session is None:
@@ -183,11 +185,11 @@ def _answered_at(response: aiohttp.ClientResponse) -> float:
     return time.time() if told is None else told
 
 
-def _failure(call: MetricCall, error: Exception) -> str:
+def _failure(call: MetricCall, access: Access, error: Exception) -> str:
     trusted = authority(call.service.ca_bundle if call.service else None)
     of_tls = failure(error, server_name(call), trusted)
     if of_tls is not None:
         return of_tls
     if isinstance(error, aiohttp.ClientConnectorError):  # its own words have an SSLContext in them
         return f"{type(error).__name__}: {error.host}:{error.port}: {shown(error.strerror or 'no connection')}"
-    return f"{type(error).__name__}: {shown(str(error))}"
+    return f"{type(error).__name__}: {access.without_secrets(shown(str(error)))}"

@@ -81,12 +81,17 @@ def of_web_hook(status: int, body: bytes, asked_at: float) -> MetricAnswer:
     return unknown("answered with neither a value nor a verdict")
 
 
-def of_refusal(status: int, body: bytes, asked_at: float, credentials: str) -> MetricAnswer:
-    """401 or 403, with what there is to mend; `credentials`: by name, empty where none were sent."""
-    text = body[: 2 * _SHOWN].decode(errors="replace")
-    said = "" if text.lstrip()[:1] in ("", "<") else f" ({shown(text)[:80]})"
+def of_refusal(status: int, said: str, asked_at: float, credentials: str) -> MetricAnswer:
+    """401 or 403, with what there is to mend; `said`: its words; `credentials`: by name, empty where none were sent."""
+    said = said and f" ({said})"
     mend = f"mend {credentials}, or what it may ask" if credentials else "set authorization, or the headers it wants"
     return MetricAnswer(asked_at, reason=f"answered {status}{said}; {mend}")
+
+
+def words(body: bytes) -> str:
+    """What a service says with a refusal, short and on one line; empty for a page."""
+    text = body[: 2 * _SHOWN].decode(errors="replace")
+    return "" if text.lstrip()[:1] in ("", "<") else shown(text)[:80]
 
 
 def shown(value: Any) -> str:
