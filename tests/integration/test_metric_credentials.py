@@ -69,5 +69,6 @@ def test_a_secret_that_is_set_up_step_by_step_is_sent_when_all_of_it_is_said(
             assert asked == []
             assert (await look(reconciler, call)).value == 0.5
             assert asked[0]["headers"]["Authorization"] == f"Bearer {TOKEN}"
+            await reconciler.metric_services.close()
 
         play(space, story, kubeconfig)
