@@ -1,5 +1,6 @@
 """Argo CD's one program, built from its Go module, and the manifests that its makers ship with it."""
 
+import shutil
 from pathlib import Path
 from typing import Final
 
@@ -27,3 +28,10 @@ def build(tell: Tell) -> Path:
 def manifests() -> Path:
     """The directory of its makers' manifests."""
     return module_source(PART, MODULE) / "manifests"
+
+
+def install_scripts(directory: Path) -> None:
+    """What repo-server calls by name, as its makers' image has it beside the program."""
+    script = directory / "git-verify-wrapper.sh"
+    shutil.copyfile(module_source(PART, MODULE) / "hack" / script.name, script)
+    script.chmod(0o755)

@@ -14,6 +14,7 @@ from typing import Final
 
 from e2e.argocd.api import Api
 from e2e.argocd.installation import NAMESPACE
+from e2e.argocd.program import install_scripts
 from e2e.bench.scale.subject import Subject
 from e2e.cluster import ClusterError, ControlPlane
 from e2e.cluster.debian_packages import install
@@ -45,6 +46,8 @@ class Programs:
 
 def start(stack: ExitStack, plane: ControlPlane, program: Path, directory: Path) -> Programs:
     """Run them until the stack ends; returns when all are ready. `directory` gets their files and logs."""
+    (directory / "bin").mkdir()
+    install_scripts(directory / "bin")
     redis, repository, metrics, server = (kept_port() for _ in range(4))
     settings = _Settings(plane, program, directory, f"127.0.0.1:{redis}", f"127.0.0.1:{repository}")
     subjects = (
@@ -136,7 +139,6 @@ class _Settings:
     def _subject(self, role: str, flags: Sequence[str]) -> Subject:
         """Its name is its role, as in its makers' image; it is also the name under which it writes to the cluster."""
         name = self.directory / "bin" / role
-        name.parent.mkdir(exist_ok=True)
         name.symlink_to(self.program)
         return Subject((str(name), *flags), {**os.environ, **self._environment()}, self.directory / f"{role}.log")
 
@@ -147,6 +149,7 @@ class _Settings:
             (home / name).mkdir(parents=True, exist_ok=True)
         return {
             "HOME": str(home),
+            "PATH": f"{self.directory / 'bin'}:{os.environ['PATH']}",
             "TMPDIR": str(home / "tmp"),
             "KUBECONFIG": str(self.plane.kubeconfig),
             "ARGOCD_FAKE_IN_CLUSTER": "true",

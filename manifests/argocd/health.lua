@@ -67,11 +67,13 @@ local stage = awaited()
 if stage ~= nil then
   return answer("Suspended", stage .. " waits for approval: action approve-" .. stage)
 end
-local during_cycle = status.state ~= "Idle" and status.state ~= "Bootstrapping" and is("Ready", "True")
+-- Between two cycles that follow at once, or before the first, the state is Idle for a moment.
+local at_rest = status.state == "Idle" and not is("Reconciling", "True")
+local during_cycle = not at_rest and status.state ~= "Bootstrapping" and is("Ready", "True")
 if during_cycle and annotations["rewriter.dev/argocd-during-cycle"] == "Healthy" then
   return answer("Healthy", status.state .. ": " .. (status.message or ""))
 end
-if status.state ~= "Idle" then
+if not at_rest then
   return answer("Progressing", (status.state or "new") .. ": " .. (status.message or ""))
 end
 if not is("Ready", "True") then

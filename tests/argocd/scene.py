@@ -75,13 +75,18 @@ class Scene:
         if self.application():
             await self.refresh()
 
-    async def follow(self, *options: str) -> None:
-        """The shipped Application, over this story's repository; `options` in place of its sync options."""
+    async def follow(self, *options: str, retries: int | None = None) -> None:
+        """The shipped Application, over this story's repository; `options` in place of its sync options.
+
+        Argo CD itself tries a sync that failed five times more, in two and a half minutes.
+        """
         body = yaml.safe_load((COMPONENT / "application.yaml").read_text())
         body["metadata"]["name"] = self.name
         body["spec"]["source"] = {"repoURL": self.repository.url, "targetRevision": "main", "path": FOLDER}
         body["spec"]["destination"]["namespace"] = self.name
         body["spec"]["syncPolicy"]["syncOptions"] = list(options)
+        if retries is not None:
+            body["spec"]["syncPolicy"]["retry"] = {"limit": retries}
         await self.client.create("Application", NAMESPACE, body)
 
     async def refresh(self) -> None:

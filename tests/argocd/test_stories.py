@@ -21,6 +21,7 @@ pytestmark = pytest.mark.argocd
 OPTIONS = pytest.mark.parametrize("options", [(SERVER_SIDE,), ()], ids=["server-side", "client-side"])
 HELD_STAGES = {"rollout.stages": stages(HELD)}
 REFUSED = Behaviour(gold_gain=-0.2)
+UNDECIDED = Behaviour(gain=0.0)
 
 
 def play(stage: Stage, name: str, told: Callable[[Scene], Awaitable[None]], behaviour: Behaviour | None = None) -> None:
@@ -97,8 +98,8 @@ async def approved(scene: Scene, number: int) -> None:
 
 def test_a_verdict_and_a_promotion_that_are_left_to_a_person_are_suspended_until_approved(stage: Stage) -> None:
     async def story(scene: Scene) -> None:
-        # Given too few queries for the gate to decide, and promotions that a person decides
-        left = {"gate.minimumQueries": 40, "gate.onInconclusive": "Hold", "rollout.autoPromote": False}
+        # Given a candidate that the gate cannot tell from what serves, and promotions that a person decides
+        left = {"gate.onInconclusive": "Hold", "rollout.autoPromote": False}
         await given_in_git(scene, constants(), release(**left))
         await scene.until("the gate holds", lambda: scene.state() == "Holding")
         await scene.until_health("Suspended")
@@ -112,7 +113,7 @@ def test_a_verdict_and_a_promotion_that_are_left_to_a_person_are_suspended_until
         await scene.until("cycle 1 is promoted", lambda: scene.outcome(1) == "Promoted")
         await scene.until_health("Healthy")
 
-    play(stage, "left-to-a-person", story)
+    play(stage, "left-to-a-person", story, UNDECIDED)
 
 
 def test_a_rejected_candidate_shows_as_the_user_chose_in_git(stage: Stage) -> None:
@@ -176,8 +177,8 @@ def test_the_sample_lets_later_waves_go_on_during_a_cycle(stage: Stage) -> None:
         await scene.until("cycle 1 is promoted", lambda: scene.outcome(1) == "Promoted")
         await scene.until("it rests", lambda: scene.state() == "Idle")
         await scene.until_health("Healthy")
-        settled = scene.looks.healths()
-        assert settled[settled.index("Healthy") :] == ["Healthy"], "a whole cycle without another word"
+        said = scene.looks.healths()
+        assert said[said.index("Progressing") :] == ["Progressing", "Healthy"], "a whole cycle without another word"
 
     play(stage, "sample", story)
 
@@ -195,7 +196,9 @@ def test_a_release_that_is_shown_as_degraded_fails_a_sync_before_its_later_waves
     async def story(scene: Scene) -> None:
         # Given the sample with something after it, whose candidate was refused: Degraded, as it chose
         after = config_map("after", **{WAVE: "2"})
-        await given_in_git(scene, *sample(), after)
+        await scene.commit(*sample(), after)
+        await scene.follow(SERVER_SIDE, retries=1)
+        await scene.until_followed()
         await scene.until("cycle 1 is rejected", lambda: scene.outcome(1) == "Rejected")
         await scene.until_health("Degraded")
         # When a commit is about something else

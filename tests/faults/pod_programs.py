@@ -54,8 +54,10 @@ PHASE = r"/v1/phases/(\d+)/(\d+)"
 class Behaviour:
     """What a workload is about; everything else is healthy."""
 
+    gain: float = 0.2
+    """Of the candidate's reward in the gate's evidence."""
     gold_gain: float = 0.02
-    """Of the candidate in the gate's evidence."""
+    """Of its gold, there too."""
     candidate_errors: float = 0.0
     """Share of a candidate's answers that are errors."""
     bad_revision: str = ""
@@ -227,7 +229,7 @@ class Sampler:
         return self.work.put(match[0], wire.dumps(order), lambda progress: self._measure(order, side, progress))
 
     def _measure(self, order: EvidenceOrder, side: str, progress: Progress) -> WorkReport:
-        found = evidence(gold_gain=self.behaviour.gold_gain)[side][0]
+        found = evidence(self.behaviour.gain, gold_gain=self.behaviour.gold_gain)[side][0]
         progress.update(done=len(found.rows), total=len(found.rows))
         version = order.weights.version if order.weights else "passthrough"
         done = write_shard(self.root / order.out, found.rows, version, order.reward.revision, self.uid)

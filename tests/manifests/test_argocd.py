@@ -118,6 +118,17 @@ def test_no_pod_behind_a_stage_is_degraded_but_not_before_the_first_was_up() -> 
         assert health(in_state(state, truths={ConditionType.READY: False}))[0] == expected
 
 
+def test_a_moment_between_two_cycles_is_no_rest() -> None:
+    """A later wave would go on in it."""
+    between = {"truths": {ConditionType.RECONCILING: True}, "history": ended(Outcome.SUPERSEDED)}
+    chosen = {
+        f"rewriter.dev/argocd-{name}": word
+        for name, word in (("during-cycle", "Healthy"), ("not-promoted", "Degraded"))
+    }
+    assert health(in_state(State.IDLE, **between))[0] == "Progressing"
+    assert health(in_state(State.IDLE, chosen, **between))[0] == "Healthy", "like the cycle that starts"
+
+
 def test_unknown_is_never_healthy() -> None:
     assert health(in_state(State.IDLE, truths={ConditionType.READY: None}))[0] == "Progressing"
 

@@ -62,6 +62,7 @@ class Reason(StrEnum):
     IDLE = "Idle"
     SUSPENDED = "Suspended"
     CYCLE_RUNNING = "CycleRunning"
+    CYCLE_DUE = "CycleDue"
     SYNCED = "Synced"
     SYNCING = "Syncing"
     SYNC_FAILED = "SyncFailed"

@@ -48,7 +48,7 @@ def plan(world: World) -> Decision:
     world = _with_status(world, taken_over.noted(world, set(servings(world))))
     step = _interrupted(world) or STATES[world.status.state](world)
     status = preparing.foreseen(world, recording.ordered(world, step.status))
-    status = _drained(world, summarised(world, status))
+    status = _drained(world, summarised(world, status, next_trigger=_next_trigger(world, status)))
     status = _foretold(world, status)
     told = _with_status(world, status)
     status = evolve(status, notice=intents.notice(told), change=changes.told(told))
@@ -88,6 +88,14 @@ def idle(world: World) -> Step:
     if due.start is not None:
         return _start(evolve(status, last_scheduled_at=due.start), "Scheduled", spec, now)
     return Step(status, wait_seconds=min(IDLE_SECONDS, max(1.0, due.next_start - now)))
+
+
+def _next_trigger(world: World, status: RewriterReleaseStatus) -> str:
+    """What starts a cycle as soon as this status is written; empty for a release that comes to rest with it."""
+    if status.state is not State.IDLE or world.status.state is State.IDLE:
+        return ""
+    cycle = idle(_with_status(world, status)).status.cycle
+    return cycle.trigger if cycle else ""
 
 
 STATES: Final[Mapping[State, Callable[[World], Step]]] = {

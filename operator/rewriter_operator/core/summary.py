@@ -11,8 +11,8 @@ from rewriter_operator.core.states import CYCLE_STATES, TRAFFIC_STATES
 from rewriter_operator.core.world import Role, World
 
 
-def summarised(world: World, status: RewriterReleaseStatus) -> RewriterReleaseStatus:
-    """`status` with everything in it that is only for readers."""
+def summarised(world: World, status: RewriterReleaseStatus, next_trigger: str = "") -> RewriterReleaseStatus:
+    """`status` with everything in it that is only for readers; `next_trigger`: of a cycle that starts at once."""
     status = evolve(
         status,
         observed_generation=world.release.generation,
@@ -31,7 +31,7 @@ def summarised(world: World, status: RewriterReleaseStatus) -> RewriterReleaseSt
         (ConditionType.GOLD_KEPT, _gold_kept(status)),
         (ConditionType.TRAFFIC_VERIFIED, _traffic_verified(world, status)),
         (ConditionType.STALLED, stalled),
-        (ConditionType.RECONCILING, _reconciling(status, stalled)),
+        (ConditionType.RECONCILING, _reconciling(status, stalled, next_trigger)),
     ):
         truth, reason, message = answer
         conditions = set_condition(conditions, kind, truth, reason, message, world.release.generation, world.now)
@@ -193,11 +193,17 @@ def _full_volume(world: World, status: RewriterReleaseStatus) -> str:
     )
 
 
-def _reconciling(status: RewriterReleaseStatus, stalled: _Answer) -> _Answer:
-    """Never beside Stalled: kstatus is the first of the two that is True, and one would wait for what cannot come."""
+def _reconciling(status: RewriterReleaseStatus, stalled: _Answer, next_trigger: str) -> _Answer:
+    """Never beside Stalled: kstatus is the first of the two that is True, and one would wait for what cannot come.
+
+    Between the end of one thing and a cycle that starts at once a release is not at rest: whoever waits for it would go
+    on in that moment.
+    """
     is_stalled, reason, _ = stalled
     if is_stalled:
         return False, reason, "a person must act first, see Stalled"
+    if status.state is State.IDLE and next_trigger:
+        return True, Reason.CYCLE_DUE, f"a cycle starts at once: {next_trigger}"
     if status.state is State.IDLE:
         return False, Reason.IDLE, "the newest cycle has ended"
     return True, Reason.CYCLE_RUNNING, f"{status.state}"
