@@ -210,6 +210,16 @@ def test_a_queued_change_lets_the_cycle_end_with_what_it_began_with(state: State
     assert phases_of(story, 2) == 1
 
 
+def test_a_change_that_came_past_its_refusal_waits() -> None:
+    """It was written in the moment before the state in which the API server refuses it."""
+    story = Simulator(make_spec(onChange="Reject")).until(State.TRAINING)
+    story.spec = make_spec(onChange="Reject", **{"training.phases": 1})
+    story.settle()
+    assert "waits for cycle 1 to end (spec.onChange: Reject)" in story.status.change
+    assert story.cycle_ends() == "Promoted"
+    assert phases_of(story, 1) == 2
+
+
 def test_a_change_that_waits_is_in_no_plan_of_the_cycle_that_runs() -> None:
     story = Simulator(queued()).until(State.TRAINING)
     story.spec = queued(**{"training.sampling": {"queriesPerPhase": 16}})

@@ -6,14 +6,16 @@ that has no structural form raises instead of being dropped.
 
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import yaml
 from pydantic import BaseModel
+from pydantic.alias_generators import to_camel
 
 from rewriter_operator.api.model import GROUP, VERSION, rules
-from rewriter_operator.api.release import IMMUTABLE_VOLUME, SPEC_RULES, RewriterReleaseSpec
+from rewriter_operator.api.release import AFTER_THE_VERDICT, IMMUTABLE_VOLUME, SPEC_RULES, Gate, RewriterReleaseSpec
 from rewriter_operator.api.revision import RewriterRevisionSpec, RewriterRevisionStatus
+from rewriter_operator.api.states import State
 from rewriter_operator.api.status import RewriterReleaseStatus
 from rewriter_operator.api.value_rules import RULES, sentence
 
@@ -131,6 +133,43 @@ _FRONT_SERVICE_RULES = rules(
 )
 
 
+REFUSING_STATES: Final = (
+    *(State.TRAINING, State.GATING, State.HOLDING, State.DEPLOYING, State.ROLLING_OUT, State.BAKING),
+)
+"""Where a change would end the cycle. Nothing is lost in preparing, and nothing ends promoting or taking back."""
+
+
+def _change_rules() -> dict[str, Any]:
+    """spec.onChange: Reject. Whoever changes onChange in the same write has chosen what becomes of the cycle."""
+    states = ", ".join(f"'{state}'" for state in REFUSING_STATES)
+    free = (
+        "self.spec.onChange != 'Reject' || oldSelf.spec.onChange != 'Reject' || !has(self.status) || "
+        f"!has(self.status.state) || !(self.status.state in [{states}])"
+    )
+    return rules(
+        *(
+            sentence(
+                f"{free} || ({_unchanged(part)})",
+                "cannot be changed before it has ended (spec.onChange: Reject); wait for that, abort it with "
+                "kubectl rewriter abort, or set onChange to Queue or Supersede with the same change",
+                shown="has(self.status.lastCycleNumber) ? self.status.lastCycleNumber : 0, self.status.state",
+                got="cycle %d in state %s",
+                path=f".spec.{part}",
+            )
+            for part in ("model", "data", "reward", "training", "gate")  # no volume can be changed at all
+        )
+    )
+
+
+def _unchanged(part: str) -> str:
+    if part != "gate":
+        return f"self.spec.{part} == oldSelf.spec.{part}"
+    judging = [to_camel(name) for name in Gate.model_fields if to_camel(name) not in AFTER_THE_VERDICT]
+    extends = " || ".join(f"{side}.spec.gate.onInconclusive == 'Extend'" for side in ("self", "oldSelf"))
+    same = [f"self.spec.gate.{name} == oldSelf.spec.gate.{name}" for name in judging]
+    return f"({extends}) ? self.spec.gate == oldSelf.spec.gate : ({' && '.join(same)})"
+
+
 def release_crd() -> dict[str, Any]:
     """The CustomResourceDefinition of RewriterRelease."""
     spec = structural(RewriterReleaseSpec) | SPEC_RULES
@@ -147,7 +186,7 @@ def release_crd() -> dict[str, Any]:
     schema = _root_schema(
         "A query rewriter that is retrained, gated and released by itself.", spec, structural(RewriterReleaseStatus)
     )
-    schema |= rules(*_NAME_RULES[RULES], *_FRONT_SERVICE_RULES[RULES])
+    schema |= rules(*_NAME_RULES[RULES], *_FRONT_SERVICE_RULES[RULES], *_change_rules()[RULES])
     return _crd("RewriterRelease", "rewriterreleases", ["rr"], schema, columns)
 
 

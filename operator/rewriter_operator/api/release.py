@@ -457,6 +457,11 @@ _GATE_RULES = rules(
 )
 
 
+AFTER_THE_VERDICT: Final = ("onInconclusive", "holdTimeout", "extension")
+"""Of the gate. They say what follows from a verdict, not what it is: a person who needs another day changes no cycle.
+Extend is no such thing: it decides which queries are asked and at which alpha they are judged."""
+
+
 class Gate(SpecModel):
     """The judge: candidate against incumbent on held-out queries, by reward, by gold and by stability metrics."""
 
@@ -797,10 +802,11 @@ class RewriterReleaseSpec(SpecModel):
 
     suspend: bool = False
     """No new cycle starts; one that runs is finished. Incumbents go on serving."""
-    on_change: Literal["Supersede", "Queue"] = "Supersede"
+    on_change: Literal["Supersede", "Queue", "Reject"] = "Supersede"
     """What a change of volume, model, data, reward, training or gate does to a cycle that runs. Supersede: the cycle
     ends, its candidate is taken back, and another begins. Queue: it goes on with what it began with; another begins
-    when it has ended. A change of rollout.stages before the first share never ends a cycle; see docs/operations.md."""
+    when it has ended. Reject: from training to the bake the API server refuses the change. A change of rollout.stages
+    before the first share never ends a cycle; see docs/operations.md."""
     schedule: Schedule | None = None
     """Without it, cycles start on spec changes and on request (annotation rewriter.dev/run)."""
     bootstrap: Literal["Passthrough", "BaseModel"] = "Passthrough"

@@ -12,17 +12,13 @@ from typing import Any, Final
 from pydantic import ValidationError
 
 from rewriter_contract import wire
-from rewriter_operator.api.release import RewriterReleaseSpec
+from rewriter_operator.api.release import AFTER_THE_VERDICT, RewriterReleaseSpec
 from rewriter_operator.api.states import State
 from rewriter_operator.api.status import MAX_BEGAN_WITH, Cycle, RewriterReleaseStatus
 from rewriter_operator.core.same import PASSES, Same
 
 PARTS: Final = ("volume", "model", "data", "reward", "training", "gate")
 STAGES: Final = "rollout.stages"
-
-AFTER_THE_VERDICT: Final = ("onInconclusive", "holdTimeout", "extension")
-"""Of the gate. They say what follows from a verdict, not what it is: a person who needs another day changes no cycle.
-Extend is no such thing: it decides which queries are asked and at which alpha they are judged."""
 
 HOW_PODS_RUN: Final = {
     *("resources", "labels", "annotations"),
@@ -111,10 +107,11 @@ def in_force(spec: RewriterReleaseSpec, status: RewriterReleaseStatus) -> Rewrit
 def is_held(spec: RewriterReleaseSpec, status: RewriterReleaseStatus) -> bool:
     """Whether a change waits for the end of the cycle that runs.
 
-    Not while it is prepared: nothing is lost then, and what it waits for may be what the change mends.
+    Not while it is prepared: nothing is lost then, and what it waits for may be what the change mends. A change that
+    was to be refused waits, too: it was written in the moment in which the cycle came that far.
     """
     runs = status.cycle is not None and status.cycle.number > 0
-    return spec.on_change == "Queue" and runs and status.state is not State.PREPARING
+    return spec.on_change != "Supersede" and runs and status.state is not State.PREPARING
 
 
 def _depended_on(spec: RewriterReleaseSpec) -> dict[str, Any]:

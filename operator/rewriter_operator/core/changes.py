@@ -129,9 +129,9 @@ def told(world: World) -> str:
     change = seen(world)
     if change is None or not waits(world, change):
         return ""
-    name = world.release.name
+    name, way = world.release.name, world.release.spec.on_change
     return (
-        f"{change.told} changed; the change waits for cycle {cycle.number} to end (spec.onChange: Queue); "
+        f"{change.told} changed; the change waits for cycle {cycle.number} to end (spec.onChange: {way}); "
         f"to begin with it now: kubectl rewriter abort {name}"
     )[:1024]
 
