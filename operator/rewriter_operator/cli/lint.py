@@ -7,6 +7,7 @@ The judge is the CRD itself, as this version of the operator has it (schema.py, 
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
@@ -75,9 +76,15 @@ def refusals(body: Mapping[str, Any]) -> list[str]:
     problem = _name_problem(body)
     if problem:
         return [problem]
-    schema = release_crd()["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
-    found = [str(finding) for finding in findings(body, schema)]
+    found = [str(finding) for finding in findings(body, _schema())]
     return found or _after_admission(body)
+
+
+@cache
+def _schema() -> dict[str, Any]:
+    """Made once: it takes as long as judging a release."""
+    schema: dict[str, Any] = release_crd()["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
+    return schema
 
 
 def _after_admission(body: Mapping[str, Any]) -> list[str]:
