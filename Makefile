@@ -60,7 +60,7 @@ bench-sync: venv ## publishing and reloading a weight set beside plain copies (T
 bench-sampler: venv ## the sampler's drawing beside vLLM's own (TINY=1): build/bench/sampler.json, minutes
 	@$(PY) -m e2e.bench.sampler $(if $(TINY),--tiny)
 
-bench-rollout: venv ## rollouts, drawn and then played on the cluster (PART=drawn or dataplane): build/bench/rollout.json
+bench-rollout: venv ## rollouts, drawn and then played on the cluster (PART=drawn, dataplane or peer): build/bench/rollout.json
 	@$(PY) -m e2e.bench.rollout $(if $(PART),--part $(PART))
 
 bench-operator: venv ## the operator at scale on a real API server: build/bench/operator.json

@@ -45,7 +45,7 @@ def test_without_a_rollout_every_figure_of_the_data_plane_is_null_and_says_why()
     made = figures()
     missing = ("failed_requests", "abort_to_last_request_p99_s", "decision_to_data_plane_p99_s")
     assert [made[key] for key in missing] == [None, None, None]
-    assert set(made["not_measured"]) == set(missing)
+    assert set(made["not_measured"]) == {*missing, "beside_argo_rollouts"}
     assert made["aa_false_rollback_ar"] == 0.029 and made["equal_sides"] == {"iid": {}}
 
 
@@ -53,6 +53,19 @@ def test_without_the_drawn_part_its_figures_are_null_and_say_why() -> None:
     made = report(None, [observed()], wanted(20, 20))
     assert made["aa_false_rollback_iid"] is None and made["aa_false_rollback_ar"] is None
     assert {"aa_false_rollback_iid", "aa_false_rollback_ar"} < set(made["not_measured"])
+
+
+def test_what_argo_rollouts_did_stands_beside_ours_also_where_it_never_came() -> None:
+    ours = {"approval_to_share_write_p50_s": 0.3, "abort_herd_p99_s": 5.7, "rss_mib": 90}
+    peer = {"program": "Argo Rollouts", "approval_to_share_write_p50_s": 0.9, "abort_herd_p99_s": None}
+    details = {"not_measured": {}, "operator-200": {"size": {"releases": 60}}}
+    made = report(None, [], wanted(20, 20), {**ours, "peer": peer, "details": details})
+    beside = made["beside_argo_rollouts"]
+    assert beside["ours"]["abort_herd_p99_s"] == 5.7 and "rss_mib" not in beside["ours"]
+    assert beside["argo_rollouts"]["approval_to_share_write_p50_s"] == 0.9
+    assert beside["argo_rollouts"]["abort_herd_p99_s"] is None
+    assert (beside["program"], beside["size"]) == ("Argo Rollouts", {"releases": 60})
+    assert "beside_argo_rollouts" not in made["not_measured"]
 
 
 def test_no_failed_request_is_a_measured_zero() -> None:

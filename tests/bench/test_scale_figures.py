@@ -23,7 +23,7 @@ from tests.faults.cluster_client import ClusterClient
 from tests.faults.cluster_view import ClusterView
 from tests.faults.gateway_controller import shares_of
 
-SIZE = Size(releases=200, active=20, edits=3, single_aborts=2, herd=2, idle_seconds=300)
+SIZE = Size(releases=200, active=20, edits=3, approvals=2, single_aborts=2, herd=2, idle_seconds=300)
 SHARES = {"stable": 80, "canary": 20}
 
 
@@ -186,6 +186,7 @@ def _measured(idle: Calls) -> Measured:
         idle_cpu_seconds=3.0,
         memory=Memory(90.5, 99.0),
         reconcile=Latencies([0.1, 0.2, 0.3]),
+        step=Latencies([0.3, 0.4]),
         single=Latencies([0.1, 0.2]),
         herd=Latencies([1.0], missed=1),
         cold=Latencies([4.0, 5.0]),

@@ -1,14 +1,17 @@
 """How a rollout judges and moves traffic: `python -m e2e.bench.rollout` writes build/bench/rollout.json.
 
-Two parts. `drawn`: how often an equal candidate is taken back and how soon a worse one, from a model of traffic, in
+Three parts. `drawn`: how often an equal candidate is taken back and how soon a worse one, from a model of traffic, in
 seconds. `dataplane`: promotions and rollbacks on the cluster of the demo, under load, two minutes each; every one that
-is over is kept, a run that was stopped goes on, and `--anew` begins again. What is not there is null, with its reason.
+is over is kept, a run that was stopped goes on, and `--anew` begins again. `peer`: aborts and approvals of 60 releases
+and of as many Argo Rollouts on API servers of their own, without a data plane (e2e/bench/scale). What is not there is
+null, with its reason.
 """
 
 import argparse
 import json
 import os
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -29,7 +32,8 @@ from e2e.demo.recorder import Overdue
 
 RESULT: Final = REPOSITORY / "build" / "bench" / "rollout.json"
 DATA: Final = REPOSITORY / "e2e" / "data" / "shop"
-PARTS: Final = ("drawn", "dataplane")
+PARTS: Final = ("drawn", "dataplane", "peer")
+PEER_RELEASES: Final = 60
 
 
 @dataclass
@@ -54,6 +58,19 @@ class Result:
         write_result(self._drawn, drawn.measure(runs))
         self.write()
 
+    @property
+    def _beside(self) -> Path:
+        return self.kept.directory / "beside-argo-rollouts.json"
+
+    def compare(self) -> bool:
+        """The part with the peer, anew; whether it came to its end."""
+        size = ("--quick", f"--releases={PEER_RELEASES}")
+        parts = ("--part=operator-200", "--part=peer-200")
+        command = (sys.executable, "-m", "e2e.bench.scale", *size, *parts, f"--out={self._beside}")
+        done = subprocess.run(command, cwd=REPOSITORY)
+        self.write()
+        return done.returncode == 0
+
     def keep(self, observation: Observation) -> None:
         """One more rollout; releases call this from threads of their own."""
         with self._lock:
@@ -69,10 +86,14 @@ class Result:
 
     def write(self) -> dict[str, Any]:
         """The JSON of what there is."""
-        found = json.loads(self._drawn.read_text()) if self._drawn.is_file() else None
-        made = report(found, self.kept.read(), self.asked)
+        made = report(_read(self._drawn), self.kept.read(), self.asked, _read(self._beside))
         write_result(self.out, made)
         return made
+
+
+def _read(file: Path) -> dict[str, Any] | None:
+    found: dict[str, Any] | None = json.loads(file.read_text()) if file.is_file() else None
+    return found
 
 
 def play(result: Result, arguments: argparse.Namespace) -> None:
@@ -102,6 +123,8 @@ def main() -> int:
             result.draw(arguments.runs)
         if "dataplane" in parts:
             play(result, arguments)
+        if "peer" in parts and not result.compare():
+            return 1
     except (ClusterError, InstallError, Overdue, NotAsMeant) as error:
         tell(str(error))
         return 1

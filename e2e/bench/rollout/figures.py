@@ -13,6 +13,8 @@ from e2e.bench.scale.latencies import Latencies, finite
 ABORT_GOAL_SECONDS: Final = 5.0
 NOT_DRAWN: Final = "the drawn part was not run: PART=drawn"
 NOT_PLAYED: Final = "no {} was played yet: PART=dataplane"
+_SHARES: Final = ("p50", "p99")
+NOT_COMPARED: Final = "the part beside Argo Rollouts was not run: PART=peer"
 DRAWN_KEYS: Final = ("aa_false_rollback_iid", "aa_false_rollback_ar")
 DEFINITIONS: Final = {
     "failed_requests": "anything but a whole answer with status 200 within 15 s; of every request of the rollouts below"
@@ -27,13 +29,21 @@ DEFINITIONS: Final = {
 }
 
 
-def report(drawn: Mapping[str, Any] | None, kept: Sequence[Observation], asked: Mapping[Kind, int]) -> dict[str, Any]:
-    """The whole JSON: of the drawn part's file, the observations of the newest setup, and how many were asked for."""
+def report(
+    drawn: Mapping[str, Any] | None,
+    kept: Sequence[Observation],
+    asked: Mapping[Kind, int],
+    beside: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """The whole JSON: of the drawn part's file, the observations of the newest setup, how many were asked for, and of
+    the file of e2e.bench.scale (`beside`)."""
     newest = max(kept, key=lambda one: one.began, default=None)
     played = [one for one in kept if newest and one.setup == newest.setup]
     missing: dict[str, str] = dict.fromkeys(DRAWN_KEYS, NOT_DRAWN) if drawn is None else {}
     aborts, decided = _aborts(played), _decided(played)
     failed = _failed(played)
+    if beside is None:
+        missing["beside_argo_rollouts"] = NOT_COMPARED
     if failed is None:
         missing["failed_requests"] = NOT_PLAYED.format("rollout")
     return {
@@ -41,10 +51,25 @@ def report(drawn: Mapping[str, Any] | None, kept: Sequence[Observation], asked: 
         "failed_requests": failed,
         "abort_to_last_request_p99_s": _p99(aborts, "abort_to_last_request_p99_s", "abort", missing),
         "decision_to_data_plane_p99_s": _p99(decided, "decision_to_data_plane_p99_s", "rollout", missing),
+        "beside_argo_rollouts": _beside(beside),
         "not_measured": missing,
         **{key: value for key, value in (drawn or {}).items() if key not in DRAWN_KEYS},
         "details": {"data_plane": _details(played, asked) | {"of_other_setups": len(kept) - len(played)}},
     }
+
+
+def _beside(found: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """Seconds until a route was written, ours and the peer's; None for what did not come within a minute."""
+    if found is None:
+        return None
+    keys = [
+        f"{of}_{share}_s"
+        for of in ("approval_to_share_write", "abort_to_zero_write", "abort_herd")
+        for share in _SHARES
+    ]
+    ours, peer = ({key: side.get(key) for key in keys} for side in (found, found["peer"]))
+    size = next((part["size"] for name, part in found["details"].items() if name.startswith("operator-")), None)
+    return {"ours": ours, "argo_rollouts": peer, "program": found["peer"]["program"], "size": size}
 
 
 def counts(observations: Iterable[Observation]) -> dict[Kind, int]:

@@ -32,15 +32,15 @@ from e2e.cluster.report import print_line
 RESULT: Final = REPOSITORY / "build" / "bench" / "operator.json"
 QUICK_RELEASES: Final = 50
 SIZES: Final = {
-    "200": Size(releases=200, active=20, edits=300, single_aborts=50, herd=150, idle_seconds=300),
-    "1000": Size(releases=1000, active=20, edits=300, single_aborts=20, herd=0, idle_seconds=300),
+    "200": Size(releases=200, active=20, edits=300, approvals=10, single_aborts=40, herd=150, idle_seconds=300),
+    "1000": Size(releases=1000, active=20, edits=300, approvals=10, single_aborts=20, herd=0, idle_seconds=300),
 }
 
 
 def quick(releases: int) -> Size:
     """Everything once, with few releases and little rest."""
     tenth = max(1, releases // 10)
-    return Size(releases, 2 * tenth, 60, single_aborts=3 * tenth, herd=6 * tenth, idle_seconds=30)
+    return Size(releases, 2 * tenth, 60, approvals=tenth, single_aborts=3 * tenth, herd=6 * tenth, idle_seconds=30)
 
 
 async def measured(side_name: str, size: Size, with_kwok: bool, turn: Turn) -> Measured:
@@ -64,7 +64,7 @@ async def measured(side_name: str, size: Size, with_kwok: bool, turn: Turn) -> M
 
 async def _operator(stack: AsyncExitStack, ground: Ground, size: Size, with_kwok: bool) -> OperatorSide:
     names = names_of(size)
-    resting = names[max(size.active, size.single_aborts + size.herd) :] if with_kwok else ()
+    resting = names[size.held :] if with_kwok else ()
     return await OperatorSide.set_up(stack, ground, frozenset(resting))
 
 

@@ -30,10 +30,17 @@ class Size:
     active: int
     """In the middle of a rollout while idle ones are edited."""
     edits: int
+    approvals: int
+    """One after the other; those candidates go on, others are aborted."""
     single_aborts: int
     herd: int
     """Aborted at once."""
     idle_seconds: float
+
+    @property
+    def held(self) -> int:
+        """How many come to wait at their first share."""
+        return max(self.active, self.approvals + self.single_aborts + self.herd)
 
 
 @dataclass(frozen=True)
@@ -47,6 +54,8 @@ class Measured:
     memory: Memory
     """At the end of the idle time, of a process that did all of this."""
     reconcile: Latencies
+    step: Latencies
+    """From a person's approval to the next share."""
     single: Latencies
     herd: Latencies
     cold: Latencies
@@ -72,6 +81,7 @@ class Measured:
             "rss_mib": self.memory.resident,
             "rss_highest_mib": self.memory.highest,
             "event_to_status_s": self.reconcile.summary(),
+            "approval_to_share_write_s": self.step.summary(),
             "abort_to_zero_write_s": self.single.summary(),
             "abort_herd_s": self.herd.summary(),
             "cold_start_s": self.cold.summary(),
@@ -95,18 +105,28 @@ async def measure(side: Side, client: ClusterClient, size: Size, turn: Turn, tel
     tell(f"cold start: {cold.summary()}")
     reconcile = await _edited_while(side, names[size.active :], size.edits, side.hold(names[: size.active]))
     tell(f"edits: {reconcile.summary()}")
-    held = names[: max(size.active, size.single_aborts + size.herd)]
+    held = names[: size.held]
     await side.hold(held[size.active :])
     tell(f"{len(held)} held")
-    single, herd = await _aborted(side, held, size, tell)
+    step = await _approved(side, held[: size.approvals], tell)
+    single, herd = await _aborted(side, held[size.approvals :], size, tell)
     load = os.getloadavg()[0]
     turn.give_back()
-    await side.rest(held)
+    await side.promoted(held[: size.approvals])
+    await side.rest(held[size.approvals :])
     cycle = await _one_cycle(side, client)
     tell(f"one cycle: {cycle}")
     idle, cpu, memory = await _idle(side, client, size.idle_seconds)
     tell(f"idle for {size.idle_seconds:.0f} s: {idle.writes + idle.events} writes, {memory}")
-    return Measured(size, created, idle, cpu, memory, reconcile, single, herd, cold, cycle, load)
+    return Measured(size, created, idle, cpu, memory, reconcile, step, single, herd, cold, cycle, load)
+
+
+async def _approved(side: Side, held: Sequence[str], tell: Tell) -> Latencies:
+    """One after the other."""
+    await asyncio.sleep(5)  # what was begun before ends
+    step = await side.moments.one_by_one([side.approve(name) for name in held], ABORT_PAUSE_SECONDS, LIMIT_SECONDS)
+    tell(f"approvals: {step.summary()}")
+    return step
 
 
 async def _aborted(side: Side, held: Sequence[str], size: Size, tell: Tell) -> tuple[Latencies, Latencies]:

@@ -17,7 +17,8 @@ from e2e.bench.scale.pod_split import PodSplit
 from e2e.bench.scale.side import Act, create_all
 from e2e.bench.scale.subject import Subject
 from e2e.bench.scale.waiting import Waiting
-from rewriter_operator.core.cycle import ABORT_ANNOTATION
+from rewriter_operator.core.cycle import ABORT_ANNOTATION, APPROVE_ANNOTATION
+from rewriter_operator.core.decision import revision_name
 from rewriter_operator.core.world import Role
 from rewriter_operator.workloads import names
 from tests.faults.cluster_client import ClusterClient
@@ -97,7 +98,7 @@ class OperatorSide:
     async def promote(self, name: str) -> None:
         """See Side: a cycle of one phase, to the end of what it supersedes."""
         await self._patch(name, {"spec": {"suspend": False}})
-        await self._waiting.until([name], self._was_promoted, "promoted")
+        await self.promoted([name])
 
     def edit(self, name: str) -> Act:
         """See Side: spec.historyLimit, which no cycle depends on."""
@@ -119,6 +120,21 @@ class OperatorSide:
             return all(len(backends) == 1 for backends in serving(shares_of(item)).values())
 
         return Awaited("HTTPRoute", names.route(name), taken_back), self._later(name, change)
+
+    def approve(self, name: str) -> Act:
+        """See Side: the annotation that kubectl writes."""
+        number = self._status(name)["cycle"]["number"]
+        change = {"metadata": {"annotations": {APPROVE_ANNOTATION: f"{revision_name(number)}/finerank/1"}}}
+
+        def has_all(item: dict[str, Any]) -> bool:
+            backends = serving(shares_of(item))["finerank"]
+            return len(backends) == 1 and f"{name}-passthrough" not in backends
+
+        return Awaited("HTTPRoute", names.route(name), has_all), self._later(name, change)
+
+    async def promoted(self, names: Sequence[str]) -> None:
+        """See Side."""
+        await self._waiting.until(names, self._was_promoted, "promoted")
 
     async def rest(self, names: Sequence[str]) -> None:
         """See Side."""

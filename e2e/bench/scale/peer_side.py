@@ -92,7 +92,7 @@ class PeerSide:
     async def promote(self, name: str) -> None:
         """See Side: to the end of its steps; the old pods are scaled down half a minute later, uncounted."""
         await self._patch(name, _template(SECOND))
-        await self._waiting.until([name], lambda name: self._is_at(name, SECOND) and self._rests(name), "promoted")
+        await self.promoted([name])
 
     def edit(self, name: str) -> Act:
         """See Side: spec.revisionHistoryLimit, which no rollout depends on."""
@@ -109,6 +109,14 @@ class PeerSide:
         """See Side: what `kubectl argo rollouts abort` writes."""
         return Awaited(ROUTE, name, lambda item: weights(item, name) == (100, 0)), self._aborting(name)
 
+    def approve(self, name: str) -> Act:
+        """See Side: what `kubectl argo rollouts promote` writes of one that is paused."""
+        return Awaited(ROUTE, name, lambda item: weights(item, name) == (0, 100)), self._clearing(name)
+
+    async def promoted(self, names: Sequence[str]) -> None:
+        """See Side."""
+        await self._waiting.until(names, lambda name: self._is_at(name, SECOND) and self._rests(name), "promoted")
+
     async def rest(self, names: Sequence[str]) -> None:
         """See Side: the pod template from before, as its documentation has it; until Healthy."""
         for name in names:
@@ -118,6 +126,12 @@ class PeerSide:
     def _aborting(self, name: str) -> Callable[[], Awaitable[None]]:
         async def act() -> None:
             await self.client.patch(KIND, self.namespace, name, {"status": {"abort": True}}, "status")
+
+        return act
+
+    def _clearing(self, name: str) -> Callable[[], Awaitable[None]]:
+        async def act() -> None:
+            await self.client.patch(KIND, self.namespace, name, {"status": {"pauseConditions": None}}, "status")
 
         return act
 

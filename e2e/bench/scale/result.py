@@ -20,6 +20,8 @@ PARTS: Final = ("operator-200", "operator-1000", "peer-200", "peer-1000")
 _AT_200: Final = (
     "reconcile_p99_ms",
     "reconcile_p50_ms",
+    "approval_to_share_write_p99_s",
+    "approval_to_share_write_p50_s",
     "abort_to_zero_write_p99_s",
     "abort_to_zero_write_p50_s",
     "abort_herd_p99_s",
@@ -93,6 +95,8 @@ def _figures(measured: Measured) -> dict[str, float | None]:
     return {
         "reconcile_p99_ms": milliseconds(measured.reconcile.quantile(0.99)),
         "reconcile_p50_ms": milliseconds(measured.reconcile.quantile(0.50)),
+        "approval_to_share_write_p99_s": finite(measured.step.quantile(0.99)),
+        "approval_to_share_write_p50_s": finite(measured.step.quantile(0.50)),
         "abort_to_zero_write_p99_s": finite(measured.single.quantile(0.99)),
         "abort_to_zero_write_p50_s": finite(measured.single.quantile(0.50)),
         "abort_herd_p99_s": finite(measured.herd.quantile(0.99)),

@@ -45,6 +45,12 @@ class Side(Protocol):
     def abort(self, name: str) -> Act:
         """Take the candidate back; seen when the route has no share for it."""
 
+    def approve(self, name: str) -> Act:
+        """Let a candidate that waits at its first share go on; seen when the route gives it everything."""
+
+    async def promoted(self, names: Sequence[str]) -> None:
+        """Wait until those that were let go on are promoted, and rest."""
+
     async def rest(self, names: Sequence[str]) -> None:
         """Wait until nothing is left of what was aborted."""
 
