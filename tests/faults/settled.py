@@ -57,8 +57,15 @@ def _has_an_end(conditions: dict[str, dict[str, Any]]) -> Iterator[str]:
     ready, stalled = (conditions.get(kind, {}) for kind in (ConditionType.READY, ConditionType.STALLED))
     if ready.get("status") != TRUE and stalled.get("status") != TRUE:
         yield f"neither Ready nor Stalled: {ready.get('reason')}: {ready.get('message')}"
+    if _is_due(conditions):
+        yield "a cycle was to start at once, and did not"
     if stalled.get("status") == TRUE and not (stalled.get("reason") and stalled.get("message")):
         yield "Stalled without reason and message"
+
+
+def _is_due(conditions: dict[str, dict[str, Any]]) -> bool:
+    """Idle for the moment before a cycle starts."""
+    return conditions.get(ConditionType.RECONCILING, {}).get("reason") == Reason.CYCLE_DUE
 
 
 def _is_stalled(conditions: dict[str, dict[str, Any]]) -> bool:
@@ -74,9 +81,10 @@ def _contradictions(status: dict[str, Any], conditions: dict[str, dict[str, Any]
     )
     shares = {stage["name"]: stage["share"] for stage in stages if stage.get("share")}
     works = state is not State.IDLE
+    goes_on = (works or _is_due(conditions)) and not _is_stalled(conditions)
     expected = {
         ConditionType.PROGRESSING: {TRUE if works else FALSE},
-        ConditionType.RECONCILING: {TRUE if works and not _is_stalled(conditions) else FALSE},
+        ConditionType.RECONCILING: {TRUE if goes_on else FALSE},
     }
     if conditions.get(ConditionType.ACCEPTED, {}).get("status") == FALSE:
         expected[ConditionType.STALLED] = {TRUE}

@@ -55,6 +55,14 @@ def said(**conditions: str) -> dict[str, Any]:
     return release
 
 
+def test_a_cycle_that_was_to_start_and_did_not_is_found() -> None:
+    release = copy.deepcopy(REST)
+    (found,) = (item for item in release["status"]["conditions"] if item["type"] == "Reconciling")
+    found |= {"status": "True", "reason": "CycleDue"}
+    assert contradictions(release) == []
+    assert settled(release) == ["I6: shop (Idle): a cycle was to start at once, and did not"]
+
+
 def test_a_spec_that_was_not_seen_is_found() -> None:
     release = copy.deepcopy(REST)
     release["metadata"]["generation"] += 1
