@@ -719,7 +719,7 @@ METRIC_ACCESS: Final = (
         33,
         "a token in the spec itself",
         asking(authorization={"bearer": {"value": "eyJ"}}),
-        (f"{_AT}.authorization.bearer", "secretKeyRef"),
+        ("unknown field", "spec.rollout.metrics[0].prometheus.authorization.bearer.value"),
         asking(authorization=_TOKEN),
     ),
     *(

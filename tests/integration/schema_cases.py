@@ -204,7 +204,7 @@ def _walk(node: Mapping[str, Any], path: Path) -> Iterator[tuple[Case, Mapping[s
     joint = place.startswith(_JOINT)
     for case in _here(node, path) if path else ():
         beside = _BESIDE.get((place, case.what), _called_otherwise(place))
-        of_a_rule = node["type"] == "object" and ("steps" in path or place == "traffic")
+        of_a_rule = node["type"] == "object" and ("steps" in path or path[-1:] in (("traffic",), ("authorization",)))
         loose = joint or (of_a_rule and case.what == "empty")
         known = None if loose else case.accepted
         yield Case(case.path, case.what, case.value, known, case.read_alike and not loose, beside), node
