@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from e2e.bench.scale.gateway import ManyRoutes, serving
+from e2e.bench.scale.gateway import ManyRoutes, serves_a_revision, serving
 from e2e.bench.scale.ground import Ground
 from e2e.bench.scale.moments import Awaited, Moments
 from e2e.bench.scale.pod_split import PodSplit
@@ -127,8 +127,8 @@ class OperatorSide:
         change = {"metadata": {"annotations": {APPROVE_ANNOTATION: f"{revision_name(number)}/finerank/1"}}}
 
         def has_all(item: dict[str, Any]) -> bool:
-            backends = serving(shares_of(item))["finerank"]
-            return len(backends) == 1 and f"{name}-passthrough" not in backends
+            backends = serving(shares_of(item))
+            return len(backends["finerank"]) == 1 and serves_a_revision(backends)
 
         return Awaited("HTTPRoute", names.route(name), has_all), self._later(name, change)
 

@@ -107,11 +107,13 @@ class PeerSide:
 
     def abort(self, name: str) -> Act:
         """See Side: what `kubectl argo rollouts abort` writes."""
-        return Awaited(ROUTE, name, lambda item: weights(item, name) == (100, 0)), self._aborting(name)
+        return Awaited(ROUTE, name, lambda item: weights(item, name) == (100, 0)), self._later(name, {"abort": True})
 
     def approve(self, name: str) -> Act:
         """See Side: what `kubectl argo rollouts promote` writes of one that is paused."""
-        return Awaited(ROUTE, name, lambda item: weights(item, name) == (0, 100)), self._clearing(name)
+        return Awaited(ROUTE, name, lambda item: weights(item, name) == (0, 100)), self._later(
+            name, {"pauseConditions": None}
+        )
 
     async def promoted(self, names: Sequence[str]) -> None:
         """See Side."""
@@ -123,15 +125,9 @@ class PeerSide:
             await self._patch(name, _template(FIRST))
         await self._waiting.until(names, lambda name: self._is_at(name, FIRST) and self._rests(name), "Healthy again")
 
-    def _aborting(self, name: str) -> Callable[[], Awaitable[None]]:
+    def _later(self, name: str, status: dict[str, Any]) -> Callable[[], Awaitable[None]]:
         async def act() -> None:
-            await self.client.patch(KIND, self.namespace, name, {"status": {"abort": True}}, "status")
-
-        return act
-
-    def _clearing(self, name: str) -> Callable[[], Awaitable[None]]:
-        async def act() -> None:
-            await self.client.patch(KIND, self.namespace, name, {"status": {"pauseConditions": None}}, "status")
+            await self.client.patch(KIND, self.namespace, name, {"status": status}, "status")
 
         return act
 
