@@ -21,7 +21,7 @@ from rewriter_operator.cluster.lease import Lease, LeaseThread, Timing
 from rewriter_operator.cluster.own_writes import OwnWrites
 from rewriter_operator.cluster.takeover import take_over
 from rewriter_operator.errors import Retry
-from rewriter_operator.queue import RESYNC_SECONDS, WorkQueue
+from rewriter_operator.queue import RESYNC_SECONDS, Again, WorkQueue
 from rewriter_operator.readings import Readings
 from rewriter_operator.reconcile import Reconciler
 from rewriter_operator.settings import Settings
@@ -63,7 +63,7 @@ class TermReconciler:
     term: Term
     taken: set[str] = field(default_factory=set)
 
-    async def __call__(self, name: str, urgent: bool) -> float:
+    async def __call__(self, name: str, urgent: bool) -> Again:
         """One pass; see Reconciler."""
         try:
             if name not in self.taken:

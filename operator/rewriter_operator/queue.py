@@ -3,7 +3,8 @@
 kopf's own timers, daemons and change handlers are not used because they die or freeze silently when one status patch
 fails; its watches only put keys in here. Every key is looked at again within a minute of its last pass, so a lost event
 costs at most that. Each at a time of its own: a thousand at once would stand in front of the one that somebody aborts.
-And what a person has just changed goes ahead of all that is only due, and has workers of its own.
+And what a person has just changed goes ahead of all that is only due, and has workers of its own, until all that
+follows from it is written.
 """
 
 import asyncio
@@ -24,9 +25,19 @@ RESYNC_SECONDS: Final = 60.0
 
 log = logging.getLogger(__name__)
 
-Reconcile = Callable[[str, bool], Awaitable[float]]
-"""Name of a release, and whether it is urgent -> seconds until it wants to be looked at again; infinity for one that is
-gone."""
+
+@dataclass(frozen=True)
+class Again:
+    """When a release wants its next pass."""
+
+    seconds: float
+    """Infinity: it is gone."""
+    goes_on: bool = False
+    """The pass wrote, and the next one carries on with it: as urgent as this one was."""
+
+
+Reconcile = Callable[[str, bool], Awaitable[Again]]
+"""Name of a release, and whether it is urgent."""
 
 
 @dataclass(frozen=True)
@@ -73,12 +84,12 @@ class WorkQueue:
         if key not in self._timers and key not in self._dirty and key not in self._busy:
             self.wake(key)
 
-    def wake_after(self, key: str, seconds: float) -> None:
+    def wake_after(self, key: str, seconds: float, urgent: bool = False) -> None:
         """Reconcile `key` after a while, unless something wakes it before."""
         timer = self._timers.pop(key, None)
         if timer:
             timer.cancel()
-        self._timers[key] = asyncio.get_running_loop().call_later(seconds, self.wake, key)
+        self._timers[key] = asyncio.get_running_loop().call_later(seconds, self.wake, key, urgent)
 
     def forget(self, key: str) -> None:
         """The object is gone."""
@@ -134,34 +145,40 @@ class WorkQueue:
         """One reconcile, and the one place where an error becomes a time to look again."""
         try:
             with metrics.RECONCILE_SECONDS.time():
-                seconds = _at_most_a_resync(await self.reconcile(key, urgent))
+                again = await self.reconcile(key, urgent)
             self._failures.pop(key, None)
         except Waiting as waiting:
-            seconds = waiting.seconds
+            again = Again(waiting.seconds)
         except Stalled as stalled:
             metrics.RECONCILE_ERRORS.labels("Stalled").inc()
             log.warning("%s: stalled: %s", key, stalled)
-            seconds = stalled.seconds
+            again = Again(stalled.seconds)
         except Retry as error:
             metrics.RECONCILE_ERRORS.labels(type(error).__name__).inc()
-            seconds = self._backoff(key)
-            log.warning("%s: %s; again in %.1f s", key, error, seconds)
+            again = Again(self._backoff(key))
+            log.warning("%s: %s; again in %.1f s", key, error, again.seconds)
         except Exception:  # the boundary: one poison object must not stop the others
             metrics.RECONCILE_ERRORS.labels("Bug").inc()
-            seconds = self._backoff(key)
-            log.exception("%s: reconcile failed; again in %.1f s", key, seconds)
-        if seconds == math.inf:
+            again = Again(self._backoff(key))
+            log.exception("%s: reconcile failed; again in %.1f s", key, again.seconds)
+        self._plan_next(key, again, urgent)
+
+    def _plan_next(self, key: str, again: Again, urgent: bool) -> None:
+        """Whatever a pass asks for, its release is looked at within the resync time.
+
+        One that was woken meanwhile has its turn already: an event of no urgency, of what the pass wrote perhaps, takes
+        no urgency away.
+        """
+        goes_on = again.goes_on and urgent
+        if again.seconds == math.inf:
             self.forget(key)
         elif key not in self._dirty:
-            self.wake_after(key, seconds)
+            self.wake_after(key, min(again.seconds, RESYNC_SECONDS), goes_on)
+        elif goes_on:
+            self.wake(key, urgent=True)
 
     def _backoff(self, key: str) -> float:
         failures = self._failures.get(key, 0)
         self._failures[key] = failures + 1
         low, high = BACKOFF_SECONDS
         return min(high, low * 2.0 ** min(failures, 10)) * random.uniform(0.8, 1.2)
-
-
-def _at_most_a_resync(seconds: float) -> float:
-    """Whatever a pass asks for, its release is looked at within the resync time; infinity is for one that is gone."""
-    return seconds if seconds == math.inf else min(seconds, RESYNC_SECONDS)

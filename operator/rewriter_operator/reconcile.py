@@ -33,23 +33,24 @@ from rewriter_operator.core.retention import kept_revisions
 from rewriter_operator.core.summary import gold_decay
 from rewriter_operator.core.world import Role, World
 from rewriter_operator.errors import Retry, Stalled, Waiting
+from rewriter_operator.queue import Again
 from rewriter_operator.readings import LASTING_SECONDS, Readings
 from rewriter_operator.withdraw_first import WithdrawFirst
 from rewriter_operator.workloads import names
 from rewriter_operator.workloads.installation import Installation
 from rewriter_operator.workloads.render import Manifest, render
 
-SOON = 0.05
+SOON = Again(0.05, goes_on=True)
 """After a write, the next one follows at once."""
 
 READ_AT_ONCE = 6
 """Releases of which nobody waits for anything. Their lists keep an API server on two cores busy; more of them at a time
 would be no faster, and whatever is urgent would have to share it with all of them."""
 
-AFTER_WITHDRAWAL = 0.0
+AFTER_WITHDRAWAL = Again(0.0)
 """Status and Events follow at once, but behind the shares of other releases that are to be taken back."""
 
-GONE = math.inf
+GONE = Again(math.inf)
 
 log = logging.getLogger(__name__)
 
@@ -96,12 +97,12 @@ class Reconciler:
         self._turns = asyncio.Semaphore(READ_AT_ONCE)
         self.withdraw_first = WithdrawFirst(self.hands, self.installation, self.readings, self.contests)
 
-    async def __call__(self, name: str, urgent: bool = False) -> float:
-        """One pass over one release; returns the seconds until the next look. An urgent one waits for no other."""
+    async def __call__(self, name: str, urgent: bool = False) -> Again:
+        """One pass over one release; returns when the next is wanted. An urgent one waits for no other."""
         if await self.withdraw_first(name):
             return AFTER_WITHDRAWAL
         seconds = await self._glance(name)
-        return await self._pass(name, urgent) if seconds is None else seconds
+        return await self._pass(name, urgent) if seconds is None else Again(seconds)
 
     async def _glance(self, name: str) -> float | None:
         """Look at what pods say, over what was read before; None where there is anything to do, or to find out."""
@@ -115,7 +116,7 @@ class Reconciler:
             return None
         return thought.decision.wait_seconds if rests else None
 
-    async def _pass(self, name: str, urgent: bool) -> float:
+    async def _pass(self, name: str, urgent: bool) -> Again:
         begun = self.readings.begin(name)
         live = await self.hands.kube.get("RewriterRelease", name)
         if live is None or "deletionTimestamp" in live["metadata"]:
@@ -150,7 +151,7 @@ class Reconciler:
             return SOON
         if thought.decision.wait_seconds < LASTING_SECONDS:  # a thousand releases at rest need no memory of it
             self.readings.keep(name, reading, begun)
-        return thought.decision.wait_seconds
+        return Again(thought.decision.wait_seconds)
 
     async def forbidden(self, live: dict[str, Any], error: Forbidden) -> None:
         """Something cannot be read: told like a plan that fails, because nothing watches the candidate any more."""

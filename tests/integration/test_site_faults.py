@@ -60,7 +60,7 @@ async def at_rest(reconciler: Reconciler, limit: int = 60) -> None:
     reconciler.readings.changed("shop")  # there are no watches here to tell of a hand's edit
     for _ in range(limit):
         try:
-            if await reconciler("shop") > 0.5:
+            if (await reconciler("shop")).seconds > 0.5:
                 return
         except Retry:
             await asyncio.sleep(0.2)

@@ -10,26 +10,27 @@ import pytest
 
 from rewriter_operator import queue as queue_module
 from rewriter_operator.errors import Retry, Stalled, Waiting
-from rewriter_operator.queue import WorkQueue
+from rewriter_operator.queue import Again, WorkQueue
 
 
 class Recorder:
     """A reconcile that does what it is told and remembers."""
 
-    def __init__(self, answer: Callable[[str], float] | None = None, seconds: float = 0.0) -> None:
+    def __init__(self, answer: Callable[[str], float | Again] | None = None, seconds: float = 0.0) -> None:
         self.calls: list[str] = []
         self.running: set[str] = set()
         self.together = 0
         self.answer, self.seconds = answer or (lambda _: 3600.0), seconds
 
-    async def __call__(self, key: str, urgent: bool) -> float:
+    async def __call__(self, key: str, urgent: bool) -> Again:
         assert key not in self.running, "two workers have the same key"
         self.running.add(key)
         self.together = max(self.together, len(self.running))
         self.calls.append(key)
         try:
             await asyncio.sleep(self.seconds)
-            return self.answer(key)
+            answer = self.answer(key)
+            return answer if isinstance(answer, Again) else Again(answer)
         finally:
             self.running.discard(key)
 
@@ -223,3 +224,44 @@ def test_what_is_urgent_does_not_wait_for_workers_that_are_busy() -> None:
 
     recorder = Recorder(seconds=0.2)
     play(recorder, story, workers=2)
+
+
+@pytest.mark.parametrize("told_of_its_write", [False, True])
+def test_what_follows_from_an_urgent_change_is_as_urgent_until_nothing_more_is_written(told_of_its_write: bool) -> None:
+    """An approval is a step, then its share, then the route: three writes, and none of them waits for a crowd."""
+    writes = iter([Again(0.0, goes_on=True)] * 2)
+    crowd = [f"other-{number}" for number in range(20)]
+
+    def answer(key: str) -> Again:
+        if key != "shop":
+            return Again(3600.0)
+        if told_of_its_write:
+            queues[0].wake("shop")
+        return next(writes, Again(0.0))
+
+    async def story(queue: WorkQueue) -> None:
+        queues.append(queue)
+        for name in crowd:
+            queue.wake(name)
+        queue.wake("shop", urgent=True)
+        await asyncio.sleep(0.1)
+        queue.forget("shop")
+
+    queues: list[WorkQueue] = []
+    recorder = Recorder(answer, seconds=0.002)
+    play(recorder, story, workers=1)
+    first = recorder.calls[: 3 + 4]
+    assert first.count("shop") == 3, first
+    assert recorder.calls[len(first) : 20].count("shop") == 0, "the fourth stands behind those who waited"
+
+
+def test_what_goes_on_without_urgency_waits_its_turn() -> None:
+    async def story(queue: WorkQueue) -> None:
+        for name in ("shop", "a", "b"):
+            queue.wake(name)
+        await asyncio.sleep(0.1)
+
+    answers = iter([Again(0.0, goes_on=True)])
+    recorder = Recorder(lambda key: next(answers, 3600.0) if key == "shop" else 3600.0, seconds=0.01)
+    play(recorder, story, workers=1)
+    assert recorder.calls == ["shop", "a", "b", "shop"]
