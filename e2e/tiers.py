@@ -21,7 +21,7 @@ from e2e.cluster.paths import REPOSITORY
 
 RESULTS = REPOSITORY / "build" / "tests"
 THOROUGH = "REWRITER_TEST_THOROUGH"
-"""Set: property tests try ten times as many examples (tests/examples.py). Nobody waits for several tiers."""
+"""Set: property tests try four times as many examples (tests/examples.py). Nobody waits for several tiers."""
 NOT_UNIT = "not ml and not integration and not e2e and not argocd"
 
 

@@ -1,4 +1,4 @@
-"""How many examples a property test tries: few in `make unit`, where somebody waits, ten times more in `make test`."""
+"""How many examples a property test tries: few in `make unit`, where somebody waits, four times more in `make test`."""
 
 import os
 
@@ -10,5 +10,5 @@ THOROUGH = "REWRITER_TEST_THOROUGH"
 
 def examples(quick: int) -> settings:
     """`quick` examples, the same ones in every run; a slow machine is no failure."""
-    count = quick * (10 if os.environ.get(THOROUGH) else 1)
+    count = quick * (4 if os.environ.get(THOROUGH) else 1)
     return settings(max_examples=count, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))

@@ -123,7 +123,7 @@ def _out_of_bounds(value: Any, schema: Schema, path: str) -> Iterator[Finding]:
         case str():
             yield from (Finding(path, why) for why in _text(value, schema, path))
         case _:
-            yield from (Finding(path, why) for why in _count(len(value), schema, path))
+            yield from _count(len(value), schema, path)
 
 
 def _number(value: float, schema: Schema) -> Iterator[str]:
@@ -143,12 +143,13 @@ def _text(value: str, schema: Schema, path: str) -> Iterator[str]:
         yield f"Invalid value: {json.dumps(value)}: {path} in body should match '{schema['pattern']}'"
 
 
-def _count(count: int, schema: Schema, path: str) -> Iterator[str]:
+def _count(count: int, schema: Schema, path: str) -> Iterator[Finding]:
+    """Too many of anything are not looked at one by one, as the API server does not either: each costs its rules."""
     for least, most, things in (("minItems", "maxItems", "items"), ("minProperties", "maxProperties", "properties")):
         if count < schema.get(least, 0):
-            yield f"Invalid value: {count}: {path} in body should have at least {schema[least]} {things}"
+            yield Finding(path, f"Invalid value: {count}: {path} in body should have at least {schema[least]} {things}")
         if count > schema.get(most, count):
-            yield f"Too many: {count}: must have at most {schema[most]} items"
+            yield Finding(path, f"Too many: {count}: must have at most {schema[most]} items", blocks=True)
 
 
 def _duplicates(items: list[Any], schema: Schema, path: str) -> Iterator[Finding]:
@@ -165,6 +166,8 @@ def _duplicates(items: list[Any], schema: Schema, path: str) -> Iterator[Finding
 
 def _rules(value: Any, schema: Schema, path: str, wrong: set[str]) -> Iterator[Finding]:
     """CEL rules of what has the right shape; what is wrong inside is told already."""
+    if path in wrong:
+        return
     if _is_sound(path, wrong):
         entries = [entry for entry in schema.get(RULES, ()) if "oldSelf" not in entry["rule"]]
         seen = cel_value(value, schema) if entries else None
