@@ -36,6 +36,7 @@ def control_plane(
     tell: Tell = print_line,
     watch_cache: bool = True,
     endpoints: bool = True,
+    as_shipped: bool = False,
 ) -> ControlPlane:
     """The running control plane of this name and of the process `until_exit_of`; it ends with `down`, or with that."""
-    return api_only.up(name, tell, until_exit_of, watch_cache, endpoints)
+    return api_only.up(name, tell, until_exit_of, watch_cache, endpoints, as_shipped)

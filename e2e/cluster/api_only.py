@@ -33,12 +33,17 @@ def paths_of(name: str) -> ClusterPaths:
 
 
 def up(
-    name: str, tell: Tell, until_exit_of: int | None = None, watch_cache: bool = True, endpoints: bool = True
+    name: str,
+    tell: Tell,
+    until_exit_of: int | None = None,
+    watch_cache: bool = True,
+    endpoints: bool = True,
+    as_shipped: bool = False,
 ) -> ControlPlane:
     """Returns the running control plane of this name, started if need be.
 
-    `watch_cache`, `endpoints`: see ControlPlanePorts; when it is started. `until_exit_of`: the process that it belongs
-    to. Whoever asks with the same name and process gets the same one.
+    `watch_cache`, `endpoints`, `as_shipped`: see ControlPlanePorts; when it is started. `until_exit_of`: the process
+    that it belongs to. Whoever asks with the same name and process gets the same one.
     """
     if until_exit_of is not None:
         collect_leftovers()
@@ -50,12 +55,17 @@ def up(
         state = read_state(paths.state)
         if not (state and state.alive() and healthy(state)):
             end(paths)
-            _prepare(paths, programs, replace(_free_ports(), watch_cache=watch_cache, endpoints=endpoints))
+            _prepare(
+                paths,
+                programs,
+                replace(_free_ports(), watch_cache=watch_cache, endpoints=endpoints, as_shipped=as_shipped),
+            )
             start_detached(
                 ("e2e.cluster.api_only_supervisor", name, str(until_exit_of or 0)), paths.logs / "supervisor.log"
             )
             follow_start(paths, state, tell)
-    return ControlPlane(name, paths.kubeconfig, programs.path("kubectl"), lambda: down(name))
+    kubectl, cache = programs.path("kubectl"), paths.root / "kubectl-cache"
+    return ControlPlane(name, paths.kubeconfig, kubectl, lambda: down(name), kubectl_cache=cache)
 
 
 def down(name: str) -> None:

@@ -2,7 +2,7 @@
 
 import subprocess
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from e2e.cluster.errors import ClusterError
@@ -16,10 +16,14 @@ class ControlPlane:
     kubeconfig: Path
     kubectl_program: Path
     stop: Callable[[], None]
+    kubectl_cache: Path | None = field(default=None, kw_only=True)
+    """Where kubectl keeps which kinds there are. Its own place goes by host and port, and a port that is freely chosen
+    had another API server an hour ago."""
 
     def kubectl(self, *arguments: str, input: str | None = None) -> str:
         """Runs kubectl against this cluster; returns what it printed, or raises with what it complained about."""
-        command = [str(self.kubectl_program), f"--kubeconfig={self.kubeconfig}", *arguments]
+        cache = [f"--cache-dir={self.kubectl_cache}"] if self.kubectl_cache else []
+        command = [str(self.kubectl_program), f"--kubeconfig={self.kubeconfig}", *cache, *arguments]
         done = subprocess.run(command, input=input, capture_output=True, text=True)
         if done.returncode != 0:
             raise ClusterError(f"kubectl {' '.join(arguments)}: {done.stderr.strip()}")

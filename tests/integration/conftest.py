@@ -94,9 +94,12 @@ def _is_installed(plane: ControlPlane) -> bool:
         plane.kubectl("apply", "--server-side", "-f", str(_gateway_api() / HTTP_ROUTES))
         plane.kubectl("apply", "--server-side", "-f", str(VIRTUAL_SERVICES))
         plane.kubectl("wait", "--for=condition=Established", "--timeout=60s", "crd", "--all")
+        plane.kubectl(
+            "get", "rr,rrev,httproutes,virtualservices", "--all-namespaces"
+        )  # the first to ask is told to wait
     except ClusterError as error:
-        if "imeout" in str(error) or "timed out" in str(error) or "accessor error" in str(error):
-            return False  # the last one: of a CRD that has no conditions yet, kubectl cannot say which it waits for
+        if any(words in str(error) for words in ("imeout", "timed out", "accessor error", "initializing")):
+            return False  # of a CRD that has no conditions yet, kubectl cannot say which it waits for: accessor error
         raise
     return True
 

@@ -47,7 +47,7 @@ async def measured(side_name: str, size: Size, with_kwok: bool, turn: Turn) -> M
     """One side's figures, on a control plane of its own."""
     program = kwok.build(print_line) if with_kwok else None
     peer = rollouts.build(print_line) if side_name == "peer" else None
-    plane = control_plane(f"bench-{side_name}", until_exit_of=os.getpid(), endpoints=False)
+    plane = control_plane(f"bench-{side_name}", until_exit_of=os.getpid(), endpoints=False, as_shipped=True)
     try:
         async with prepared(plane) as ground, AsyncExitStack() as stack:
             if program:

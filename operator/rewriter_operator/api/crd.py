@@ -216,6 +216,11 @@ def _column(name: str, path: str, description: str, kind: str = "string", priori
     return column | ({"priority": priority} if priority else {})
 
 
+_OWNED_AS_ONE: Final = {"x-kubernetes-map-type": "atomic"}
+"""The operator alone writes status, and all of it: to record for each field who owns it would cost the API server a
+quarter of every write (docs/decisions/0039)."""
+
+
 def _root_schema(description: str, spec: dict[str, Any], status: dict[str, Any]) -> dict[str, Any]:
     return {
         "type": "object",
@@ -226,7 +231,7 @@ def _root_schema(description: str, spec: dict[str, Any], status: dict[str, Any])
             "kind": {"type": "string"},
             "metadata": {"type": "object"},
             "spec": spec,
-            "status": status,
+            "status": {**status, **_OWNED_AS_ONE},
         },
     }
 
