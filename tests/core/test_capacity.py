@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
+from rewriter_operator.api.conditions import rfc3339
 from rewriter_operator.api.release import RewriterReleaseSpec
 from rewriter_operator.api.states import State
 from rewriter_operator.core.capacity import pods_for
@@ -233,6 +234,17 @@ def test_a_closed_window_asks_for_no_pods_and_is_nobodys_delay() -> None:
     assert story.until(lambda it: it.share() == 50, limit=7200).cycle_ends() == "Promoted"
 
 
+def test_pods_are_not_late_while_a_freeze_would_let_no_share_rise() -> None:
+    story = waits_for_pods()
+    until = rfc3339(story.now + 3600)
+    story.spec = scaled(**{"rollout.freezes": [{"from": rfc3339(story.now), "to": until}]})
+    story.wait(3700)
+    assert story.status.state is State.ROLLING_OUT
+    story.wait(10 * 60)
+    assert "1 of 2 candidate pods are ready" in story.status.message, "their time counts from the freeze's end"
+    assert rolled_back(story, "CandidateNotReady")
+
+
 @pytest.mark.parametrize("way", ["limit", "abort"])
 def test_the_route_gives_the_share_back_before_any_pod_goes(way: str) -> None:
     story = passed(scaled()).until(lambda it: it.share() == 50)
@@ -292,16 +304,18 @@ def test_more_replicas_in_mid_rollout_are_more_for_the_share() -> None:
     assert (candidate(story) or found).replicas == 8
 
 
-def test_a_changed_plan_gives_the_pods_for_its_share_their_whole_time() -> None:
+@pytest.mark.parametrize("share, pods", [(45, 2), (70, 3)])
+def test_a_changed_plan_gives_the_pods_for_its_share_their_whole_time(share: int, pods: int) -> None:
     story = waits_for_pods()
     story.wait(10 * 60)
-    story.spec = scaled(stage("finerank", {"setShare": 10}, {"setShare": 70}, {"setShare": 100}))
+    story.spec = scaled(stage("finerank", {"setShare": 10}, {"setShare": share}, {"setShare": 100}))
     story.wait(10 * 60)
     assert story.status.state is State.ROLLING_OUT
-    assert (candidate(story) or pytest.fail("no pods")).replicas == 3
+    found = candidate(story)
+    assert found is not None and found.replicas == pods
     story.behaviour.serving_ready = True
     come_up(story)
-    assert story.cycle_ends() == "Promoted"
+    story.until(lambda it: it.share() == share, limit=300)
 
 
 def test_a_revision_that_comes_back_has_all_its_pods_before_any_request() -> None:
