@@ -61,6 +61,18 @@ def test_bounds_of_the_length_that_can_be_met_are_not_refused(check: dict[str, f
     assert refusals(body(**{"gate.checks": [{"name": "LengthRatio", **check}]})) == []
 
 
+@pytest.mark.parametrize("mode", ["Surge", "ScaleWithShare"])
+def test_both_capacities_are_taken(mode: str) -> None:
+    assert refusals(body(**{"serving.capacity": {"mode": mode}})) == []
+
+
+@pytest.mark.parametrize("mode", ["InPlace", "scaleWithShare", "", 1])
+def test_another_capacity_is_refused_with_those_that_there_are(mode: object) -> None:
+    told = "\n".join(refusals(body(**{"serving.capacity": {"mode": mode}})))
+    assert "spec.serving.capacity.mode" in told
+    assert not isinstance(mode, str) or ("Surge" in told and "ScaleWithShare" in told)
+
+
 @pytest.mark.parametrize("sample", sorted((ROOT / "manifests" / "samples").glob("*.yaml")), ids=lambda path: path.name)
 def test_every_sample_passes(sample: Path) -> None:
     assert [item.refusals for item in lint(sample.name, sample.read_text())] == [()]

@@ -47,6 +47,13 @@ def test_an_idle_release_shows_the_next_cycle() -> None:
         assert words in text
 
 
+def test_pods_that_a_share_waits_for_are_shown() -> None:
+    spec = make_spec(**{"serving.replicas": 12, "serving.capacity": {"mode": "ScaleWithShare"}})
+    text = "\n".join(lines(plan_branch("shop", plan_of(spec, make_status(spec)))))
+    assert "set 10 %: with 2 pods ready, verified on about" in text
+    assert "set 100 %: with 12 pods ready, verified" in text
+
+
 def test_a_running_cycle_shows_its_own_plan_with_what_was_measured() -> None:
     cycle = make_cycle(SPEC, 7, gate_queries=400)
     first = planned(SPEC, cycle, None)

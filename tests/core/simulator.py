@@ -498,14 +498,17 @@ class Simulator:
 
     def _new_deployment(self, common: dict[str, Any], manifest: Manifest) -> Deployment:
         replicas = manifest.body["spec"]["replicas"]
-        ready = self.behaviour.serving_ready or common["cycle"] < 0
+        before = self.children.get((manifest.kind, manifest.name))
+        ready = replicas if self.behaviour.serving_ready or common["cycle"] < 0 else 0
+        if isinstance(before, Deployment) and before.spec_hash == manifest.digest:  # scaled: its pods stay as they are
+            ready = max(ready, min(before.ready, replicas))
         for index in range(replicas):
             name = f"{manifest.name}-{index}"
             values = common | {"kind": "Pod", "name": name, "uid": self._uid(), "spec_hash": ""}
-            self.children[("Pod", name)] = Pod(**values, phase="Running", ready=ready, ip="10.0.0.2")
+            self.children[("Pod", name)] = Pod(**values, phase="Running", ready=index < ready, ip="10.0.0.2")
             revision = PASSTHROUGH if common["cycle"] < 0 else f"r{common['cycle']:04d}"
             self.servers.setdefault(name, Server(revision, f"boot-{name}-{self.uids}"))
-        return Deployment(**common, replicas=replicas, ready=replicas if ready else 0)
+        return Deployment(**common, replicas=replicas, ready=ready)
 
     def _new_route(self, common: dict[str, Any], manifest: Manifest) -> Route:
         self.backends = _divided(manifest.body["spec"])

@@ -5,10 +5,11 @@ from typing import Any
 
 import pytest
 
+from rewriter_contract.messages import ServingConfig
 from rewriter_operator.cluster.contests import REPAIRS, REST_SECONDS, WINDOW_SECONDS, Contests
-from rewriter_operator.core.decision import WantedRoute, WantedToken
+from rewriter_operator.core.decision import WantedRoute, WantedServing, WantedToken
 from rewriter_operator.workloads.render import Manifest, render
-from tests.builders import INSTALLATION, make_world
+from tests.builders import INSTALLATION, make_world, weights_ref
 
 
 @dataclass
@@ -22,6 +23,11 @@ class Clock:
 def manifest(wanted: Any = None) -> Manifest:
     (made,) = render(make_world().release, (wanted or WantedRoute((("finerank", 1),)),), INSTALLATION)
     return made
+
+
+def pods(replicas: int) -> Manifest:
+    wanted = WantedServing(2, ServingConfig("r0002", weights_ref()), replicas=replicas)
+    return render(make_world().release, (wanted,), INSTALLATION)[0]
 
 
 def fought(times: int, every: float = 10.0, before: dict[str, Any] | None = None) -> tuple[Contests, Clock]:
@@ -85,6 +91,17 @@ def test_a_child_that_is_wanted_otherwise_is_written_at_once() -> None:
     contests, _ = fought(REPAIRS + 1)
     other = manifest(WantedRoute((("finerank", 2),)))
     assert not contests.rests("shop", other)
+
+
+def test_a_candidate_whose_pods_become_more_with_every_step_is_no_contest() -> None:
+    contests = Contests(Clock())
+    for replicas in range(1, 17):
+        contests.repaired("shop", pods(replicas), {})
+        assert not contests.rests("shop", pods(replicas))
+    assert contests.told("shop") == ""
+    for _ in range(REPAIRS + 1):
+        contests.repaired("shop", pods(16), {})
+    assert "Deployment shop-r0002 is changed again and again" in contests.told("shop")
 
 
 @pytest.mark.parametrize("wanted", [WantedToken()])

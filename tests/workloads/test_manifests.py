@@ -398,6 +398,25 @@ def test_one_pod_alone_has_no_budget_because_it_would_block_the_drain_of_its_nod
     assert budgets(what, **{"serving.replicas": replicas}) == []
 
 
+def scaled(replicas: int | None, **changes: Any) -> list[Manifest]:
+    """A candidate of 8 pods that has only so many yet."""
+    wanted = WantedServing(2, ServingConfig("r0002", weights_ref()), replicas=replicas)
+    return render(make_world(make_spec(**{"serving.replicas": 8, **changes})).release, (wanted,), INSTALLATION)
+
+
+def test_a_candidate_with_fewer_pods_has_the_digest_of_one_with_all_so_that_only_too_few_are_a_difference() -> None:
+    (some, *_), (every, *_) = scaled(2), scaled(None)
+    assert (some.replicas, every.replicas) == (2, 8)
+    assert some.digest == every.digest
+    assert {**some.body["spec"], "replicas": 8} == every.body["spec"]
+
+
+@pytest.mark.parametrize("replicas, most", [(1, None), (2, 1), (3, 2), (4, 3), (5, 4), (8, 4), (None, 4)])
+def test_a_drain_never_takes_all_the_pods_of_a_candidate_that_has_a_few(replicas: int | None, most: int | None) -> None:
+    found = [item.body["spec"] for item in scaled(replicas, **{"serving.maxUnavailable": 4}) if "Budget" in item.kind]
+    assert [budget["maxUnavailable"] for budget in found] == ([most] if most else [])
+
+
 def test_a_budget_changes_nothing_of_the_pods_that_it_is_about() -> None:
     (one, *_), (four, *_) = (
         render(make_world(make_spec(**{"serving.replicas": 8, **more})).release, (WANTED["serving"],), INSTALLATION)

@@ -495,6 +495,16 @@ class Gate(SpecModel):
     """Overrides by name."""
 
 
+class Capacity(SpecModel):
+    """How many serving pods a candidate has until all stages are at full share. The incumbent keeps all of its own."""
+
+    mode: Literal["Surge", "ScaleWithShare"] = "Surge"
+    """Surge: a second set of pods, all of replicas, before the first share. ScaleWithShare: of replicas the part that
+    its largest share is, over all stages, rounded up; one at least. A share rises only when the pods for it are ready.
+    How much each stage asks is not known, so the largest share is what is safe. A change to ScaleWithShare takes no pod
+    from a candidate that has them."""
+
+
 class Serving(Pods):
     """vLLM pods that answer POST /v1/rewrite, one Deployment per revision."""
 
@@ -507,7 +517,9 @@ class Serving(Pods):
     request_timeout: CallTimeout = "5s"
     tensor_parallel: Annotated[int, Field(ge=1, le=16)] = 1
     ready_timeout: Duration = "15m"
-    """Candidate pods that are not ready by then end the cycle as Failed; incumbents go on serving."""
+    """Candidate pods that are not ready by then end the cycle as Failed; incumbents go on serving. With ScaleWithShare
+    those for each later share have as long, and take the candidate back."""
+    capacity: Capacity = Capacity()
 
 
 class Gateway(SpecModel):

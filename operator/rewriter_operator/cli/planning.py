@@ -69,7 +69,8 @@ def _step(step: StepPlan) -> str:
             told = below if step.share == 100 else f"{below}, {above}"
             waits = "; waits for a window" if step.waits_for_window else ""
             verified = f"verified on about {step.requests} requests within {step.deadline}"
-            return f"set {step.share} %: {verified}; tells from it {told}{waits}"
+            pods = f"with {step.pods} pod{'s' * (step.pods > 1)} ready, " if step.pods else ""
+            return f"set {step.share} %: {pods}{verified}; tells from it {told}{waits}"
         case "Pause":
             return f"pause {step.seconds} s at {step.share} %"
         case "Approval":

@@ -22,7 +22,7 @@ REST_SECONDS: Final = 60.0
 """Between two repairs of an object that is contested."""
 
 _Key = tuple[str, str, str]
-"""Kind, name and digest: an object that is wanted otherwise than before begins anew."""
+"""Kind, name, and digest with replicas: an object that is wanted otherwise than before begins anew."""
 
 
 @dataclass
@@ -80,7 +80,7 @@ class Contests:
 
 
 def _key(manifest: Manifest) -> _Key:
-    return manifest.kind, manifest.name, manifest.digest
+    return manifest.kind, manifest.name, f"{manifest.digest}/{manifest.replicas}"
 
 
 def _sentence(manifest: Manifest, before: dict[str, Any] | None) -> str:

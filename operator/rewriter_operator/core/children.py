@@ -10,7 +10,7 @@ from rewriter_operator.api.model import seconds
 from rewriter_operator.api.revision import RevisionPhase, RewriterRevisionSpec, RewriterRevisionStatus
 from rewriter_operator.api.states import State
 from rewriter_operator.api.status import Cycle, Serving
-from rewriter_operator.core import recording, retention, validating
+from rewriter_operator.core import capacity, recording, retention, validating
 from rewriter_operator.core.decision import (
     RevisionOutcome,
     Wanted,
@@ -145,7 +145,8 @@ def _servings(world: World) -> list[Wanted]:
         recipe = serving.recipe or recipe_of(world.spec)
         ref = WeightsRef(serving.weights.version, serving.weights.digest)
         config = _config(world, serving_name(serving), ref, recipe.max_tokens)
-        wanted.append(WantedServing(number, config, engine_of(recipe, world.spec.serving.tensor_parallel)))
+        engine = engine_of(recipe, world.spec.serving.tensor_parallel)
+        wanted.append(WantedServing(number, config, engine, capacity.replicas(world, number)))
     return wanted
 
 

@@ -30,7 +30,7 @@ from rewriter_operator.api.status import (
     TrainingPlan,
 )
 from rewriter_operator.api.windows import Day, Window
-from rewriter_operator.core import comparison, limits
+from rewriter_operator.core import capacity, comparison, limits
 from rewriter_operator.core.anytime import at_least, at_most, exceeds
 from rewriter_operator.core.gate_checks import DEFAULTS
 from rewriter_operator.core.same import PASSES, Same
@@ -58,7 +58,7 @@ def _planned(of: Same[RewriterReleaseSpec], number: int, gate_queries: int, know
         cycle=number,
         training=_training(spec, measured),
         gate=_gate(spec, gate_queries, measured),
-        stages=[_stage(spec.rollout, stage) for stage in spec.rollout.stages],
+        stages=[_stage(spec, stage) for stage in spec.rollout.stages],
         bake=spec.rollout.bake,
         windows=[_window(window) for window in spec.rollout.windows],
         freezes=[f"{freeze.from_} to {freeze.to}" for freeze in spec.rollout.freezes],
@@ -252,11 +252,12 @@ def _gate(spec: RewriterReleaseSpec, rows: int, measured: Measured | None) -> Ga
     )
 
 
-def _stage(rollout: Rollout, stage: Stage) -> StagePlan:
-    share, steps = 0, []
+def _stage(spec: RewriterReleaseSpec, stage: Stage) -> StagePlan:
+    rollout, share, steps = spec.rollout, 0, []
     for step in stage.steps:
         share = step.set_share or share
-        steps.append(_step(rollout, step, share))
+        pods = capacity.pods_for(spec.serving, share) if step.set_share and capacity.scales(spec) else None
+        steps.append(evolve(_step(rollout, step, share), pods=pods))
     return StagePlan(
         name=stage.name.value,
         depends_on=[name.value for name in stage.depends_on],

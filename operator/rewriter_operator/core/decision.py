@@ -46,6 +46,8 @@ class WantedServing:
     revision: int
     config: ServingConfig
     engine: EngineConfig | None = None
+    replicas: int | None = None
+    """Of a candidate that has not all of them yet; None: as many as the spec says."""
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,8 @@ from rewriter_operator.api.conditions import rfc3339
 from rewriter_operator.api.model import evolve, seconds
 from rewriter_operator.api.states import State
 from rewriter_operator.api.status import RewriterReleaseStatus, Rollback
+from rewriter_operator.core import capacity, held_up, intents, recording, taken_over
 from rewriter_operator.core import cycle as cycles
-from rewriter_operator.core import held_up, intents, recording, taken_over
 from rewriter_operator.core.decision import Note, Step, serving_name
 from rewriter_operator.core.intents import RollbackRequest
 from rewriter_operator.core.recording import Recording
@@ -45,7 +45,8 @@ def _switch(world: World, back: Rollback) -> Step:
     name, timeout = serving_name(back.to), world.spec.serving.ready_timeout
     deployment = world.deployment(Role.SERVING, back.to.revision)
     listed = taken_over.is_set(world.route)  # with the revision at weight 0: the gateway has met it
-    up = bool(deployment and deployment.ready >= deployment.replicas > 0)
+    needed = capacity.needed(world, back.to.revision)
+    up = capacity.are_up(deployment, needed)
     if up and listed and not world.pods(Role.RECORD):  # an older record pod could still write over the new record
         # A stage that the passthrough serves stays so: nothing was ever verified there.
         stages = [evolve(stage, incumbent=back.to) if stage.incumbent else stage for stage in world.status.stages]
@@ -59,7 +60,7 @@ def _switch(world: World, back: Rollback) -> Step:
         status = _ended(world, Event.BROKE, back, message)
         return Step(status, notes=(Note("RollbackFailed", message, warning=True),))
     ready = deployment.ready if deployment else 0
-    told = f"bringing {name} back: {ready} of {world.spec.serving.replicas} pods ready{why}"
+    told = f"bringing {name} back: {ready} of {needed} pods ready{why}"
     return Step(evolve(world.status, message=told), wait_seconds=1)
 
 

@@ -11,8 +11,8 @@ from rewriter_operator.api.model import evolve, seconds
 from rewriter_operator.api.release import AnalysisStep, Pause
 from rewriter_operator.api.release import Stage as StagePlan
 from rewriter_operator.api.status import RewriterReleaseStatus, Serving, StageStatus
-from rewriter_operator.core import cycle as cycles
 from rewriter_operator.core import (
+    capacity,
     held_up,
     intents,
     metric_looks,
@@ -22,6 +22,7 @@ from rewriter_operator.core import (
     watching,
     windows,
 )
+from rewriter_operator.core import cycle as cycles
 from rewriter_operator.core.comparison import comparison_in_doubt, crossed_comparison
 from rewriter_operator.core.counters import believed, unread
 from rewriter_operator.core.decision import Note, Step, serving_name
@@ -47,8 +48,12 @@ def deploy(world: World) -> Step:
     """Wait for the candidate's pods; no request reaches them yet."""
     cycle = world.status.cycle
     assert cycle and cycle.candidate
+    begun = capacity.begun(world)
+    if begun != world.status.stages:  # decided before the first pod is made
+        return Step(evolve(world.status, stages=begun), wait_seconds=1)
     deployment = world.deployment(Role.SERVING, cycle.candidate.revision)
-    if deployment and deployment.ready >= deployment.replicas > 0:
+    needed = capacity.needed(world, cycle.candidate.revision)
+    if capacity.are_up(deployment, needed):
         return Step(cycles.enter(world.status, Event.DEPLOYED, world.now))
     timeout = world.spec.serving.ready_timeout
     why = held_up.words_of(world, Role.SERVING, cycle.candidate.revision)
@@ -56,7 +61,7 @@ def deploy(world: World) -> Step:
         message = f"candidate {serving_name(cycle.candidate)} was not ready within spec.serving.readyTimeout {timeout}"
         return _stop(world, Event.BROKE, "CandidateNotReady", message + why)
     ready = deployment.ready if deployment else 0
-    return _say(world, f"candidate pods: {ready} of {world.spec.serving.replicas} ready{why}")
+    return _say(world, f"candidate pods: {ready} of {needed} ready{why}")
 
 
 def roll_out(world: World) -> Step:
@@ -75,6 +80,9 @@ def _moved(world: World) -> Step:
     unapproved = _unapproved(world)
     if unapproved is not None:
         return _stop(world, Event.DEGRADED, "NotApproved", unapproved)
+    without_pods = capacity.overdue(world)
+    if without_pods is not None:
+        return _stop(world, Event.DEGRADED, "CandidateNotReady", without_pods)
     plans = {plan.name.value: plan for plan in world.spec.rollout.stages}
     stages = [_advance(world, plans[stage.name], stage) for stage in world.status.stages]
     overdue = next((stage for stage in stages if isinstance(stage, str)), None)
@@ -249,10 +257,14 @@ def _set_share(world: World, stage: StageStatus, share: int) -> StageStatus | st
         if closed is not None:
             return _looked(world, evolve(stage, held=True, message=f"share {share} % waits: {closed}"[:1024]))
         if stage.held:  # deadlines count from here: nothing was late while it was held
-            return evolve(stage, held=False, step_at=world.now, message="")
+            pods_at = world.now if stage.pods_at else 0
+            return evolve(stage, held=False, step_at=world.now, pods_at=pods_at, message="")
         other = watching.any_doubted(world)
         if other is not None:  # it has a deadline of its own
             return evolve(stage, message=f"share {share} % is not set: {other}"[:1024])
+        awaited = capacity.awaited(world, stage, share)
+        if awaited is not None:
+            return awaited
         doubt = _doubt(world, stage)
         if doubt is not None:  # what ended the last step may be long ago: the operator may have been away
             overdue = world.now - max(stage.step_at, doubt.since) > seconds(world.spec.rollout.verification.timeout)

@@ -79,7 +79,7 @@ def render(release: Release, wanted: tuple[Wanted, ...], installation: Installat
     """All manifests, in order, by the spec that is in force."""
     release = replace(release, spec=in_force(release.spec, release.status))
     return [
-        Manifest(_finished(release, body), update)
+        Manifest(_sized(item, _finished(release, body)), update)
         for item in wanted
         for body, update in _bodies(release, item, installation)
     ]
@@ -144,3 +144,14 @@ def _finished(release: Release, body: dict[str, Any]) -> dict[str, Any]:
     metadata["ownerReferences"] = [owner]
     metadata["annotations"] = {**metadata.get("annotations", {}), names.ANNOTATION_HASH: digest}
     return {**body, "metadata": metadata}
+
+
+def _sized(item: Wanted, body: dict[str, Any]) -> dict[str, Any]:
+    """With a candidate's own number of pods, which is not in the digest: too few are seen as such (core/diff.py).
+
+    Were it in there, every rise would be written over an autoscaler's or a hand's larger number, and a lower one would
+    take pods from under their requests.
+    """
+    if not isinstance(item, WantedServing) or item.replicas is None or body["kind"] != "Deployment":
+        return body
+    return {**body, "spec": {**body["spec"], "replicas": item.replicas}}

@@ -99,7 +99,8 @@ def disruption_budget(release: str, spec: RewriterReleaseSpec, wanted: WantedSer
 
     A budget that keeps the only pod would block the drain of its node for ever, and one that does not keeps nothing.
     """
-    if _replicas(spec, wanted) < 2:
+    replicas = wanted.replicas or _replicas(spec, wanted)
+    if replicas < 2:
         return None
     labels = names.labels(release, Role.SERVING, wanted.revision)
     return {
@@ -107,7 +108,7 @@ def disruption_budget(release: str, spec: RewriterReleaseSpec, wanted: WantedSer
         "kind": "PodDisruptionBudget",
         "metadata": {"name": names.serving(release, wanted.revision), "labels": labels},
         "spec": {
-            "maxUnavailable": spec.serving.max_unavailable,
+            "maxUnavailable": min(spec.serving.max_unavailable, replicas - 1),  # a candidate may have fewer than all
             "minAvailable": None,  # said, because a budget to which somebody adds it is refused with both
             "selector": {"matchLabels": labels},
             # A pod that does not answer is nobody's loss, and must not keep its node from being drained.
