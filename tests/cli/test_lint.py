@@ -87,6 +87,11 @@ def test_everything_wrong_is_told_at_once() -> None:
     ], "rules of the whole spec wait until its types are right, as at admission"
 
 
+@pytest.mark.parametrize("field", ["onChange", "suspend", "rollout.bake"])
+def test_a_null_takes_its_fields_default_as_in_a_cluster(field: str) -> None:
+    assert refusals(body(**{field: None})) == []
+
+
 def test_an_expression_is_compiled() -> None:
     told = refusals(body(**{"reward.expression": "logR + size(query)"}))
     assert len(told) == 1 and told[0].startswith("spec.reward.expression: 'logR + size(query)': character 8: no term")

@@ -68,7 +68,7 @@ def releases(source: str, text: str) -> list[tuple[str, dict[str, Any]]]:
 def refusals(body: Mapping[str, Any]) -> list[str]:
     """What the API server would say; then, of what it admits, what the operator says of the expression."""
     try:
-        from rewriter_operator.cli.schema import findings
+        from rewriter_operator.cli.schema import defaulted, findings
     except ModuleNotFoundError as error:
         raise Refusal(EXTRA) from error
     if body.get("apiVersion") != API_VERSION:
@@ -77,7 +77,7 @@ def refusals(body: Mapping[str, Any]) -> list[str]:
     if problem:
         return [problem]
     found = [str(finding) for finding in findings(body, _schema())]
-    return found or _after_admission(body)
+    return found or _after_admission(defaulted(body, _schema()))
 
 
 @cache
@@ -88,7 +88,7 @@ def _schema() -> dict[str, Any]:
 
 
 def _after_admission(body: Mapping[str, Any]) -> list[str]:
-    """What a condition would say of a release that was admitted."""
+    """What a condition would say of a release that was admitted, as it is stored: a null has its field's default."""
     problem = expression_problem(RewriterReleaseSpec.model_validate(body["spec"]).reward)
     return [problem] if problem else []
 
