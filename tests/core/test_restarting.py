@@ -88,6 +88,18 @@ def test_the_incumbents_side_gets_pods_of_its_own_once_and_the_candidates_rows_a
     ]
 
 
+def test_the_gate_goes_back_to_a_side_only_when_its_rows_are_gone_not_while_samplers_are() -> None:
+    story = restarting().until(lambda it: bool(it.status.cycle and it.status.cycle.gate_side == "incumbent"))
+    story.until(lambda it: "incumbent" in it.world().evidence)
+    world = story.world()
+    assert set(world.evidence) == {"candidate", "incumbent"}
+    nobody_there = replace(world, evidence={}, samplers={}, works={}, unknown_works=frozenset())
+    rows_are_gone = replace(world, evidence={"incumbent": world.evidence["incumbent"]})
+    for seen, side in ((nobody_there, "incumbent"), (rows_are_gone, "candidate")):
+        cycle = plan(seen).status.cycle
+        assert cycle and cycle.gate_side == side
+
+
 def test_no_sampler_is_asked_for_other_weights_than_it_runs() -> None:
     story, asked = restarting(**{"training.samplers": {"replicas": 2}}), 0
     for state, order in ordered(story):

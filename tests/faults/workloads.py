@@ -1,4 +1,4 @@
-"""Seven stories of a release, each told by its user's actions and by how it ends."""
+"""Eight stories of a release, each told by its user's actions and by how it ends."""
 
 import json
 import time
@@ -182,6 +182,15 @@ async def _again(teller: Teller) -> None:
     await teller.until("cycle 2 is promoted", lambda: teller.has_ended(2, "Promoted"))
 
 
+async def _restart(teller: Teller) -> None:
+    """Every weight set gets samplers of its own; in the second cycle both sides of the gate have one."""
+    await teller.create(**{"training.sync": {"method": "Restart"}})
+    await teller.until("cycle 1 is promoted", lambda: teller.has_ended(1, "Promoted"))
+    teller.begin()
+    await teller.change({"metadata": {"annotations": {"rewriter.dev/run": "again"}}})
+    await teller.until("cycle 2 is promoted", lambda: teller.has_ended(2, "Promoted"))
+
+
 async def _silently(teller: Teller) -> None:
     """Nobody accepts its route: a promotion, and a way back, on what the pods count."""
     teller.begin()
@@ -200,6 +209,7 @@ WORKLOADS = {
         Workload("edited", _edit),
         Workload("deleted", _delete, gone=True),
         Workload("second-cycle", _again),
+        Workload("restarting", _restart),
         Workload("istio", _silently, lambda: Behaviour(candidate_errors=0.5, bad_revision="r0002")),
     )
 }
