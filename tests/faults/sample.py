@@ -77,7 +77,6 @@ SAMPLE = (
     Sampled("deleted", Fault.RELEASE_DELETED, "PUT rewriterreleases RollingOut"),
     Sampled("deleted", Fault.EVENTS_DROPPED, events="rewriterreleases DELETED"),
     Sampled("second-cycle", Fault.KILLED_UNANSWERED, "PATCH httproutes share"),
-    Sampled("restarting", Fault.LISTS_STALE),
     Sampled("istio", Fault.KILLED_UNANSWERED, "POST virtualservices"),
     Sampled("istio", Fault.KILLED_UNANSWERED, "PATCH virtualservices"),
     Sampled("istio", Fault.KILLED_UNANSWERED, "PATCH virtualservices share"),

@@ -1,4 +1,4 @@
-"""Eight stories of a release, each told by its user's actions and by how it ends."""
+"""Seven stories of a release, each told by its user's actions and by how it ends."""
 
 import json
 import time
@@ -175,15 +175,7 @@ async def _delete(teller: Teller) -> None:
 
 
 async def _again(teller: Teller) -> None:
-    await teller.create()
-    await teller.until("cycle 1 is promoted", lambda: teller.has_ended(1, "Promoted"))
-    teller.begin()
-    await teller.change({"metadata": {"annotations": {"rewriter.dev/run": "again"}}})
-    await teller.until("cycle 2 is promoted", lambda: teller.has_ended(2, "Promoted"))
-
-
-async def _restart(teller: Teller) -> None:
-    """Every weight set gets samplers of its own; in the second cycle both sides of the gate have one."""
+    """Both sides of the second cycle's gate have weights, and each weight set gets samplers of its own."""
     await teller.create(**{"training.sync": {"method": "Restart"}})
     await teller.until("cycle 1 is promoted", lambda: teller.has_ended(1, "Promoted"))
     teller.begin()
@@ -209,7 +201,6 @@ WORKLOADS = {
         Workload("edited", _edit),
         Workload("deleted", _delete, gone=True),
         Workload("second-cycle", _again),
-        Workload("restarting", _restart),
         Workload("istio", _silently, lambda: Behaviour(candidate_errors=0.5, bad_revision="r0002")),
     )
 }
