@@ -137,6 +137,10 @@ class Behaviour:
     """A record pod that is deleted writes its record all the same, and is gone only with `pods_are_gone()`."""
 
 
+AT_ONE_MOMENT = 500
+"""Writes without a pause: more, and the operator undoes what it does."""
+
+
 class Stuck(AssertionError):
     """The story did not get where it should have."""
 
@@ -214,12 +218,15 @@ class Simulator:
         if isinstance(reached, State):
             state, seen = reached, len(self.states)
             reached = lambda _: self.status.state is state or state in self.states[seen:]  # noqa: E731
-        end = self.now + limit
+        end, written = self.now + limit, 0
         while not reached(self):
-            if self.now >= end:
-                raise Stuck(f"{self.status.state}: {self.status.message}; states {self.states}")
+            if self.now >= end or written > AT_ONE_MOMENT:
+                told = f"{self.status.state}: {self.status.message}; states {self.states}; last {self.writes[-6:]}"
+                raise Stuck(told)
+            written += 1
             if not self.reconcile():
                 self.pass_time(10.0)
+                written = 0
         return self
 
     def cycle_ends(self, limit: float = 7200) -> str:
