@@ -312,7 +312,7 @@ def test_a_sampler_that_was_made_for_a_spoiled_set_stays_unready_and_says_why(vo
     with made_for(volume, volume.flipped) as program:
         state = until_settled(program, "/v1/state", "Loading")
         assert (state["state"], state.get("weights")) == ("Failed", None)
-        assert "flipped" in state["message"]
+        assert "sha256 differs from the manifest" in state["message"]
         assert program.call("GET", "/readyz").status == 503
 
 
