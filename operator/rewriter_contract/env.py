@@ -24,6 +24,10 @@ RELEASE: Final = "REWRITER_RELEASE"
 ENGINE: Final = "REWRITER_ENGINE"
 """JSON of messages.EngineConfig: how the sampler and serving pods build their vLLM engine."""
 
+WEIGHTS: Final = "REWRITER_WEIGHTS"
+"""JSON of messages.WeightsRef: what a sampler loads when it starts; only where spec.training.sync.method is Restart.
+Never stale: a pod that is to hold other weights is replaced."""
+
 SERVING: Final = "REWRITER_SERVING"
 """JSON of messages.ServingConfig: which revision a serving pod serves."""
 

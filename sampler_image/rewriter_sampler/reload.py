@@ -107,6 +107,16 @@ class SamplerWeights:
             message = f"the order is for weights {ref.version}, this sampler has {has}; order the weights first"
             raise Refused(HTTPStatus.PRECONDITION_FAILED, "OtherWeights", message)
 
+    def check_ready(self) -> None:
+        """
+        Raises:
+            Refused: 503 while no weights are loaded, with the reason where there is one.
+        """
+        state = self._state
+        if state.state is not LoadState.READY:
+            message = state.message or "the weights are not loaded yet"
+            raise Refused(HTTPStatus.SERVICE_UNAVAILABLE, "NotReady", message)
+
     def check_may_draw(self) -> None:
         """For running work, often: whether it may go on drawing.
 

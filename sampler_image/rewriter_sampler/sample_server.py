@@ -1,7 +1,8 @@
 """The sampler pod's program: loads weight sets, draws and scores samples, gathers gate evidence.
 
 `python -m rewriter_sampler.sample_server`. Stateless: all that it knows after a restart comes from the next orders.
-Ready from the start, without weights: the operator has to reach a sampler to give it some.
+Ready from the start, without weights: the operator has to reach a sampler to give it some. A pod that was made for a
+weight set (REWRITER_WEIGHTS) loads it when it starts, checked like any other, and is ready once it runs it.
 """
 
 import logging
@@ -47,7 +48,7 @@ from rewriter_sampler.prompts import BadTemplate, Prompts, rewrite_of
 from rewriter_sampler.reload import SamplerWeights
 from rewriter_sampler.sample import SamplerPod, sample_shard
 from rewriter_sampler.sampler_metrics import sampler_registry
-from rewriter_sampler.settings import BadSettings, engine_config, pod_settings, volume_root
+from rewriter_sampler.settings import BadSettings, engine_config, pod_settings, volume_root, weights_to_load
 
 SEQUENCES = 64
 """Completions side by side: eight queries with eight rewrites; more gains little for models of this size."""
@@ -68,6 +69,8 @@ class SampleCalls:
 
     pod: SamplerPod
     work: WorkTable
+    made_for: WeightsRef | None = None
+    """What the pod is to come up with."""
 
     def routes(self) -> list[Route]:
         """All calls, for the control server."""
@@ -87,7 +90,7 @@ class SampleCalls:
             Route("PUT", REPORT, self.put_report),
             Route("GET", REPORT, self.get_report),
             Route("GET", "/healthz", self.get_ok, open=True),
-            Route("GET", "/readyz", self.get_ok, open=True),
+            Route("GET", "/readyz", self.get_ready, open=True),
             Route("GET", "/metrics", self.get_metrics, open=True),
         ]
 
@@ -135,6 +138,11 @@ class SampleCalls:
             raise Refused(HTTPStatus.NOT_FOUND, "NoReport", "this cycle has no report yet") from error
 
     def get_ok(self, _: re.Match[str], __: bytes) -> dict[str, str]:
+        return {"status": "ok"}
+
+    def get_ready(self, _: re.Match[str], __: bytes) -> dict[str, str]:
+        if self.made_for is not None:
+            self.pod.weights.check_ready()
         return {"status": "ok"}
 
     def get_metrics(self, _: re.Match[str], __: bytes) -> Reply:
@@ -241,6 +249,7 @@ def main() -> int:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     try:
         pod_env, root, config = pod_settings(os.environ), volume_root(os.environ), engine_config(os.environ)
+        made_for = weights_to_load(os.environ)
     except BadSettings as error:
         log.critical("%s", error)
         return 2
@@ -252,8 +261,10 @@ def main() -> int:
         return Engine(config, directory, SEQUENCES)
 
     pod = SamplerPod(root, pod_env.pod_uid, SamplerWeights(root, build, end_process), config.prompt)
+    if made_for is not None:  # before the first call: whoever asks finds it loading, never empty
+        pod.weights.order(WeightsOrder(made_for.version, made_for.digest))
     work = WorkTable()
-    server = agent.serve(pod_env.port, pod_env.token, SampleCalls(pod, work).routes())
+    server = agent.serve(pod_env.port, pod_env.token, SampleCalls(pod, work, made_for).routes())
     log.info("sampler of release %s answers on port %d", pod_env.release or "(unnamed)", pod_env.port)
     stopped.wait()
     work.cancel_all()

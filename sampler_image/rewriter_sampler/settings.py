@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from rewriter_contract import env, wire
-from rewriter_contract.messages import EngineConfig, ServingConfig
+from rewriter_contract.messages import EngineConfig, ServingConfig, WeightsRef
 
 DEFAULT_PORT = 8080
 
@@ -60,6 +60,11 @@ def volume_root(environ: Mapping[str, str]) -> Path:
 def engine_config(environ: Mapping[str, str]) -> EngineConfig:
     """How to build the engine; BadSettings when it is missing or malformed."""
     return _config(environ, env.ENGINE, EngineConfig)
+
+
+def weights_to_load(environ: Mapping[str, str]) -> WeightsRef | None:
+    """What a sampler loads when it starts; None where it is to wait for an order; BadSettings when it is malformed."""
+    return _config(environ, env.WEIGHTS, WeightsRef) if environ.get(env.WEIGHTS) else None
 
 
 def serving_config(environ: Mapping[str, str]) -> ServingConfig:

@@ -37,7 +37,7 @@ from rewriter_operator.api.status import PhaseStep, RewriterReleaseStatus
 from rewriter_operator.core.children import servings
 from rewriter_operator.core.decision import Decision, Note, OrderToPod, Removal
 from rewriter_operator.core.diff import Want, first_difference, outdated, surplus
-from rewriter_operator.core.gating import SIDES, evidence_paths
+from rewriter_operator.core.gating import SIDES, evidence_paths, is_gathered
 from rewriter_operator.core.intents import known_revisions
 from rewriter_operator.core.metric_calls import MetricCall, due
 from rewriter_operator.core.plan import plan
@@ -126,6 +126,8 @@ class Behaviour:
     """The trainer finds no room to publish."""
     samples: WorkState = WorkState.DONE
     """What becomes of samples that are ordered."""
+    start_fails: str = ""
+    """Why a sampler that is made for a weight set does not come up with it."""
     answering_model: str = RELEVANCE
     """The relevance model that a sampler's calls meet."""
     record_succeeds: bool = True
@@ -133,6 +135,10 @@ class Behaviour:
     """False: a record pod runs until the story says `record_is_done()`."""
     record_lingers: bool = False
     """A record pod that is deleted writes its record all the same, and is gone only with `pods_are_gone()`."""
+
+
+AT_ONE_MOMENT = 500
+"""Writes without a pause: more, and the operator undoes what it does."""
 
 
 class Stuck(AssertionError):
@@ -212,12 +218,15 @@ class Simulator:
         if isinstance(reached, State):
             state, seen = reached, len(self.states)
             reached = lambda _: self.status.state is state or state in self.states[seen:]  # noqa: E731
-        end = self.now + limit
+        end, written = self.now + limit, 0
         while not reached(self):
-            if self.now >= end:
-                raise Stuck(f"{self.status.state}: {self.status.message}; states {self.states}")
+            if self.now >= end or written > AT_ONE_MOMENT:
+                told = f"{self.status.state}: {self.status.message}; states {self.states}; last {self.writes[-6:]}"
+                raise Stuck(told)
+            written += 1
             if not self.reconcile():
                 self.pass_time(10.0)
+                written = 0
         return self
 
     def cycle_ends(self, limit: float = 7200) -> str:
@@ -272,7 +281,9 @@ class Simulator:
 
     def restart_sampler(self, index: int = 0) -> None:
         """Its container restarts: the pod is the same, its process knows nothing."""
-        self.samplers[index] = SamplerState(boot_id=f"boot-{self._uid()}", state=LoadState.EMPTY, weights=None)
+        pods = [pod for pod in self.children.values() if isinstance(pod, Pod) and pod.role is Role.SAMPLER]
+        made_for = next((pod.made_for for pod in pods if pod.number == index and not pod.deleting), None)
+        self.samplers[index] = self._came_up(f"boot-{self._uid()}", made_for)
         for path in [path for path in self.works if path.startswith(("/v1/samples", "/v1/evidence", "/v1/validation"))]:
             del self.works[path]
         self.report_digest = ""
@@ -301,10 +312,11 @@ class Simulator:
         if state is State.GATING:
             extensions = self.status.cycle.extensions if self.status.cycle else 0
             found = self.behaviour.extended.get(extensions, self.behaviour.evidence)
+            told = replace(world, works=works)
             rows = {
                 side: tuple(self._scored(shard) for shard in found[side])
                 for side in SIDES
-                if all(path in works and works[path].state is WorkState.DONE for path in evidence_paths(world, side))
+                if sampler_pods and is_gathered(told, side)
             }
         return replace(
             world,
@@ -470,8 +482,18 @@ class Simulator:
                 self.records[pod.name] = wire.loads(PromotionRecord, _variables(manifest)[env.RECORD])
                 return self._new_record(pod)
             case Role.SAMPLER:
-                self.samplers[pod.number] = SamplerState(boot_id=pod.uid, state=LoadState.EMPTY, weights=None)
+                made_for = _made_for(manifest)
+                self.samplers[pod.number] = self._came_up(pod.uid, made_for)
+                return replace(pod, made_for=made_for)
         return pod
+
+    def _came_up(self, boot_id: str, made_for: WeightsRef | None) -> SamplerState:
+        """A sampler's new process: empty, or with the weights that the pod's template names."""
+        if made_for is None:
+            return SamplerState(boot_id=boot_id, state=LoadState.EMPTY, weights=None)
+        words = self.behaviour.start_fails
+        state = LoadState.FAILED if words else LoadState.READY
+        return SamplerState(boot_id=boot_id, state=state, weights=None if words else made_for, message=words)
 
     def _retained(self, variables: Mapping[str, str]) -> PrepareResult:
         """The prepare pod's answer, once it has removed what its order gives up and promoted.json does not name."""
@@ -680,6 +702,11 @@ def _main(manifest: Manifest) -> dict[str, Any]:
 
 def _variables(manifest: Manifest) -> dict[str, str]:
     return {item["name"]: item.get("value", "") for item in _main(manifest)["env"]}
+
+
+def _made_for(manifest: Manifest) -> WeightsRef | None:
+    text = _variables(manifest).get(env.WEIGHTS)
+    return wire.loads(WeightsRef, text) if text else None
 
 
 def _histogram(before: Mapping[str, int], bucket: str, count: int) -> dict[str, int]:

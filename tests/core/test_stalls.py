@@ -7,7 +7,7 @@ import pytest
 from rewriter_contract.messages import LoadState, WorkReport, WorkState
 from rewriter_operator.api.states import State
 from rewriter_operator.core.plan import plan
-from rewriter_operator.core.stalls import LIMIT
+from rewriter_operator.core.replacing import LIMIT
 from tests.builders import make_spec, weights_ref
 from tests.core.simulator import Behaviour, Simulator
 

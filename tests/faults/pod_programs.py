@@ -175,9 +175,13 @@ class Sampler:
 
     def _load(self, _: re.Match[str], body: bytes) -> SamplerState:
         order = wire.loads(WeightsOrder, body)
+        return self.load(WeightsRef(order.version, order.digest))
+
+    def load(self, ref: WeightsRef) -> SamplerState:
+        """Because it was ordered to, or because its pod was made for these weights."""
         with self._lock:
             self._state = replace(self._state, state=LoadState.LOADING)
-        threading.Thread(target=self._loaded, args=(WeightsRef(order.version, order.digest),), daemon=True).start()
+        threading.Thread(target=self._loaded, args=(ref,), daemon=True).start()
         return self._state
 
     def _loaded(self, ref: WeightsRef) -> None:
@@ -295,7 +299,10 @@ def program_of(module: str, root: Path, environment: Mapping[str, str], uid: str
         case "rewriter_trainer":
             return Trainer(root, uid)
         case "rewriter_sampler.sample_server":
-            return Sampler(root, uid, behaviour)
+            sampler = Sampler(root, uid, behaviour)
+            if env.WEIGHTS in environment:
+                sampler.load(wire.loads(WeightsRef, environment[env.WEIGHTS]))
+            return sampler
         case "rewriter_sampler.serve" | "rewriter_sampler.passthrough":
             config = wire.loads(ServingConfig, environment[env.SERVING])
             if config.weights is not None:

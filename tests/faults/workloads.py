@@ -175,7 +175,8 @@ async def _delete(teller: Teller) -> None:
 
 
 async def _again(teller: Teller) -> None:
-    await teller.create()
+    """Both sides of the second cycle's gate have weights, and each weight set gets samplers of its own."""
+    await teller.create(**{"training.sync": {"method": "Restart"}})
     await teller.until("cycle 1 is promoted", lambda: teller.has_ended(1, "Promoted"))
     teller.begin()
     await teller.change({"metadata": {"annotations": {"rewriter.dev/run": "again"}}})

@@ -5,8 +5,11 @@ from typing import Any
 
 import pytest
 
+from rewriter_contract import env, wire
+from rewriter_contract.messages import WeightsRef
 from rewriter_operator.cluster.observe import _read_child, _token
-from rewriter_operator.core.world import Budget, Role, Route
+from rewriter_operator.core.world import Budget, Pod, Role, Route
+from tests.builders import weights_ref
 
 OWNER = "uid-shop"
 
@@ -95,3 +98,23 @@ def test_only_what_the_routes_own_parents_say_counts(parents: list[dict[str, Any
     route = _read_child(body, OWNER)
     assert isinstance(route, Route)
     assert route.accepted is accepted
+
+
+@pytest.mark.parametrize(
+    ("value", "found"),
+    [
+        (wire.dumps(weights_ref("r0002-p01")), weights_ref("r0002-p01")),
+        ('{"version": "r0002-p01"}', None),
+        ("", None),
+    ],
+    ids=["whole", "half", "empty"],
+)
+def test_what_a_sampler_was_made_for_is_read_from_its_template_alone(value: str, found: WeightsRef | None) -> None:
+    labels = {"rewriter.dev/role": "sampler", "rewriter.dev/cycle": "2", "rewriter.dev/number": "0"}
+    pod = item("Pod", labels=labels, creationTimestamp="2026-01-01T00:00:00Z")
+    sidecar = {"name": "mesh"}
+    main = {"name": "main", "env": [{"name": "POD_UID", "valueFrom": {}}, {"name": env.WEIGHTS, "value": value}]}
+    child = _read_child(pod | {"spec": {"containers": [sidecar, main]}}, OWNER)
+    assert isinstance(child, Pod) and child.made_for == found
+    told = _read_child(pod | {"spec": {"containers": [sidecar]}}, OWNER)
+    assert isinstance(told, Pod) and told.made_for is None

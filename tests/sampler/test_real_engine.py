@@ -10,6 +10,7 @@ import signal
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -103,6 +104,14 @@ def serving_b(volume: Volume, sampler: Program) -> Iterator[Program]:
         early = program.call("POST", "/v1/rewrite", {"query": "too early"})
         assert (early.status, early.json["reason"]) == (503, "NotReady")
         program.wait_for("/readyz")
+        yield program
+
+
+@contextmanager
+def made_for(volume: Volume, weights: WeightsRef) -> Iterator[Program]:
+    """A sampler whose pod was made for a weight set; nobody orders it to load any."""
+    with running("rewriter_sampler.sample_server", {**variables(volume), env.WEIGHTS: wire.dumps(weights)}) as program:
+        program.wait_for("/healthz")
         yield program
 
 
@@ -279,6 +288,32 @@ def test_a_reload_in_place_equals_a_fresh_start(
     assert texts(of_b) == fresh
     assert texts(of_b) != texts(of_a)
     assert shards.put(volume.a, GREEDY, relevance).status == 412
+
+
+def test_a_sampler_that_was_made_for_a_set_draws_what_a_reloaded_one_draws(
+    sampler: Program, volume: Volume, shards: Shards, relevance: str
+) -> None:
+    load(sampler, volume.b)
+    _, reloaded = shards.run(volume.b, GREEDY, relevance)
+    with made_for(volume, volume.b) as program:
+        assert program.call("GET", "/readyz").status == 503, "a pod must not be ready before its weights are"
+        state = until_settled(program, "/v1/state", "Loading")
+        assert (state["state"], state["weights"]["version"], state["reloads"]) == ("Ready", "r0001-p02", 0)
+        assert state["canaryDifference"] is not None
+        assert program.call("GET", "/readyz").status == 200
+        own = Shards(program, volume)
+        own.number = 500
+        _, started = own.run(volume.b, GREEDY, relevance)
+        assert texts(started) == texts(reloaded)
+        assert own.put(volume.a, GREEDY, relevance).status == 412
+
+
+def test_a_sampler_that_was_made_for_a_spoiled_set_stays_unready_and_says_why(volume: Volume) -> None:
+    with made_for(volume, volume.flipped) as program:
+        state = until_settled(program, "/v1/state", "Loading")
+        assert (state["state"], state.get("weights")) == ("Failed", None)
+        assert "sha256 differs from the manifest" in state["message"]
+        assert program.call("GET", "/readyz").status == 503
 
 
 def greedy_evidence(volume: Volume, relevance: str, search: str) -> EvidenceOrder:

@@ -13,11 +13,12 @@ from pathlib import Path
 
 import pytest
 
-from rewriter_contract import weights
+from rewriter_contract import env, weights, wire
 from rewriter_contract.agent import Refused, WorkFailed
 from rewriter_contract.messages import LoadState, SamplerState, WeightsOrder, WeightsRef
 from rewriter_sampler.drawing import Draw, Drawn, EngineError
 from rewriter_sampler.reload import SamplerWeights
+from rewriter_sampler.settings import BadSettings, weights_to_load
 
 LOGPROBS = (-1.0, -2.0)
 
@@ -122,6 +123,28 @@ def test_the_first_order_builds_the_engine_and_runs_the_canary(tmp_path: Path, a
     state = bench.load(a)
     assert (state.state, state.weights, state.reloads, state.canary_difference) == (LoadState.READY, a, 0, 0.0)
     assert bench.steps == ["canary a"]
+
+
+def test_a_pod_that_was_made_for_a_set_is_ready_once_it_runs_it_and_says_why_it_does_not(
+    tmp_path: Path, a: WeightsRef
+) -> None:
+    made_for = weights_to_load({env.WEIGHTS: wire.dumps(a)})
+    assert made_for == a
+    assert weights_to_load({}) is None, "it waits for an order"
+    bench, failing = Bench(tmp_path), Bench(tmp_path, ("canary", "a"))
+    with pytest.raises(Refused, match="the weights are not loaded yet") as refused:
+        bench.weights.check_ready()
+    assert refused.value.status == 503
+    bench.load(made_for)
+    bench.weights.check_ready()
+    failing.load(made_for)
+    with pytest.raises(Refused, match="canary log-probabilities differ by inf"):
+        failing.weights.check_ready()
+
+
+def test_weights_that_a_pod_is_made_for_and_that_nobody_can_read_end_it_with_a_sentence() -> None:
+    with pytest.raises(BadSettings, match="REWRITER_WEIGHTS"):
+        weights_to_load({env.WEIGHTS: '{"version": "r0001-p01"}'})
 
 
 def test_a_reload_resets_the_prefix_cache_before_the_canary(tmp_path: Path, a: WeightsRef, b: WeightsRef) -> None:

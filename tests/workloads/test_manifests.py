@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from rewriter_contract import env
-from rewriter_contract.messages import STAGE_HEADER, PromotionRecord, ServingConfig
+from rewriter_contract import env, wire
+from rewriter_contract.messages import STAGE_HEADER, PromotionRecord, ServingConfig, WeightsRef
 from rewriter_operator.api.revision import RewriterRevisionSpec
 from rewriter_operator.core.begun_spec import spec_digest
 from rewriter_operator.core.decision import (
@@ -307,6 +307,17 @@ def metadata_of(what: str) -> dict[str, Any]:
     body = render(make_world(make_spec(**changes)).release, (WANTED[what],), INSTALLATION)[0].body
     metadata: dict[str, Any] = (body["spec"]["template"] if body["kind"] == "Deployment" else body)["metadata"]
     return metadata
+
+
+def test_a_sampler_is_told_weights_in_its_template_only_where_it_is_made_for_them() -> None:
+    """So a reload's pods are as they always were, and other weights need another pod."""
+    told, wanted = environment("sampler"), WantedPod(Role.SAMPLER, 2, 0, weights=weights_ref("r0002-p01"))
+    (pod,) = render(WORLD.release, (wanted,), INSTALLATION)
+    variables = pod.body["spec"]["containers"][0]["env"]
+    made_for = {item["name"]: item["value"] for item in variables if "value" in item}
+    assert env.WEIGHTS not in told
+    assert wire.loads(WeightsRef, made_for.pop(env.WEIGHTS)) == weights_ref("r0002-p01")
+    assert made_for == told
 
 
 @pytest.mark.parametrize("what", ["trainer", "sampler", "serving"])

@@ -282,6 +282,15 @@ class Validation(SpecModel):
     """Training ends early after this many phases in a row that were no better than the best one before them."""
 
 
+class Sync(SpecModel):
+    """How samplers get what a phase published (docs/training.md)."""
+
+    method: Literal["Reload", "Restart"] = "Reload"
+    """Reload: the running engine loads the new weights in place. Restart: each sampler is replaced by a pod that comes
+    up with them, for engines and models where a reload in place is not supported or not trusted; it costs the start of
+    a pod, and twice more in the gate."""
+
+
 class Training(SpecModel):
     """The learning loop: phases of sample, score, pair, optimise, publish, and one weight sync per phase."""
 
@@ -310,6 +319,7 @@ class Training(SpecModel):
     trainer: Pods = Pods()
     """One pod; it trains with one worker process for each GPU (nvidia.com/gpu, amd.com/gpu) of its limits."""
     samplers: Annotated[SamplerPods, Field(json_schema_extra=_ENGINE_FITS)] = SamplerPods()
+    sync: Sync = Sync()
     phase_deadline: Duration = "6h"
     """A phase that takes longer fails the cycle; incumbents go on serving."""
     stall_timeout: Duration = "15m"

@@ -10,15 +10,15 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
-from rewriter_contract import wire
-from rewriter_contract.messages import EvidenceRows, FusionTerm, SamplerState, ServingStats, WorkReport, WorkState
+from rewriter_contract import env, wire
+from rewriter_contract.messages import EvidenceRows, FusionTerm, SamplerState, ServingStats, WeightsRef, WorkReport
 from rewriter_operator.api.release import RewriterReleaseSpec
 from rewriter_operator.api.states import State
 from rewriter_operator.api.status import PhaseStep
 from rewriter_operator.cluster.agents import ROWS_SECONDS, Agents
 from rewriter_operator.cluster.kube import Kube, is_owned_by
 from rewriter_operator.core.begun_spec import in_force
-from rewriter_operator.core.gating import SIDES, evidence_paths
+from rewriter_operator.core.gating import SIDES, evidence_paths, is_gathered
 from rewriter_operator.core.states import TRAFFIC_STATES
 from rewriter_operator.core.taken_over import asks_leaving
 from rewriter_operator.core.validating import validation_paths
@@ -135,8 +135,8 @@ async def _with_evidence(world: World, agents: Agents, token: str) -> World:
     assert cycle is not None
     evidence: dict[str, tuple[EvidenceRows, ...]] = {}
     for side in SIDES:
-        paths = evidence_paths(world, side)
-        if all(path in world.works and world.works[path].state is WorkState.DONE for path in paths):
+        if is_gathered(world, side):
+            paths = evidence_paths(world, side)
             rows = await asyncio.gather(*(_rows(world, agents, token, index, path) for index, path in enumerate(paths)))
             if all(rows):
                 evidence[side] = tuple(item for item in rows if item)
@@ -151,7 +151,7 @@ async def _with_evidence(world: World, agents: Agents, token: str) -> World:
 async def _rows(world: World, agents: Agents, token: str, index: int, path: str) -> EvidenceRows | None:
     assert world.status.cycle is not None
     pod = world.pod(Role.SAMPLER, world.status.cycle.number, index % world.spec.training.samplers.replicas)
-    if pod is None:
+    if pod is None or not pod.ip:
         return None
     answer = await agents.get(EvidenceRows, pod.ip, token, f"{path}/rows", ROWS_SECONDS)
     return answer if isinstance(answer, EvidenceRows) else None
@@ -293,7 +293,18 @@ def _pod(item: dict[str, Any]) -> dict[str, Any]:
         "exit_code": ended.get("exitCode") if ended else None,
         "created_at": _seconds(item["metadata"]["creationTimestamp"]),
         "gone_by": _seconds(ends) if (ends := item["metadata"].get("deletionTimestamp")) else 0,
+        "made_for": _made_for(item),
     }
+
+
+def _made_for(item: dict[str, Any]) -> WeightsRef | None:
+    """The weights that the pod's template names; what cannot be read is none, and such a pod is made anew."""
+    variables = (variable for container in item["spec"].get("containers", []) for variable in container.get("env", []))
+    text = next((variable.get("value", "") for variable in variables if variable.get("name") == env.WEIGHTS), "")
+    try:
+        return wire.loads(WeightsRef, text, env.WEIGHTS) if text else None
+    except wire.WireError:
+        return None
 
 
 def _unschedulable(status: dict[str, Any]) -> str:

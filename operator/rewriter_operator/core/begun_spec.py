@@ -27,6 +27,8 @@ HOW_PODS_RUN: Final = {
 """Of training.trainer and training.samplers. Not their image, which is the program, nor how many samplers draw."""
 HOW_LONG_IT_MAY_TAKE: Final = ("phaseDeadline", "stallTimeout")
 """Of training."""
+HOW_WEIGHTS_ARRIVE: Final = ("sync",)
+"""Of training: the same weights, whichever way samplers come to hold them."""
 
 
 def spec_digest(spec: RewriterReleaseSpec) -> str:
@@ -48,7 +50,7 @@ def _digest(of: Same[RewriterReleaseSpec]) -> str:
 def learnt_digest(spec: RewriterReleaseSpec) -> str:
     """Digest of the parts that a cycle learns from and is judged by: a change of them is worth a cycle of its own.
 
-    Not what a cycle only goes by: its stages, where its pods run, and how long they may take.
+    Not what a cycle only goes by: its stages, where its pods run, how long they may take, and how weights reach them.
     """
     return _learnt_digest(Same(spec))
 
@@ -57,7 +59,8 @@ def learnt_digest(spec: RewriterReleaseSpec) -> str:
 def _learnt_digest(of: Same[RewriterReleaseSpec]) -> str:
     kept = _depended_on(of.value)
     del kept[STAGES]
-    training = {key: part for key, part in kept["training"].items() if key not in HOW_LONG_IT_MAY_TAKE}
+    gone_by = (*HOW_LONG_IT_MAY_TAKE, *HOW_WEIGHTS_ARRIVE)
+    training = {key: part for key, part in kept["training"].items() if key not in gone_by}
     for role in ("trainer", "samplers"):
         pods = {key: part for key, part in training.pop(role, {}).items() if key not in HOW_PODS_RUN}
         training |= {role: pods} if pods else {}  # as where it is left at its defaults

@@ -10,7 +10,7 @@ from rewriter_operator.api.model import seconds
 from rewriter_operator.api.revision import RevisionPhase, RewriterRevisionSpec, RewriterRevisionStatus
 from rewriter_operator.api.states import State
 from rewriter_operator.api.status import Cycle, Serving
-from rewriter_operator.core import capacity, recording, retention, validating
+from rewriter_operator.core import capacity, recording, restarting, retention, validating
 from rewriter_operator.core.decision import (
     RevisionOutcome,
     Wanted,
@@ -189,7 +189,11 @@ def _cycle_pods(world: World) -> list[Wanted]:
 
 
 def _samplers(world: World, cycle: Cycle) -> list[Wanted]:
-    return [WantedPod(Role.SAMPLER, cycle.number, index) for index in range(world.spec.training.samplers.replicas)]
+    weights = restarting.wanted_weights(world)
+    return [
+        WantedPod(Role.SAMPLER, cycle.number, index, weights=weights)
+        for index in range(world.spec.training.samplers.replicas)
+    ]
 
 
 def _revisions(world: World) -> list[Wanted]:

@@ -17,6 +17,7 @@ from rewriter_contract.messages import (
     ServingConfig,
     StorageOrder,
     WeightsOrder,
+    WeightsRef,
 )
 from rewriter_contract.reports import GateReport
 from rewriter_operator.api.revision import RewriterRevisionSpec, RewriterRevisionStatus
@@ -37,6 +38,8 @@ class WantedPod:
     record: PromotionRecord | None = None
     order: int = 0
     """Of the record; 0 for one that was asked for before there were orders."""
+    weights: WeightsRef | None = None
+    """What a sampler comes up with; None: it comes up empty, and is told."""
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from rewriter_operator.api.model import evolve, seconds
 from rewriter_operator.api.release import OF_DRAWS
 from rewriter_operator.api.status import GateResult, Recipe, Weights
 from rewriter_operator.core import cycle as cycles
-from rewriter_operator.core import drift, holding, reported, stalls
+from rewriter_operator.core import drift, holding, reported, restarting, stalls
 from rewriter_operator.core.cycle_plan import reward_spread
 from rewriter_operator.core.decision import Note, OrderToPod, Step
 from rewriter_operator.core.evidence_orders import Measured, measuring
@@ -49,10 +49,33 @@ def gate(world: World) -> Step:
     stalled = stalls.trouble(world)
     if stalled is not None:
         return stalled
-    for side in SIDES:
+    for side in _next_first(world):
         if side not in world.evidence:
             return _gather(world, side)
     return _judge(world)
+
+
+def is_gathered(world: World, side: str) -> bool:
+    """Whether all shards of a side are on the volume, and may be read.
+
+    The samplers say so that gathered them. With Restart those are gone once the other side is asked; then status says
+    it, which never goes on to the incumbent before the candidate's rows were there.
+    """
+    cycle = world.status.cycle
+    assert cycle is not None
+    if _has_moved_on(world) and side == SIDES[0]:
+        return True
+    return all(_state(world, path) is WorkState.DONE for path in evidence_paths(world, side))
+
+
+def _next_first(world: World) -> tuple[str, ...]:
+    """The sides in the order in which they are gathered; the one that samplers were replaced for is not left again."""
+    return SIDES[::-1] if _has_moved_on(world) else SIDES
+
+
+def _has_moved_on(world: World) -> bool:
+    cycle = world.status.cycle
+    return restarting.restarts(world) and cycle is not None and cycle.gate_side == SIDES[1]
 
 
 def _gather(world: World, side: str) -> Step:

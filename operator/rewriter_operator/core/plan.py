@@ -20,6 +20,7 @@ from rewriter_operator.core import (
     intents,
     preparing,
     recording,
+    replacing,
     returning,
     rollout,
     schedule,
@@ -187,7 +188,7 @@ def _decayed(world: World, status: RewriterReleaseStatus) -> tuple[Note, ...]:
 def _broken(world: World) -> tuple[Removal, ...]:
     """Long-running pods that ended are made anew; the work they had is asked for again."""
     failed = (*failed_pod(world, Role.TRAINER), *failed_pod(world, Role.SAMPLER))
-    return (*failed, *stalls.given_up(world))
+    return (*failed, *replacing.given_up(world))
 
 
 def _with_stages(world: World) -> World:

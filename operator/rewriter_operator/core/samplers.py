@@ -1,6 +1,7 @@
 """What every step with samplers needs: all of them on one version, patience, and the end of the cycle where none helps.
 
-For training, validation and the gate. A sampler that restarted is simply told again.
+For training, validation and the gate. A sampler that restarted is simply told again. What differs with
+spec.training.sync.method Restart is core/restarting.py.
 """
 
 from collections.abc import Sequence
@@ -12,6 +13,7 @@ from rewriter_contract.messages import (
     FusionTerm,
     LoadState,
     RewardConfig,
+    SamplerState,
     WeightsOrder,
     WeightsRef,
     WorkReport,
@@ -20,7 +22,7 @@ from rewriter_contract.messages import (
 from rewriter_operator.api.model import evolve, seconds
 from rewriter_operator.api.status import Phase, Weights
 from rewriter_operator.core import cycle as cycles
-from rewriter_operator.core import reported
+from rewriter_operator.core import replacing, reported, restarting
 from rewriter_operator.core.decision import Note, OrderToPod, Removal, Step
 from rewriter_operator.core.reward import reward_config
 from rewriter_operator.core.states import Event
@@ -31,6 +33,12 @@ RETRY_SECONDS = 15
 
 SYNC_TRIES_SECONDS = 90
 """A version that samplers still refuse after this long ends the cycle: the files are bad, not the moment."""
+
+
+START_TRY_SECONDS = 30
+"""With Restart: a pod that could not load its weights is replaced when it is this old: a volume has its time."""
+
+OTHER_WAY = "; where the files are good, spec.training.sync.method: Restart loads them without a reload in place"
 
 
 @dataclass(frozen=True)
@@ -46,6 +54,9 @@ class Ask:
 
 def sync(world: World, weights: Weights, since: float) -> Step | None:
     """Bring all samplers to `weights`; None once they all run it."""
+    old = restarting.made_for_others(world, weights)
+    if old:
+        return replace(waiting(world, f"samplers are replaced, to come up with {weights.version}"), replace=old)
     for index in range(world.spec.training.samplers.replicas):
         state = world.samplers.get(index)
         if state is None:
@@ -56,13 +67,27 @@ def sync(world: World, weights: Weights, since: float) -> Step | None:
         if state.state is LoadState.LOADING:
             return waiting(world, f"sampler {index} loads {weights.version}")
         refused = bool(state.message)
+        if restarting.restarts(world) and (refused or state.weights is not None):
+            return _came_up_without(world, index, weights, state)
         if refused and world.now - since > SYNC_TRIES_SECONDS:
-            return broke(world, "SyncFailed", f"sampler {index} refused {weights.version}: {state.message}")
+            what = f"sampler {index} refused {weights.version}: {state.message}"
+            return broke(world, "SyncFailed", what + (OTHER_WAY if state.weights is not None else ""))
         if refused and int(world.now - since) % RETRY_SECONDS > 2:
             return waiting(world, f"sampler {index} refused {weights.version}: {state.message}")
         order = WeightsOrder(version=weights.version, digest=weights.digest)
         return Step(world.status, order=OrderToPod(Role.SAMPLER, index, "/v1/weights", order))
     return None
+
+
+def _came_up_without(world: World, index: int, weights: Weights, state: SamplerState) -> Step:
+    """A sampler that was made for `weights` and could not load them: a new process may, a reload must not be tried."""
+    pod = _sampler(world, index)
+    words = state.message or f"it runs {state.weights.version if state.weights else 'nothing'}"
+    what = f"sampler {index} did not come up with {weights.version}: {words}"
+    if pod is None or world.now - pod.created_at < START_TRY_SECONDS or replacing.is_given_up(world, pod.uid):
+        return waiting(world, what)
+    step = replacing.give_up(world, pod.uid, what)
+    return step or broke(world, "SyncFailed", f"{what}; {replacing.LIMIT} pods were replaced before")
 
 
 def work_of_all(world: World, phase: Phase, asks: Sequence[Ask]) -> list[WorkReport] | Step:

@@ -1,8 +1,7 @@
 """Trainer and sampler pods that show no progress: since when, when one is replaced, and when the phase is given up.
 
 Only pods whose container runs are judged: one that waits for a node or an image is no better for being made anew, and
-spec.training.phaseDeadline ends that wait. A replacement is written into status before the pod is deleted, so that a
-crash in between neither forgets nor repeats one.
+spec.training.phaseDeadline ends that wait. How one is replaced is core/replacing.py.
 """
 
 from collections.abc import Iterator
@@ -13,14 +12,11 @@ from rewriter_operator.api.model import evolve, seconds
 from rewriter_operator.api.states import State
 from rewriter_operator.api.status import PhaseStep, Quiet
 from rewriter_operator.core import cycle as cycles
-from rewriter_operator.core import reported
-from rewriter_operator.core.decision import Note, Removal, Step
+from rewriter_operator.core import replacing, reported
+from rewriter_operator.core.decision import Note, Step
 from rewriter_operator.core.states import Event
 from rewriter_operator.core.validating import validation_paths
 from rewriter_operator.core.world import Pod, Role, World
-
-LIMIT = 3
-"""Replacements in one phase, and in the gate."""
 
 AT_ONCE = 0.0
 """`since` of what no waiting will mend."""
@@ -53,25 +49,12 @@ def trouble(world: World) -> Step | None:
         return None
     how_long = "" if stalled.since == AT_ONCE else f" for over spec.training.stallTimeout {timeout}"
     what = f"{stalled.name} {stalled.sign}{how_long}"
-    if len(stalls.replaced) >= LIMIT:
-        message = f"{what}, and {LIMIT} pods were replaced before; look at the pods' logs"
-        status = cycles.enter(world.status, Event.BROKE, world.now, "PodsStalled", message)
-        return Step(status, notes=(Note("PodsStalled", message, warning=True),))
-    given_up = evolve(stalls, replaced=[*stalls.replaced, stalled.uid])
-    message = f"{what}; it is replaced ({len(given_up.replaced)} of {LIMIT})"
-    status = evolve(world.status, cycle=evolve(cycle, stalls=given_up), message=message)
-    return Step(status, notes=(Note("PodReplaced", message, warning=True),))
-
-
-def given_up(world: World) -> tuple[Removal, ...]:
-    """Pods that status says are given up and that still exist."""
-    replaced = world.status.cycle.stalls.replaced if world.status.cycle else []
-    pods = [*world.pods(Role.TRAINER), *world.pods(Role.SAMPLER)]
-    return tuple(
-        Removal("Pod", pod.name, pod.uid, "it showed no progress")
-        for pod in pods
-        if pod.uid in replaced and not pod.deleting
-    )
+    step = replacing.give_up(world, stalled.uid, what)
+    if step is not None:
+        return step
+    message = f"{what}, and {replacing.LIMIT} pods were replaced before; look at the pods' logs"
+    status = cycles.enter(world.status, Event.BROKE, world.now, "PodsStalled", message)
+    return Step(status, notes=(Note("PodsStalled", message, warning=True),))
 
 
 def _quiet(world: World) -> Iterator[tuple[Pod, str, float]]:

@@ -5,7 +5,7 @@ from rewriter_operator.api.conditions import ConditionType, Reason, rfc3339, set
 from rewriter_operator.api.model import evolve
 from rewriter_operator.api.states import State
 from rewriter_operator.api.status import Condition, Outcome, RewriterReleaseStatus
-from rewriter_operator.core import drift, held_up, recording, retention, schedule, watching
+from rewriter_operator.core import drift, held_up, recording, restarting, retention, schedule, watching
 from rewriter_operator.core.decision import serving_name
 from rewriter_operator.core.states import CYCLE_STATES, TRAFFIC_STATES
 from rewriter_operator.core.world import Role, World
@@ -116,7 +116,9 @@ def _weights_synced(world: World, status: RewriterReleaseStatus) -> _Answer:
     if synced == count:
         return True, Reason.SYNCED, f"{count} of {count} samplers run {wanted.version}"
     reason = Reason.SYNC_FAILED if failed else Reason.SYNCING
-    return False, reason, f"{synced} of {count} samplers run {wanted.version}" + (f": {failed}" if failed else "")
+    told = f"{synced} of {count} samplers run {wanted.version}"
+    told += "; the others are replaced by pods that come up with it" if restarting.restarts(world) else ""
+    return False, reason, told + (f": {failed}" if failed else "")
 
 
 def _gate_passed(status: RewriterReleaseStatus) -> _Answer:

@@ -10,7 +10,7 @@ from enum import StrEnum
 from functools import cached_property
 from typing import Any
 
-from rewriter_contract.messages import EvidenceRows, FusionTerm, SamplerState, ServingStats, WorkReport
+from rewriter_contract.messages import EvidenceRows, FusionTerm, SamplerState, ServingStats, WeightsRef, WorkReport
 from rewriter_operator.api.release import RewriterReleaseSpec
 from rewriter_operator.api.status import RewriterReleaseStatus
 from rewriter_operator.core.begun_spec import in_force
@@ -75,6 +75,8 @@ class Pod(Child):
     created_at: float = 0
     gone_by: float = 0
     """When it should be gone at the latest, after somebody deleted it; 0 while nobody did."""
+    made_for: WeightsRef | None = None
+    """The weights that a sampler's template names; None: it was made empty."""
 
 
 @dataclass(frozen=True)

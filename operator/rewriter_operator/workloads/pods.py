@@ -127,7 +127,9 @@ def _program(spec: RewriterReleaseSpec, wanted: WantedPod, installation: Install
             return Program(trainer, "rewriter_trainer", environment, True, processes=workers)
         case Role.SAMPLER:
             engine = engine_of(recipe_of(spec), spec.training.samplers.tensor_parallel, spec.training.seed)
-            return Program(sampler, "rewriter_sampler.sample_server", {env.ENGINE: wire.dumps(engine)}, True)
+            weights = {env.WEIGHTS: wire.dumps(wanted.weights)} if wanted.weights else {}
+            environment = {env.ENGINE: wire.dumps(engine), **weights}
+            return Program(sampler, "rewriter_sampler.sample_server", environment, True)
         case _:
             raise ValueError(f"{wanted.role} is no cycle pod")
 
