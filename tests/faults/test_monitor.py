@@ -99,7 +99,7 @@ def test_more_buckets_after_a_stop_are_found() -> None:
     to_candidate = {"shop-passthrough": 0, "shop-r0001": 100}
     before = [release("RollingOut", cycle=cycle()), split(route(5), to_candidate)]
     stopped = release("Withdrawing", cycle=cycle(outcome="RolledBack"))
-    assert told(*before, stopped, split(route(5), to_candidate)) == []
+    assert not any("rises" in line for line in told(*before, stopped, split(route(5), to_candidate)))
     assert any("rises to 100" in line for line in told(*before, stopped, split(route(5), to_candidate, "^(.*)$")))
 
 

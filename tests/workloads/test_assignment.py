@@ -51,7 +51,7 @@ def backends(rule: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def of_buckets(body: dict[str, Any]) -> list[dict[str, Any]]:
-    """The rules for buckets: of the candidate, then of the incumbent, stage by stage."""
+    """The rules for buckets: of the incumbent, then of the candidate, stage by stage."""
     return [rule for rule in rules(body) if BUCKET_HEADER in str(rule)]
 
 
@@ -141,6 +141,15 @@ def test_requests_without_a_bucket_are_divided_by_weight_as_ever(traffic: dict[s
 
 
 @each_kind
+def test_a_data_plane_that_looks_at_no_expression_gives_the_candidate_none(traffic: dict[str, Any]) -> None:
+    """Then the first of the two rules takes all: a share that is never verified, and nobody who met the candidate."""
+    body = made(traffic, finerank=5).body
+    for rule in of_buckets(body):
+        ask(rule, "(?s).*")
+    assert {of_bucket(body["spec"], "finerank", bucket) for bucket in BUCKET_NAMES} == {"shop-r0001"}
+
+
+@each_kind
 def test_a_bucket_without_a_stage_never_meets_the_candidate(traffic: dict[str, Any]) -> None:
     spec = made(traffic, finerank=99, rawrank=99, recall=99).body["spec"]
     assert answering(spec, {BUCKET_HEADER: "00"})["shop-passthrough"] == 100
@@ -183,7 +192,7 @@ def test_a_bucket_rule_lists_every_backend_that_its_stage_lists(traffic: dict[st
 
 def test_istios_rules_are_named_and_retry_nothing() -> None:
     found = rules(made(ISTIO, finerank=5).body)
-    names = ["finerank-candidate", "finerank-incumbent", "finerank", "rawrank", "recall", "everything-else"]
+    names = ["finerank-incumbent", "finerank-candidate", "finerank", "rawrank", "recall", "everything-else"]
     assert [rule["name"] for rule in found] == names
     assert all(rule["retries"] == {"attempts": 0} and rule["timeout"] == "7s" for rule in found)
 
@@ -224,16 +233,16 @@ def ask_exactly(rule: dict[str, Any], value: str) -> None:
 @pytest.mark.parametrize(
     ("edit", "share"),
     [
-        pytest.param(lambda body: give(of_buckets(body)[1], 50, 0, 50), 55, id="half-of-the-others"),
-        pytest.param(lambda body: give(of_buckets(body)[1], 0, 0, 1), 100, id="all-of-the-others"),
-        pytest.param(lambda body: ask(of_buckets(body)[0], buckets.below(60)), 60, id="more-buckets"),
-        pytest.param(lambda body: ask(of_buckets(body)[0], ".*"), 100, id="everybody"),
-        pytest.param(lambda body: ask(of_buckets(body)[0], "(" * 40), 100, id="no-expression"),
-        pytest.param(lambda body: ask(of_buckets(body)[0], "((a?){99}){99}$"), 100, id="an-endless-expression"),
-        pytest.param(lambda body: ask_exactly(of_buckets(body)[0], "07"), 100, id="one-bucket-by-its-name"),
-        pytest.param(lambda body: give(of_buckets(body)[0], 100, 0, 0), 10, id="lowered"),
-        pytest.param(lambda body: rules(body).remove(of_buckets(body)[1]), 19, id="the-others-by-weight"),
-        pytest.param(lambda body: rules(body).remove(of_buckets(body)[0]), 10, id="the-candidates-by-weight"),
+        pytest.param(lambda body: give(of_buckets(body)[0], 50, 0, 50), 55, id="half-of-the-others"),
+        pytest.param(lambda body: give(of_buckets(body)[0], 0, 0, 1), 100, id="all-of-the-others"),
+        pytest.param(lambda body: ask(of_buckets(body)[1], buckets.below(60)), 60, id="more-buckets"),
+        pytest.param(lambda body: ask(of_buckets(body)[1], ".*"), 100, id="everybody"),
+        pytest.param(lambda body: ask(of_buckets(body)[1], "(" * 40), 100, id="no-expression"),
+        pytest.param(lambda body: ask(of_buckets(body)[1], "((a?){99}){99}$"), 100, id="an-endless-expression"),
+        pytest.param(lambda body: ask_exactly(of_buckets(body)[1], "07"), 100, id="one-bucket-by-its-name"),
+        pytest.param(lambda body: give(of_buckets(body)[1], 100, 0, 0), 10, id="lowered"),
+        pytest.param(lambda body: rules(body).remove(of_buckets(body)[0]), 19, id="the-others-by-weight"),
+        pytest.param(lambda body: rules(body).remove(of_buckets(body)[1]), 10, id="the-candidates-by-weight"),
     ],
 )
 def test_an_edit_of_a_bucket_rule_counts_and_is_put_right(traffic: dict[str, Any], edit: Any, share: int) -> None:

@@ -102,13 +102,13 @@ def weights(release: str, incumbent: int | None, wanted: WantedRoute, share: int
 
 
 def by_bucket(release: Release, incumbent: int | None, wanted: WantedRoute, share: int) -> dict[str, dict[str, int]]:
-    """Expression of a bucket -> Service -> percent: those of the candidate, and the others. Each lists what `weights`
-    lists. Empty where users are not told apart."""
+    """Expression of a bucket -> Service -> percent, each with all that `weights` lists; empty where users are not told
+    apart. The incumbent's first: a data plane that takes every value for a match must not give the candidate all."""
     if release.spec.traffic.assignment is None or not buckets.is_split(share):
         return {}
     return {
-        buckets.below(share): weights(release.name, incumbent, wanted, 100),
         buckets.beyond(share): weights(release.name, incumbent, wanted, 0),
+        buckets.below(share): weights(release.name, incumbent, wanted, 100),
     }
 
 

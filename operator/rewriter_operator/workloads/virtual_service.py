@@ -84,7 +84,7 @@ def _rules_of(release: Release, stage: str, wanted: WantedRoute) -> list[dict[st
     share, incumbent = dict(wanted.shares).get(stage, 0), dict(wanted.incumbents)[stage]
     traffic, limit = release.spec.traffic, timeout(release.spec)
     divided = by_bucket(release, incumbent, wanted, share)
-    named = zip((f"{stage}-candidate", f"{stage}-incumbent"), divided.items(), strict=False)
+    named = zip((f"{stage}-incumbent", f"{stage}-candidate"), divided.items(), strict=False)
     bucketed = [
         _rule(name, _asked(stage, pattern, traffic.assignment), backends, limit) for name, (pattern, backends) in named
     ]
