@@ -59,7 +59,7 @@ def test_the_same_user_has_the_same_bucket_and_salt_and_key_are_not_run_together
     assert len({bucket(f"{'b' * (8 - cut)}", "a" + "b" * cut) for cut in range(8)}) > 1
 
 
-@pytest.mark.parametrize("salt", [f"w{week:02d}" for week in range(1, 13)])
+@pytest.mark.parametrize("salt", [f"w{week:02d}" for week in (1, 18, 36, 52)])
 def test_thirty_thousand_users_keep_every_share_within_a_point(salt: str) -> None:
     """What the manual asks of a key: then no share is doubted for its buckets alone (core/shares.py, SLACK)."""
     numbers = [int(bucket(key, salt)) for key in keys(30_000)]
