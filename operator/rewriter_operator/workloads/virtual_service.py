@@ -1,7 +1,7 @@
 """The Istio VirtualService: one rule per stage by request header, and a last one that takes everything else.
 
 Istio takes the first rule that matches and answers 404 where none does, so the order is part of the meaning: rules for
-buckets of users (spec.traffic.assignment) stand before their stage's, and the last rule has no match. What Istio or the
+buckets of users (spec.traffic.assignment) stand before the stages', and the last rule has no match. What Istio or the
 mesh's own settings would fill in is written out, retries too: a request that is sent again is counted twice by the
 pods, and hides the failure that a limit should see.
 
@@ -43,10 +43,14 @@ class VirtualService:
 
     def set_share(self, release: Release, wanted: WantedRoute) -> dict[str, Any]:
         """See Router."""
-        traffic, limit = release.spec.traffic.virtual_service, timeout(release.spec)
+        traffic, shares, limit = release.spec.traffic.virtual_service, dict(wanted.shares), timeout(release.spec)
         if traffic is None:
             raise ValueError("spec.traffic.virtualService: got none; name the hosts that consumers call")
-        rules = [rule for stage, _ in wanted.incumbents for rule in _rules_of(release, stage, wanted)]
+        rules = [
+            _rule(stage, _asked(stage), weights(release.name, incumbent, wanted, shares.get(stage, 0)), limit)
+            for stage, incumbent in wanted.incumbents
+        ]
+        rules[:0] = _of_buckets(release, wanted)
         last = wanted.incumbents[-1][1] if wanted.incumbents else None
         rules.append(_rule(EVERYTHING, None, weights(release.name, last, wanted, 0), limit))
         return {
@@ -79,16 +83,18 @@ class VirtualService:
         return taken_back(spec, "http", _dicts(spec.get("http")), lambda rule: _without_candidate(rule, release))
 
 
-def _rules_of(release: Release, stage: str, wanted: WantedRoute) -> list[dict[str, Any]]:
-    """Those of a stage: for buckets of users first, then for everybody else."""
-    share, incumbent = dict(wanted.shares).get(stage, 0), dict(wanted.incumbents)[stage]
-    traffic, limit = release.spec.traffic, timeout(release.spec)
-    divided = by_bucket(release, incumbent, wanted, share)
-    named = zip((f"{stage}-incumbent", f"{stage}-candidate"), divided.items(), strict=False)
-    bucketed = [
-        _rule(name, _asked(stage, pattern, traffic.assignment), backends, limit) for name, (pattern, backends) in named
+def _of_buckets(release: Release, wanted: WantedRoute) -> list[dict[str, Any]]:
+    """The rules for buckets of users, two for each stage that tells them apart now."""
+    assignment, shares, limit = release.spec.traffic.assignment, dict(wanted.shares), timeout(release.spec)
+    return [
+        _rule(f"{stage}-{side}", _asked(stage, pattern, assignment), backends, limit)
+        for stage, incumbent in wanted.incumbents
+        for side, (pattern, backends) in zip(
+            ("incumbent", "candidate"),
+            by_bucket(release, incumbent, wanted, shares.get(stage, 0)).items(),
+            strict=False,
+        )
     ]
-    return [*bucketed, _rule(stage, _asked(stage), weights(release.name, incumbent, wanted, share), limit)]
 
 
 def _asked(stage: str, pattern: str = "", assignment: Assignment | None = None) -> dict[str, Any]:
