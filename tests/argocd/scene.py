@@ -170,8 +170,9 @@ class Scene:
         found: dict[str, set[str]] = {}
         for rule in route["spec"]["rules"]:
             stages = [header["value"] for match in rule["matches"] for header in match.get("headers", [])]
-            if stages:
-                found[stages[0]] = {backend["name"] for backend in rule["backendRefs"] if backend.get("weight", 1)}
+            if stages:  # with more than a stage: of some buckets of its users
+                named = {backend["name"] for backend in rule["backendRefs"] if backend.get("weight", 1)}
+                found[stages[0]] = found.get(stages[0], set()) | named
         return found
 
     async def until(self, what: str, is_so: Callable[[], bool]) -> None:

@@ -72,6 +72,7 @@ from tests.builders import (
     make_world,
     weights_ref,
 )
+from tests.data_plane import of_all_buckets, stages, tells_buckets_apart
 
 BASE = weights_ref("base-0123456789ab")
 
@@ -725,7 +726,12 @@ def _want(manifest: Manifest) -> Want:
 
 
 def _divided(spec: Mapping[str, Any]) -> dict[str | None, dict[str, int]]:
-    """Stage (None: everything else) -> Service -> weight, as a data plane reads them."""
+    """Stage (None: everything else) -> Service -> weight, as a data plane reads them.
+
+    Where users are told apart by their buckets, every request has one, and no bucket has more requests than another.
+    """
+    if tells_buckets_apart(spec):
+        return {stage: of_all_buckets(spec, stage) for stage in stages(spec)}
     if "rules" in spec:
         return {
             next((header["value"] for match in rule["matches"] for header in match.get("headers", [])), None): {

@@ -94,7 +94,7 @@ def traffic_goes_only_where_it_may(history: list[Change]) -> list[str]:
             status[release] = change.item.get("status", {})
         elif change.kind in _ROUTES and change.happened != "DELETED":
             for stage, weights in route_weights(change.item).items():
-                may = _may_answer(status.get(release, {}), stage, release)
+                may = _may_answer(status.get(release, {}), stage.split()[0], release)
                 odd = {service: weight for service, weight in weights.items() if weight and service not in may}
                 if odd:
                     state = status.get(release, {}).get("state")
@@ -256,16 +256,19 @@ _ROUTES = ("HTTPRoute", "VirtualService")
 
 
 def route_weights(route: dict[str, Any]) -> dict[str, dict[str, int]]:
-    """Stage -> Service -> weight."""
+    """Stage -> Service -> weight; of a rule for some buckets of its users, `finerank ^(0[0-4])$` -> the same."""
     found = {}
     for rule in route["spec"].get("http", []):  # Istio's
         for match in rule.get("match", []):
             weights = {item["destination"]["host"]: int(item.get("weight", 100)) for item in rule.get("route", [])}
-            found[match["headers"]["x-rewriter-stage"]["exact"]] = weights
+            stage = match["headers"]["x-rewriter-stage"]["exact"]
+            buckets = [of["regex"] for of in match["headers"].values() if "regex" in of]
+            found[" ".join([stage, *buckets])] = weights
     for rule in route["spec"].get("rules", []):
         headers = [header["value"] for match in rule.get("matches", []) for header in match.get("headers", [])]
         if headers:
-            found[headers[0]] = {item["name"]: int(item.get("weight", 1)) for item in rule.get("backendRefs", [])}
+            weights = {item["name"]: int(item.get("weight", 1)) for item in rule.get("backendRefs", [])}
+            found[" ".join(headers)] = weights
     return found
 
 

@@ -118,10 +118,11 @@ def _route(body: dict[str, Any]) -> str:
     for rule in body.get("spec", {}).get("rules", []):
         headers = [header["value"] for match in rule.get("matches", []) for header in match.get("headers", [])]
         backends = [f"{item['name'].rsplit('-', 1)[1]}:{item['weight']}" for item in rule.get("backendRefs", [])]
-        rules.append(f"{headers[0] if headers else '*'}={','.join(backends)}")
+        rules.append(f"{'~'.join(headers) or '*'}={','.join(backends)}")
     for rule in body.get("spec", {}).get("http", []):
         stages = [match["headers"]["x-rewriter-stage"]["exact"] for match in rule.get("match", [])]
+        asked = [of["regex"] for match in rule.get("match", []) for of in match["headers"].values() if "regex" in of]
         backends = [f"{item['destination']['host'].rsplit('-', 1)[1]}:{item['weight']}" for item in rule["route"]]
-        rules.append(f"{stages[0] if stages else '*'}={','.join(backends)}")
+        rules.append(f"{'~'.join(stages + asked) or '*'}={','.join(backends)}")
     withdrawn = body.get("metadata", {}).get("annotations", {}).get("rewriter.dev/withdrawn")
     return " ".join(rules) + (f" withdrawn={withdrawn}" if withdrawn else "")

@@ -76,6 +76,33 @@ def test_a_virtual_service_is_judged_like_a_route() -> None:
     assert told(release("RollingOut", cycle=cycle("Fail")), virtual_service(0)) == []
 
 
+def split(body: dict[str, Any], weights: dict[str, int], pattern: str = "^(0[0-4])$") -> dict[str, Any]:
+    """The same with a rule for some buckets of users."""
+    headers = [
+        {"name": "x-rewriter-stage", "value": "finerank"},
+        {"type": "RegularExpression", "name": "x-rewriter-bucket", "value": pattern},
+    ]
+    backends = [{"name": name, "weight": weight} for name, weight in weights.items()]
+    rule = {"matches": [{"headers": headers}], "backendRefs": backends}
+    return {**body, "spec": {"rules": [*body["spec"]["rules"], rule]}}
+
+
+def test_a_rule_for_buckets_of_users_is_judged_like_its_stage() -> None:
+    to_candidate, to_nobody = {"shop-passthrough": 0, "shop-r0001": 100}, {"shop-passthrough": 100, "shop-r0001": 0}
+    assert told(release("RollingOut", cycle=cycle()), split(route(5), to_candidate)) == []
+    found = told(release("RollingOut", cycle=cycle("Fail")), split(route(0), to_candidate))
+    assert any("I1" in line and "shop-r0001" in line for line in found), "although its stage's own rule gives nothing"
+    assert told(release("RollingOut", cycle=cycle("Fail")), split(route(0), to_nobody)) == []
+
+
+def test_more_buckets_after_a_stop_are_found() -> None:
+    to_candidate = {"shop-passthrough": 0, "shop-r0001": 100}
+    before = [release("RollingOut", cycle=cycle()), split(route(5), to_candidate)]
+    stopped = release("Withdrawing", cycle=cycle(outcome="RolledBack"))
+    assert not any("rises" in line for line in told(*before, stopped, split(route(5), to_candidate)))
+    assert any("rises to 100" in line for line in told(*before, stopped, split(route(5), to_candidate, "^(.*)$")))
+
+
 def test_a_candidate_that_passed_may_have_a_share() -> None:
     assert told(release("RollingOut", cycle=cycle()), route(20)) == []
     approved = cycle("Inconclusive", hold={"token": "r0001/gate/1f3a5c7e", "approved": True})

@@ -56,6 +56,16 @@ def test_a_route_goes_by_its_weights() -> None:
     assert signature_of("PATCH", path, body.encode()) == expected
 
 
+def test_a_rule_for_buckets_of_users_goes_by_its_expression() -> None:
+    rule = {
+        "matches": [{"headers": [{"value": "finerank"}, {"value": "^(0[0-4])$"}]}],
+        "backendRefs": [{"name": "shop-passthrough", "weight": 0}, {"name": "shop-r0001", "weight": 100}],
+    }
+    path = "/apis/gateway.networking.k8s.io/v1/namespaces/n/httproutes/shop-rewrites"
+    expected = "PATCH httproutes/shop-rewrites finerank~^(0[0-4])$=passthrough:0,r0001:100"
+    assert signature_of("PATCH", path, json.dumps({"spec": {"rules": [rule]}}).encode()) == expected
+
+
 @pytest.mark.parametrize(
     ("signature", "kind"),
     [

@@ -417,6 +417,27 @@ ROLLOUT: Final = (
     ),
     Refused(
         53,
+        "buckets of users in a header in capitals",
+        at("spec.traffic.assignment", {"header": "X-Rewriter-Bucket"}),
+        ("spec.traffic.assignment.header", '"X-Rewriter-Bucket"', "a request header in lower case"),
+        at("spec.traffic.assignment", {"header": "x-rewriter-bucket"}),
+    ),
+    Refused(
+        53,
+        "buckets of users in the header of the stage",
+        at("spec.traffic.assignment", {"header": "x-rewriter-stage"}),
+        ("spec.traffic.assignment.header", '"x-rewriter-stage"', "must be a header that says nothing else"),
+        at("spec.traffic.assignment", {}),
+    ),
+    Refused(
+        53,
+        "a salt, which is the consumers'",
+        at("spec.traffic.assignment", {"header": "x-rewriter-bucket", "salt": "w36"}),
+        ("spec.traffic.assignment.salt", "unknown field"),
+        at("spec.traffic.assignment", {"header": "x-rewriter-bucket"}),
+    ),
+    Refused(
+        53,
         "nothing that consumers call",
         at("spec.traffic.gateway", ABSENT),
         ("spec.traffic", "got []", "exactly one of gateway, service and virtualService"),

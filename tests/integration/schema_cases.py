@@ -68,6 +68,7 @@ def good_spec() -> dict[str, Any]:
             "training.samplers": copy.deepcopy(pods) | {"replicas": 1},
             "serving": copy.deepcopy(pods) | {"replicas": 1, "maxTokens": 8},
             "traffic.hostnames": ["shop.example"],
+            "traffic.assignment": {"header": "x-rewriter-bucket"},
             "gate.checks": [{"name": "LengthRatio", "min": 0, "max": 2}, {"name": "GoldNdcg", "margin": 0.1}],
             "rollout.windows": [{"days": ["Mon"], "from": "09:00", "to": "16:00", "timeZone": "UTC"}],
             "rollout.freezes": [{"from": "2026-12-20T00:00:00Z", "to": "2027-01-02T00:00:00Z"}],

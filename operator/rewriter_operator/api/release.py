@@ -11,7 +11,9 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import Field, StringConstraints
 
+from rewriter_contract.buckets import BUCKET_HEADER
 from rewriter_contract.expression import MAX_CHARACTERS
+from rewriter_contract.messages import STAGE_HEADER
 from rewriter_contract.reports import CheckName
 from rewriter_operator.api.cron import CRON_RULES
 from rewriter_operator.api.endpoint import ServiceEndpoint, ServiceName
@@ -28,7 +30,7 @@ from rewriter_operator.api.resources import (
 )
 from rewriter_operator.api.rollout_metrics import METRIC_RULES, ROLLOUT_RULES, RolloutMetric
 from rewriter_operator.api.stages import StageName
-from rewriter_operator.api.value_rules import ValueRule, at_most, lasting, matching, sentence
+from rewriter_operator.api.value_rules import QUOTED, ValueRule, at_most, lasting, matching, sentence
 from rewriter_operator.api.windows import FREEZE_RULES, Freeze, TimeZone, Window
 
 
@@ -584,6 +586,30 @@ class VirtualService(SpecModel):
     """Istio Gateways that consumers call, and `mesh` for callers with the mesh's own proxy."""
 
 
+class Assignment(SpecModel):
+    """Users who stay with the revision that they have: whoever sends a bucket is answered by it (docs/sticky-users.md).
+
+    While a candidate has a share, it answers the buckets below it and nobody else's; requests without a bucket are
+    divided by chance, as without this.
+    """
+
+    header: Annotated[
+        str,
+        StringConstraints(min_length=1, max_length=64),
+        matching(
+            r"[a-z0-9]([-a-z0-9]*[a-z0-9])?",
+            f"must be the name of a request header in lower case, e.g. {BUCKET_HEADER}",
+        ),
+        ValueRule(
+            f"!(self in ['{STAGE_HEADER}', 'host'])",
+            lambda name: name not in (STAGE_HEADER, "host"),
+            f"must be a header that says nothing else, e.g. {BUCKET_HEADER}",
+            got=QUOTED,
+        ),
+    ] = BUCKET_HEADER
+    """Request header with the bucket, two digits from 00 to 99, that consumers compute from a user's key."""
+
+
 class Traffic(SpecModel):
     """What divides requests, made and owned by the operator: an HTTPRoute behind a Gateway or behind a Service, or an
     Istio VirtualService."""
@@ -598,6 +624,8 @@ class Traffic(SpecModel):
     (docs/operations.md). A release keeps the kind that it was created with."""
     hostnames: Annotated[list[_HostName], Field(max_length=8)] = []
     """With a Gateway: the host names that consumers call. A Service has only its own."""
+    assignment: Assignment | None = None
+    """The same user, the same revision, for consumers that send a bucket. A change acts at once."""
 
     @property
     def route_kind(self) -> str:

@@ -1,4 +1,4 @@
-"""The HTTPRoute: one rule per stage by request header, and a catch-all that comes last.
+"""The HTTPRoute: one rule per stage by request header, and a catch-all that comes after them.
 
 All defaults are written out, so that what is read back equals what was written. One object for all stages: taking a
 candidate back everywhere is one write.
@@ -6,20 +6,25 @@ candidate back everywhere is one write.
 Behind a Gateway the route is one of many, and the catch-all takes what is asked of rewrites. Behind a Service it is all
 that there is: a mesh answers 404 to whatever no rule matches, so there the catch-all matches everything. As it is in
 the same object as the stages' rules, it comes with the first of them and goes with the last.
+
+Rules for buckets of users (spec.traffic.assignment) come and go with a candidate's share, and stand behind all others:
+a rule with two headers goes before one with one, wherever it stands, and a gateway that names what it has built after
+a rule's place must not take one rule for another when they come.
 """
 
 from typing import Any, Final
 
 from rewriter_contract.messages import STAGE_HEADER
-from rewriter_operator.api.release import Traffic
+from rewriter_operator.api.release import Assignment, Traffic
 from rewriter_operator.core.decision import WantedRoute
 from rewriter_operator.core.world import Release
-from rewriter_operator.workloads import names
+from rewriter_operator.workloads import buckets, names
 from rewriter_operator.workloads.pods import PORT
 from rewriter_operator.workloads.router import (
     REWRITE_PATH,
     Verified,
     WithoutCandidate,
+    by_bucket,
     second_share,
     taken_back,
     timeout,
@@ -45,6 +50,11 @@ class HttpRoute:
         last = wanted.incumbents[-1][1] if wanted.incumbents else None
         everything = traffic.service is not None
         rules.append(_rule(_ANYTHING if everything else _asked(None), weights(release.name, last, wanted, 0), limit))
+        rules += [
+            _rule(_asked(stage, pattern, traffic.assignment), backends, limit)
+            for stage, incumbent in wanted.incumbents
+            for pattern, backends in by_bucket(release, incumbent, wanted, shares.get(stage, 0)).items()
+        ]
         spec: dict[str, Any] = {"parentRefs": [_parent(traffic, release.namespace)], "rules": rules}
         if traffic.hostnames:
             spec["hostnames"] = list(traffic.hostnames)
@@ -78,14 +88,18 @@ def _parent(traffic: Traffic, namespace: str) -> dict[str, Any]:
     return parent
 
 
+_REGULAR_EXPRESSION: Final = "RegularExpression"
+
 _ANYTHING: Final = {"path": {"type": "PathPrefix", "value": "/"}}
 
 
-def _asked(stage: str | None) -> dict[str, Any]:
-    """Requests for rewrites: of a stage, or of any."""
+def _asked(stage: str | None, pattern: str = "", assignment: Assignment | None = None) -> dict[str, Any]:
+    """Requests for rewrites: of a stage, or of any; with an assignment, of the users in these buckets."""
     match: dict[str, Any] = {"path": {"type": "PathPrefix", "value": REWRITE_PATH}, "method": "POST"}
     if stage is not None:
         match["headers"] = [{"type": "Exact", "name": STAGE_HEADER, "value": stage}]
+    if assignment is not None:
+        match["headers"].append({"type": _REGULAR_EXPRESSION, "name": assignment.header, "value": pattern})
     return match
 
 
@@ -98,14 +112,28 @@ def _rule(match: dict[str, Any], backends: dict[str, int], limit: str) -> dict[s
 
 
 def _shares(live: dict[str, Any]) -> dict[str, int]:
-    """What each stage's second backend gets."""
-    shares = {}
+    """What each stage's second backend gets, and what the rules for buckets of users give to others than the first."""
+    shares: dict[str, int] = {}
+    split: dict[str, list[buckets.Rule]] = {}
     for rule in live["spec"].get("rules", []):
         headers = [header for match in rule.get("matches", []) for header in match.get("headers", [])]
-        if headers:
-            given = [int(backend.get("weight", 1)) for backend in rule.get("backendRefs", [])]
-            shares[headers[0]["value"]] = second_share(given)
-    return shares
+        if not headers:
+            continue
+        given = [int(backend.get("weight", 1)) for backend in rule.get("backendRefs", [])]
+        stage = next((header for header in headers if header.get("name", "").lower() == STAGE_HEADER), headers[0])
+        others = [header for header in headers if header.get("name", "").lower() != stage.get("name", "").lower()]
+        if others:
+            found = buckets.Rule(_pattern(others), buckets.others_share(given))
+            split.setdefault(stage["value"], []).append(found)
+        else:
+            shares[stage["value"]] = second_share(given)
+    return buckets.together(shares, split)
+
+
+def _pattern(headers: list[dict[str, Any]]) -> str:
+    """What these headers ask beside the stage, where that is one regular expression."""
+    alone = len(headers) == 1 and headers[0].get("type") == _REGULAR_EXPRESSION
+    return str(headers[0]["value"]) if alone else ""
 
 
 def _accepted(live: dict[str, Any]) -> tuple[bool | None, str]:

@@ -14,7 +14,7 @@ from rewriter_operator.api.model import seconds
 from rewriter_operator.api.release import RewriterReleaseSpec
 from rewriter_operator.core.decision import WantedRoute
 from rewriter_operator.core.world import Release, Role
-from rewriter_operator.workloads import names
+from rewriter_operator.workloads import buckets, names
 
 REWRITE_PATH: Final = "/v1/rewrite"
 
@@ -99,6 +99,17 @@ def weights(release: str, incumbent: int | None, wanted: WantedRoute, share: int
     for revision in wanted.idle:
         found.setdefault(revision, 0)
     return {names.serving(release, revision): weight for revision, weight in found.items()}
+
+
+def by_bucket(release: Release, incumbent: int | None, wanted: WantedRoute, share: int) -> dict[str, dict[str, int]]:
+    """Expression of a bucket -> Service -> percent, each with all that `weights` lists; empty where users are not told
+    apart. The incumbent's first: a data plane that takes every value for a match must not give the candidate all."""
+    if release.spec.traffic.assignment is None or not buckets.is_split(share):
+        return {}
+    return {
+        buckets.beyond(share): weights(release.name, incumbent, wanted, 0),
+        buckets.below(share): weights(release.name, incumbent, wanted, 100),
+    }
 
 
 def second_share(given: Sequence[int]) -> int:

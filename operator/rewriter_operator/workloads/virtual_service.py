@@ -1,8 +1,9 @@
 """The Istio VirtualService: one rule per stage by request header, and a last one that takes everything else.
 
-Istio takes the first rule that matches and answers 404 where none does, so the order is part of the meaning, and the
-last rule has no match. What Istio or the mesh's own settings would fill in is written out, retries too: a request that
-is sent again is counted twice by the pods, and hides the failure that a limit should see.
+Istio takes the first rule that matches and answers 404 where none does, so the order is part of the meaning: rules for
+buckets of users (spec.traffic.assignment) stand before the stages', and the last rule has no match. What Istio or the
+mesh's own settings would fill in is written out, retries too: a request that is sent again is counted twice by the
+pods, and hides the failure that a limit should see.
 
 Istio writes no status by itself. Where its analysis or its distribution report is switched on, they are heard: an error
 at this generation is a refusal, and a report that every proxy has it an acceptance. Else nobody can tell.
@@ -12,14 +13,16 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from rewriter_contract.messages import STAGE_HEADER
+from rewriter_operator.api.release import Assignment
 from rewriter_operator.core.decision import WantedRoute
 from rewriter_operator.core.world import Release
-from rewriter_operator.workloads import names
+from rewriter_operator.workloads import buckets, names
 from rewriter_operator.workloads.pods import PORT
 from rewriter_operator.workloads.router import (
     REWRITE_PATH,
     Verified,
     WithoutCandidate,
+    by_bucket,
     second_share,
     taken_back,
     timeout,
@@ -47,6 +50,7 @@ class VirtualService:
             _rule(stage, _asked(stage), weights(release.name, incumbent, wanted, shares.get(stage, 0)), limit)
             for stage, incumbent in wanted.incumbents
         ]
+        rules[:0] = _of_buckets(release, wanted)
         last = wanted.incumbents[-1][1] if wanted.incumbents else None
         rules.append(_rule(EVERYTHING, None, weights(release.name, last, wanted, 0), limit))
         return {
@@ -60,25 +64,45 @@ class VirtualService:
 
     def verify_share(self, live: dict[str, Any]) -> Verified:
         """See Router."""
-        shares = {}
+        shares: dict[str, int] = {}
+        split: dict[str, list[buckets.Rule]] = {}
         for rule in _dicts(live["spec"].get("http")):
             stage, given = _stage(rule), [_weight(rule, route) for route in _dicts(rule.get("route"))]
-            if stage is not None:
+            if stage is None:
+                continue
+            pattern = _pattern(rule)
+            if pattern is None:
                 shares[stage] = second_share(given)
+            else:
+                split.setdefault(stage, []).append(buckets.Rule(pattern, buckets.others_share(given)))
         accepted, message = _accepted(live)
-        return Verified(shares, accepted, message)
+        return Verified(buckets.together(shares, split), accepted, message)
 
     def without_candidate(self, spec: dict[str, Any], release: str) -> WithoutCandidate | None:
         """See Router."""
         return taken_back(spec, "http", _dicts(spec.get("http")), lambda rule: _without_candidate(rule, release))
 
 
-def _asked(stage: str) -> dict[str, Any]:
-    return {
-        "uri": {"prefix": REWRITE_PATH},
-        "method": {"exact": "POST"},
-        "headers": {STAGE_HEADER: {"exact": stage}},
-    }
+def _of_buckets(release: Release, wanted: WantedRoute) -> list[dict[str, Any]]:
+    """The rules for buckets of users, two for each stage that tells them apart now."""
+    assignment, shares, limit = release.spec.traffic.assignment, dict(wanted.shares), timeout(release.spec)
+    return [
+        _rule(f"{stage}-{side}", _asked(stage, pattern, assignment), backends, limit)
+        for stage, incumbent in wanted.incumbents
+        for side, (pattern, backends) in zip(
+            ("incumbent", "candidate"),
+            by_bucket(release, incumbent, wanted, shares.get(stage, 0)).items(),
+            strict=False,
+        )
+    ]
+
+
+def _asked(stage: str, pattern: str = "", assignment: Assignment | None = None) -> dict[str, Any]:
+    """Requests for rewrites of a stage; with an assignment, of the users in these buckets."""
+    headers: dict[str, Any] = {STAGE_HEADER: {"exact": stage}}
+    if assignment is not None:
+        headers[assignment.header] = {"regex": pattern}
+    return {"uri": {"prefix": REWRITE_PATH}, "method": {"exact": "POST"}, "headers": headers}
 
 
 def _rule(name: str, match: dict[str, Any] | None, backends: dict[str, int], limit: str) -> dict[str, Any]:
@@ -104,6 +128,17 @@ def _stage(rule: dict[str, Any]) -> str | None:
         if isinstance(wanted, dict) and isinstance(wanted.get("exact"), str):
             return str(wanted["exact"])
     return None
+
+
+def _pattern(rule: dict[str, Any]) -> str | None:
+    """What a stage's rule asks beside the stage: a regular expression, or anything else (empty); None for nothing."""
+    asked = [match.get("headers") for match in _dicts(rule.get("match"))]
+    headers = [item for found in asked if isinstance(found, dict) for item in found.items() if item[0] != STAGE_HEADER]
+    if not headers:
+        return None
+    _, wanted = headers[0]
+    pattern = wanted.get("regex") if len(headers) == 1 and isinstance(wanted, dict) else None
+    return pattern if isinstance(pattern, str) else ""
 
 
 def _weight(rule: dict[str, Any], route: dict[str, Any]) -> int:
