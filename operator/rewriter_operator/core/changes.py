@@ -168,4 +168,4 @@ def _moved(world: World, row: StageStatus, before: StagePlan, after: StagePlan) 
     if before.steps[at : at + 1] == after.steps[at : at + 1]:
         return row
     since = world.now if row.step_at else 0  # what replaces a step has its whole time
-    return evolve(row, step_at=since, approved_at=0, held=False, message="")
+    return evolve(row, step_at=since, approved_at=0, held=False, message="", shadow=None)

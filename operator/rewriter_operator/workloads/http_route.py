@@ -8,6 +8,7 @@ that there is: a mesh answers 404 to whatever no rule matches, so there the catc
 the same object as the stages' rules, it comes with the first of them and goes with the last.
 """
 
+import math
 from typing import Any, Final
 
 from rewriter_contract.messages import STAGE_HEADER
@@ -20,6 +21,8 @@ from rewriter_operator.workloads.router import (
     REWRITE_PATH,
     Verified,
     WithoutCandidate,
+    mirror,
+    mirrored,
     second_share,
     taken_back,
     timeout,
@@ -40,6 +43,7 @@ class HttpRoute:
         traffic, shares, limit = release.spec.traffic, dict(wanted.shares), timeout(release.spec)
         rules = [
             _rule(_asked(stage), weights(release.name, incumbent, wanted, shares.get(stage, 0)), limit)
+            | _copied(mirror(release.name, wanted, stage))
             for stage, incumbent in wanted.incumbents
         ]
         last = wanted.incumbents[-1][1] if wanted.incumbents else None
@@ -53,7 +57,7 @@ class HttpRoute:
     def verify_share(self, live: dict[str, Any]) -> Verified:
         """See Router."""
         accepted, message = _accepted(live)
-        return Verified(_shares(live), accepted, message)
+        return Verified(_shares(live), accepted, message, _mirrors(live))
 
     def without_candidate(self, spec: dict[str, Any], release: str) -> WithoutCandidate | None:
         """See Router."""
@@ -78,6 +82,8 @@ def _parent(traffic: Traffic, namespace: str) -> dict[str, Any]:
     return parent
 
 
+MIRROR: Final = "RequestMirror"
+
 _ANYTHING: Final = {"path": {"type": "PathPrefix", "value": "/"}}
 
 
@@ -95,6 +101,34 @@ def _rule(match: dict[str, Any], backends: dict[str, int], limit: str) -> dict[s
         for service, weight in backends.items()
     ]
     return {"matches": [match], "backendRefs": references, "timeouts": {"request": limit}}
+
+
+def _copied(to: tuple[str, int] | None) -> dict[str, Any]:
+    """What a rule has beside, while its requests are copied to a Service: a filter, and none otherwise."""
+    if to is None:
+        return {}
+    service, percent = to
+    reference = {"group": "", "kind": "Service", "name": service, "port": PORT}
+    copies = {"type": MIRROR, "requestMirror": {"backendRef": reference, "percent": percent}}
+    return {"filters": [copies]}
+
+
+def _mirrors(live: dict[str, Any]) -> dict[str, int]:
+    """Of each stage whose requests are copied: to whomever, for what a hand has added counts too."""
+    found = {}
+    for rule in live["spec"].get("rules", []):
+        headers = [header for match in rule.get("matches", []) for header in match.get("headers", [])]
+        percents = [_percent(item["requestMirror"]) for item in rule.get("filters", []) if item.get("type") == MIRROR]
+        if headers and any(percents):
+            found[headers[0]["value"]] = mirrored(percents)
+    return found
+
+
+def _percent(copies: dict[str, Any]) -> int:
+    """Of all requests, where nothing is said."""
+    if "fraction" in copies:
+        return math.ceil(100 * copies["fraction"]["numerator"] / copies["fraction"].get("denominator", 100))
+    return int(copies.get("percent", 100))
 
 
 def _shares(live: dict[str, Any]) -> dict[str, int]:
@@ -135,18 +169,34 @@ def _named(parent: dict[str, Any]) -> tuple[str, str]:
 
 
 def _without_candidate(rule: dict[str, Any], release: str) -> tuple[dict[str, Any], int | None]:
-    """The rule without a candidate's share, and the candidate that had one."""
-    backends = rule.get("backendRefs", [])
+    """The rule without a candidate's share and without copies for it, and the candidate that had either."""
+    uncopied, copied = _without_copies(rule, release)
+    backends = uncopied.get("backendRefs", [])
     carried = {
         place: revision
         for place, backend in enumerate(backends)
         if place and backend.get("weight", 1) and (revision := names.revision_of(backend["name"], release)) is not None
     }
     if not carried:
-        return rule, None
+        return uncopied, copied
     share = sum(backends[place].get("weight", 1) for place in carried)
     given = {0: backends[0].get("weight", 1) + share} | dict.fromkeys(carried, 0)
     changed = [
         {**backend, "weight": given.get(place, backend.get("weight", 1))} for place, backend in enumerate(backends)
     ]
-    return {**rule, "backendRefs": changed}, max(carried.values())
+    return {**uncopied, "backendRefs": changed}, max(carried.values())
+
+
+def _without_copies(rule: dict[str, Any], release: str) -> tuple[dict[str, Any], int | None]:
+    """A filter that copies to a revision of the release is the candidate's; all others stay."""
+    copies = {place: names.revision_of(_target(item), release) for place, item in enumerate(rule.get("filters", []))}
+    ours = {place: revision for place, revision in copies.items() if revision is not None}
+    if not ours:
+        return rule, None
+    kept = [item for place, item in enumerate(rule["filters"]) if place not in ours]
+    rest = {key: value for key, value in rule.items() if key != "filters"}
+    return rest | ({"filters": kept} if kept else {}), max(ours.values())
+
+
+def _target(item: dict[str, Any]) -> str:
+    return str(item["requestMirror"]["backendRef"]["name"]) if item.get("type") == MIRROR else ""
