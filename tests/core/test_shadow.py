@@ -9,6 +9,8 @@ from rewriter_contract.messages import StageCounters
 from rewriter_operator.api.release import RewriterReleaseSpec
 from rewriter_operator.api.states import State
 from rewriter_operator.api.status import StageStatus
+from rewriter_operator.cli.asking import Wish, ask
+from rewriter_operator.cli.tree import lines, tree
 from rewriter_operator.core.cycle import ABORT_ANNOTATION, ROLLBACK_ANNOTATION
 from rewriter_operator.core.plan import plan
 from rewriter_operator.core.world import Deployment, Route
@@ -319,3 +321,11 @@ def test_no_freeze_holds_a_shadow_up_and_the_share_after_it_waits() -> None:
     story = mirroring(shadow_spec(**{"rollout.freezes": freeze})).until(lambda it: row(it).step == 1)
     story.wait(60)
     assert (copied(story), story.share()) == (0, 0) and row(story).held
+
+
+def test_people_see_what_a_shadow_does_and_an_abort_says_what_it_takes_away() -> None:
+    story = mirroring().wait(60)
+    text = "\n".join(lines(tree(story.world())))
+    assert "r0002 gets copies of 20 % and answers nobody, " in text
+    assert "step 1 of 3 (shadow of 20 % for 3m): mirrors 20 % for 3m: " in text
+    assert ask(story.world(), Wish("abort")).then.startswith("nothing is mirrored to it any more, and cycle 2 ends")

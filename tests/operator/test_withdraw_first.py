@@ -123,6 +123,19 @@ def first(cluster: Cluster, known: World, overtaken: bool = True) -> tuple[bool,
     return asyncio.run(it("shop")), it
 
 
+@pytest.mark.parametrize("change", WITHDRAWS.values(), ids=WITHDRAWS)
+def test_a_mirror_goes_first_too(change: Change) -> None:
+    """In a shadow nobody is answered by the candidate, but its copies are taken away as fast."""
+    steps = ({"shadow": {"percent": 20, "duration": "1h"}}, {"setShare": 100})
+    story = passed(make_spec(**{"rollout.stages": [stage("finerank", *steps)]}))
+    world = story.until(lambda it: bool(it.mirrors)).wait(60).world()
+    cluster = Cluster(world, change)
+    assert cluster.route["spec"]["rules"][0]["filters"]
+    assert first(cluster, world)[0]
+    (written,) = cluster.written
+    assert not any("filters" in rule for rule in written["spec"]["rules"])
+
+
 def weights_of(route: dict[str, Any], service: str) -> set[int]:
     rules = route["spec"]["rules"]
     return {item["weight"] for rule in rules for item in rule["backendRefs"] if item["name"] == service}
