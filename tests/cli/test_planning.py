@@ -87,5 +87,5 @@ def test_a_shadow_shows_what_it_copies_and_what_that_can_tell() -> None:
     text = "\n".join(lines(plan_branch("shop", plan_of(spec, make_status(spec)))))
     assert (
         "shadow: 10 % of the requests mirrored for 1800 s, no answer of them used, at least 20 of them, "
-        "about 200 of the stage, finds errors of 30.86% on so many, what is in doubt then has 10m more"
+        "about 200 of the stage, finds errors of 25.87% on so many, what is in doubt then has 10m more"
     ) in text

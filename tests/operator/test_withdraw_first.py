@@ -3,6 +3,7 @@
 import asyncio
 import copy
 import dataclasses
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -127,7 +128,8 @@ def first(cluster: Cluster, known: World, overtaken: bool = True) -> tuple[bool,
 def test_a_mirror_goes_first_too(change: Change) -> None:
     """In a shadow nobody is answered by the candidate, but its copies are taken away as fast."""
     steps = ({"shadow": {"percent": 20, "duration": "1h"}}, {"setShare": 100})
-    story = passed(make_spec(**{"rollout.stages": [stage("finerank", *steps)]}))
+    story = passed(make_spec(**{"rollout.stages": [stage("finerank", *steps)]})).until(State.ROLLING_OUT)
+    story.now = time.time() - 600  # a shadow has a time, and what withdraws first has a clock
     world = story.until(lambda it: bool(it.mirrors)).wait(60).world()
     cluster = Cluster(world, change)
     assert cluster.route["spec"]["rules"][0]["filters"]
