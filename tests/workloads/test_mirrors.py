@@ -125,6 +125,15 @@ def test_a_mirror_is_read_as_a_hand_has_left_it(kind: str, edit: dict[str, Any],
 
 
 @KINDS
+def test_of_several_rules_of_a_stage_the_one_that_copies_most_counts(kind: str) -> None:
+    body = live(kind, 20)
+    more, less = (copy.deepcopy(rules(live(kind, percent))[0]) for percent in (50, 0))
+    rules(body)[:0] = [less, more]
+    rules(body).append(less)
+    assert ROUTERS[kind].verify_share(body).mirrors == {"finerank": 50}
+
+
+@KINDS
 @pytest.mark.parametrize("share", [0, 30])
 def test_a_candidate_that_nothing_watches_gets_neither_requests_nor_copies(kind: str, share: int) -> None:
     found = withdrawal(live(kind, 20, share), "shop")

@@ -167,5 +167,6 @@ def _moved(world: World, row: StageStatus, before: StagePlan, after: StagePlan) 
         return None
     if before.steps[at : at + 1] == after.steps[at : at + 1]:
         return row
+    row = evolve(row, shadow=None)  # what was copied under another step says nothing of this one
     since = world.now if row.step_at else 0  # what replaces a step has its whole time
-    return evolve(row, step_at=since, approved_at=0, held=False, message="", shadow=None)
+    return evolve(row, step_at=since, approved_at=0, held=False, message="")

@@ -29,6 +29,8 @@ from rewriter_operator.workloads.router import (
     weights,
 )
 
+MIRROR: Final = "RequestMirror"
+
 
 class HttpRoute:
     """Gateway API: a Gateway or a Service as parent."""
@@ -82,8 +84,6 @@ def _parent(traffic: Traffic, namespace: str) -> dict[str, Any]:
     return parent
 
 
-MIRROR: Final = "RequestMirror"
-
 _ANYTHING: Final = {"path": {"type": "PathPrefix", "value": "/"}}
 
 
@@ -101,34 +101,6 @@ def _rule(match: dict[str, Any], backends: dict[str, int], limit: str) -> dict[s
         for service, weight in backends.items()
     ]
     return {"matches": [match], "backendRefs": references, "timeouts": {"request": limit}}
-
-
-def _copied(to: tuple[str, int] | None) -> dict[str, Any]:
-    """What a rule has beside, while its requests are copied to a Service: a filter, and none otherwise."""
-    if to is None:
-        return {}
-    service, percent = to
-    reference = {"group": "", "kind": "Service", "name": service, "port": PORT}
-    copies = {"type": MIRROR, "requestMirror": {"backendRef": reference, "percent": percent}}
-    return {"filters": [copies]}
-
-
-def _mirrors(live: dict[str, Any]) -> dict[str, int]:
-    """Of each stage whose requests are copied: to whomever, for what a hand has added counts too."""
-    found = {}
-    for rule in live["spec"].get("rules", []):
-        headers = [header for match in rule.get("matches", []) for header in match.get("headers", [])]
-        percents = [_percent(item["requestMirror"]) for item in rule.get("filters", []) if item.get("type") == MIRROR]
-        if headers and any(percents):
-            found[headers[0]["value"]] = mirrored(percents)
-    return found
-
-
-def _percent(copies: dict[str, Any]) -> int:
-    """Of all requests, where nothing is said."""
-    if "fraction" in copies:
-        return math.ceil(100 * copies["fraction"]["numerator"] / copies["fraction"].get("denominator", 100))
-    return int(copies.get("percent", 100))
 
 
 def _shares(live: dict[str, Any]) -> dict[str, int]:
@@ -166,6 +138,35 @@ def _accepted(live: dict[str, Any]) -> tuple[bool | None, str]:
 
 def _named(parent: dict[str, Any]) -> tuple[str, str]:
     return parent.get("kind", "Gateway"), parent["name"]
+
+
+def _copied(to: tuple[str, int] | None) -> dict[str, Any]:
+    """What a rule has beside, while its requests are copied to a Service: a filter, and none otherwise."""
+    if to is None:
+        return {}
+    service, percent = to
+    reference = {"group": "", "kind": "Service", "name": service, "port": PORT}
+    copies = {"type": MIRROR, "requestMirror": {"backendRef": reference, "percent": percent}}
+    return {"filters": [copies]}
+
+
+def _mirrors(live: dict[str, Any]) -> dict[str, int]:
+    """Of each stage whose requests are copied, by the rule that copies most: to whomever, as a hand may have added it."""
+    found: dict[str, int] = {}
+    for rule in live["spec"].get("rules", []):
+        headers = [header for match in rule.get("matches", []) for header in match.get("headers", [])]
+        stage = next((header for header in headers if header.get("name", "").lower() == STAGE_HEADER), None)
+        percents = [_percent(item["requestMirror"]) for item in rule.get("filters", []) if item.get("type") == MIRROR]
+        if stage is not None and any(percents):
+            found[stage["value"]] = max(found.get(stage["value"], 0), mirrored(percents))
+    return found
+
+
+def _percent(copies: dict[str, Any]) -> int:
+    """Of all requests, where nothing is said."""
+    if "fraction" in copies:
+        return math.ceil(100 * copies["fraction"]["numerator"] / copies["fraction"].get("denominator", 100))
+    return int(copies.get("percent", 100))
 
 
 def _without_candidate(rule: dict[str, Any], release: str) -> tuple[dict[str, Any], int | None]:

@@ -106,6 +106,11 @@ def weights(release: str, incumbent: int | None, wanted: WantedRoute, share: int
     return {names.serving(release, revision): weight for revision, weight in found.items()}
 
 
+def second_share(given: Sequence[int]) -> int:
+    """Percent, rounded up, that the second of a rule's backends gets by these weights: the candidate's place."""
+    return math.ceil(100 * given[1] / sum(given)) if len(given) > 1 and given[1] > 0 else 0
+
+
 def mirror(release: str, wanted: WantedRoute, stage: str) -> tuple[str, int] | None:
     """The Service that gets copies of the stage's requests, and the percent of them; None: nobody does."""
     percent = dict(wanted.mirrors).get(stage, 0)
@@ -115,11 +120,6 @@ def mirror(release: str, wanted: WantedRoute, stage: str) -> tuple[str, int] | N
 def mirrored(percents: Iterable[int]) -> int:
     """Percent of a rule's requests that are copied, by all of its mirrors together."""
     return min(100, sum(percents))
-
-
-def second_share(given: Sequence[int]) -> int:
-    """Percent, rounded up, that the second of a rule's backends gets by these weights: the candidate's place."""
-    return math.ceil(100 * given[1] / sum(given)) if len(given) > 1 and given[1] > 0 else 0
 
 
 def taken_back(

@@ -67,15 +67,13 @@ class VirtualService:
 
     def verify_share(self, live: dict[str, Any]) -> Verified:
         """See Router."""
-        shares, mirrors = {}, {}
+        shares = {}
         for rule in _dicts(live["spec"].get("http")):
             stage, given = _stage(rule), [_weight(rule, route) for route in _dicts(rule.get("route"))]
             if stage is not None:
                 shares[stage] = second_share(given)
-                percent = mirrored(_percents(rule))
-                mirrors.update({stage: percent} if percent else {})
         accepted, message = _accepted(live)
-        return Verified(shares, accepted, message, mirrors)
+        return Verified(shares, accepted, message, _mirrors(live))
 
     def without_candidate(self, spec: dict[str, Any], release: str) -> WithoutCandidate | None:
         """See Router."""
@@ -98,27 +96,6 @@ def _rule(name: str, match: dict[str, Any] | None, backends: dict[str, int], lim
     ]
     rule: dict[str, Any] = {"name": name, "route": routes, "timeout": limit, "retries": {"attempts": 0}}
     return rule if match is None else {**rule, "match": [match]}
-
-
-def _copied(to: tuple[str, int] | None) -> dict[str, Any]:
-    """What a rule has beside, while its requests are copied to a Service."""
-    if to is None:
-        return {}
-    service, percent = to
-    return {"mirror": {"host": service, "port": {"number": PORT}}, "mirrorPercentage": {"value": percent}}
-
-
-def _percents(rule: dict[str, Any]) -> Iterator[int]:
-    """Of each mirror, in either of the two ways to write one; all requests, where nothing is said."""
-    if isinstance(rule.get("mirror"), dict):
-        yield _percent(rule.get("mirrorPercentage"))
-    for item in _dicts(rule.get("mirrors")):
-        yield _percent(item.get("percentage"))
-
-
-def _percent(told: Any) -> int:
-    value = told.get("value") if isinstance(told, dict) else None
-    return math.ceil(min(100.0, max(0.0, value))) if isinstance(value, int | float) else 100
 
 
 def _dicts(found: Any) -> Iterator[dict[str, Any]]:
@@ -166,6 +143,37 @@ def _words(message: dict[str, Any]) -> str:
     code = message.get("code") or (kind.get("code") if isinstance(kind, dict) else None) or "Error"
     text = message.get("message") or message.get("documentationUrl") or "see istioctl analyze"
     return f"{code}: {text}"
+
+
+def _copied(to: tuple[str, int] | None) -> dict[str, Any]:
+    """What a rule has beside, while its requests are copied to a Service."""
+    if to is None:
+        return {}
+    service, percent = to
+    return {"mirror": {"host": service, "port": {"number": PORT}}, "mirrorPercentage": {"value": percent}}
+
+
+def _mirrors(live: dict[str, Any]) -> dict[str, int]:
+    """Of each stage whose requests are copied, by the rule that copies most: to whomever, as a hand may have added it."""
+    found: dict[str, int] = {}
+    for rule in _dicts(live["spec"].get("http")):
+        stage, percent = _stage(rule), mirrored(_percents(rule))
+        if stage is not None and percent:
+            found[stage] = max(found.get(stage, 0), percent)
+    return found
+
+
+def _percents(rule: dict[str, Any]) -> Iterator[int]:
+    """Of each mirror, in either of the two ways to write one; all requests, where nothing is said."""
+    if isinstance(rule.get("mirror"), dict):
+        yield _percent(rule.get("mirrorPercentage"))
+    for item in _dicts(rule.get("mirrors")):
+        yield _percent(item.get("percentage"))
+
+
+def _percent(told: Any) -> int:
+    value = told.get("value") if isinstance(told, dict) else None
+    return math.ceil(min(100.0, max(0.0, value))) if isinstance(value, int | float) else 100
 
 
 def _without_candidate(rule: dict[str, Any], release: str) -> tuple[dict[str, Any], int | None]:
