@@ -154,7 +154,7 @@ def _copied(to: tuple[str, int] | None) -> dict[str, Any]:
 
 
 def _mirrors(live: dict[str, Any]) -> dict[str, int]:
-    """Of each stage whose requests are copied, by the rule that copies most: to whomever, as a hand may have added it."""
+    """Of each stage whose requests are copied, by the rule that copies most; to whomever, for a hand may add one."""
     found: dict[str, int] = {}
     for rule in _dicts(live["spec"].get("http")):
         stage, percent = _stage(rule), mirrored(_percents(rule))
