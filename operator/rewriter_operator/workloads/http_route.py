@@ -165,7 +165,8 @@ def _mirrors(live: dict[str, Any]) -> dict[str, int]:
 def _percent(copies: dict[str, Any]) -> int:
     """Of all requests, where nothing is said."""
     if "fraction" in copies:
-        return math.ceil(100 * copies["fraction"]["numerator"] / copies["fraction"].get("denominator", 100))
+        part = copies["fraction"]
+        return math.ceil(100 * int(part["numerator"]) / int(part.get("denominator", 100)))
     return int(copies.get("percent", 100))
 
 
