@@ -648,6 +648,8 @@ class ServingStats:
     weights: WeightsRef | None
     stages: dict[str, StageCounters]
     message: str = ""
+    shadowed: dict[str, StageCounters] = field(default_factory=dict)
+    """Mirrored requests by stage, which are in none of `stages`: nobody sees their answers, so they are no share."""
 
 
 LATENCY_BUCKETS_MS = (10, 25, 50, 100, 200, 300, 500, 750, 1000, 1500, 2000, 3000, 5000, 10000)

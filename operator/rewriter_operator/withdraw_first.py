@@ -36,20 +36,21 @@ class WithdrawFirst:
     async def __call__(self, name: str) -> bool:
         """Whether a share was taken back; everything else is left to a pass."""
         known = self.readings.overtaken(name)
-        if known is None or known.world.route is None or not any(known.world.route.shares.values()):
+        route = known.world.route if known else None
+        if known is None or route is None or not any((*route.shares.values(), *route.mirrors.values())):
             return False
         self.readings.begin(name)  # it is good for one look
         try:
             live = await self.hands.kube.get("RewriterRelease", name)
             if live is None or "deletionTimestamp" in live["metadata"]:
                 return False
-            route = await asyncio.to_thread(self._withdrawing, known.world, read_release(live), time.time())
-            if route is None:
+            back = await asyncio.to_thread(self._withdrawing, known.world, read_release(live), time.time())
+            if back is None:
                 return False
-            await self.hands.apply(route)
+            await self.hands.apply(back)
         except Exception:  # a pass meets it too, and knows what to do about it
             return False
-        self.contests.wanted_otherwise(name, route)
+        self.contests.wanted_otherwise(name, back)
         log.info("%s: the candidate's share was taken back first", name)
         return True
 

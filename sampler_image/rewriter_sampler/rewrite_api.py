@@ -7,6 +7,7 @@ but only an error shows in the counters by which a rollout is judged. Queries ar
 
 import hmac
 import logging
+import re
 import time
 from dataclasses import dataclass, replace
 from http import HTTPStatus
@@ -30,6 +31,7 @@ from rewriter_sampler.stage_counters import UNKNOWN_STAGE, Answer, Counters
 
 MAX_QUERY_CHARS = 1024
 MAX_BODY_BYTES = 16 * 1024
+SHADOW_SUFFIX = "-shadow"
 
 log = logging.getLogger(__name__)
 
@@ -114,7 +116,8 @@ class RewriteApi:
             answer = Answer(seconds=0.0, ok=False)
             return self._json(HTTPStatus.INTERNAL_SERVER_ERROR, {"reason": "InternalError", "message": "see the log"})
         finally:
-            self._counters.add(stage or UNKNOWN_STAGE, replace(answer, seconds=time.perf_counter() - started))
+            took = replace(answer, seconds=time.perf_counter() - started)
+            self._counters.add(stage or UNKNOWN_STAGE, took, is_mirrored(request.headers.get("Host", "")))
 
     async def _get_stats(self, request: web.Request) -> web.Response:
         given = request.headers.get("Authorization", "")
@@ -130,7 +133,10 @@ class RewriteApi:
             stages=self._counters.by_stage(),
             message=now.message,
         )
-        return self._json(HTTPStatus.OK, stats)
+        told = wire.to_wire(replace(stats, shadowed=self._counters.shadowed()))
+        if not told["shadowed"]:  # an operator that mirrors nothing may be from before there was such a field
+            del told["shadowed"]
+        return self._json(HTTPStatus.OK, told)
 
     async def _get_healthz(self, _: web.Request) -> web.Response:
         return self._json(HTTPStatus.OK, {"status": "ok"})
@@ -153,6 +159,11 @@ class RewriteApi:
         if self.draining:
             response.force_close()  # the client's next request must find another pod
         return response
+
+
+def is_mirrored(host: str) -> bool:
+    """Whether a router marked the request as a copy: Envoy appends this to the host's name, before its port."""
+    return re.sub(r":[0-9]+$", "", host).endswith(SHADOW_SUFFIX)
 
 
 def _rewrite_request(data: bytes) -> RewriteRequest:

@@ -58,28 +58,30 @@ class Counters(Collector):
     def __init__(self, revision: str) -> None:
         self._revision = revision
         self._stages: dict[str, _Totals] = {}
+        self._shadowed: dict[str, _Totals] = {}
         self.registry = CollectorRegistry()
         self.registry.register(self)
 
-    def add(self, stage: str, answer: Answer) -> None:
-        """Count one answer."""
-        self._stages.setdefault(stage if stage in STAGES else UNKNOWN_STAGE, _Totals()).add(answer)
+    def add(self, stage: str, answer: Answer, mirrored: bool = False) -> None:
+        """Count one answer; that of a mirrored request, which nobody sees, apart from all others."""
+        counted = self._shadowed if mirrored else self._stages
+        counted.setdefault(stage if stage in STAGES else UNKNOWN_STAGE, _Totals()).add(answer)
 
     def by_stage(self) -> dict[str, StageCounters]:
         """What GET /v1/stats answers; stages that were never asked for are left out."""
-        return {
-            stage: StageCounters(
-                requests=totals.requests,
-                errors=totals.errors,
-                empty=totals.empty,
-                timeouts=totals.timeouts,
-                latency_ms=dict(zip(_bounds_ms(), accumulate(totals.buckets), strict=True)),
-            )
-            for stage, totals in self._stages.items()
-        }
+        return _told(self._stages)
+
+    def shadowed(self) -> dict[str, StageCounters]:
+        """The same of mirrored requests."""
+        return _told(self._shadowed)
 
     def collect(self) -> Iterator[Metric]:
         """Called by prometheus_client on a scrape."""
+        yield from self._metrics("rewriter", "", self._stages)
+        yield from self._metrics("rewriter_shadow", " Of mirrored requests, whose answers nobody sees.", self._shadowed)
+
+    def _metrics(self, prefix: str, of: str, stages: dict[str, _Totals]) -> Iterator[Metric]:
+        """Mirrored requests have names of their own: a sum over a name must go on being a sum of answers."""
         for name, text in (
             ("requests", "Rewrite requests."),
             ("errors", "Requests that were not answered with 200."),
@@ -87,19 +89,33 @@ class Counters(Collector):
             ("timeouts", "Requests that ran into a deadline, the pod's or the consumer's."),
             ("copies", "Rewrites dropped because they equal the query."),
         ):
-            family = CounterMetricFamily(f"rewriter_{name}", text, labels=["stage", "revision"])
-            for stage, totals in self._stages.items():
+            family = CounterMetricFamily(f"{prefix}_{name}", text + of, labels=["stage", "revision"])
+            for stage, totals in stages.items():
                 family.add_metric([stage, self._revision], getattr(totals, name))
             yield family
-        yield self._latency()
+        yield self._latency(prefix, of, stages)
 
-    def _latency(self) -> Metric:
-        family = HistogramMetricFamily("rewriter_latency_seconds", "Time to answer.", labels=["stage", "revision"])
+    def _latency(self, prefix: str, of: str, stages: dict[str, _Totals]) -> Metric:
+        text = f"Time to answer.{of}"
+        family = HistogramMetricFamily(f"{prefix}_latency_seconds", text, labels=["stage", "revision"])
         bounds = [*(str(bound / 1000) for bound in LATENCY_BUCKETS_MS), "+Inf"]
-        for stage, totals in self._stages.items():
+        for stage, totals in stages.items():
             buckets = list(zip(bounds, accumulate(totals.buckets), strict=True))
             family.add_metric([stage, self._revision], buckets, totals.seconds)
         return family
+
+
+def _told(stages: dict[str, _Totals]) -> dict[str, StageCounters]:
+    return {
+        stage: StageCounters(
+            requests=totals.requests,
+            errors=totals.errors,
+            empty=totals.empty,
+            timeouts=totals.timeouts,
+            latency_ms=dict(zip(_bounds_ms(), accumulate(totals.buckets), strict=True)),
+        )
+        for stage, totals in stages.items()
+    }
 
 
 def _bounds_ms() -> list[str]:

@@ -86,3 +86,13 @@ def test_what_admission_refuses_has_no_plan(tmp_path: Path, capsys: pytest.Captu
     broken.write_text(sample.read_text().replace("setShare: 100", "setShare: 101"))
     assert main(["plan", "-f", str(broken)]) == 1
     assert "setShare" in capsys.readouterr().err
+
+
+def test_a_shadow_shows_what_it_copies_and_what_that_can_tell() -> None:
+    shadow = {"shadow": {"percent": 10, "duration": "30m"}}
+    spec = make_spec(**{"rollout.stages": [stage("finerank", shadow, {"setShare": 100})]})
+    text = "\n".join(lines(plan_branch("shop", plan_of(spec, make_status(spec)))))
+    assert (
+        "shadow: 10 % of the requests mirrored for 1800 s, no answer of them used, at least 20 of them, "
+        "about 200 of the stage, finds errors of 25.87% on so many, what is in doubt then has 10m more"
+    ) in text

@@ -95,6 +95,7 @@ class Server:
     revision: str
     boot_id: str
     stages: dict[str, StageCounters] = field(default_factory=dict)
+    shadowed: dict[str, StageCounters] = field(default_factory=dict)
 
 
 @dataclass
@@ -108,6 +109,8 @@ class Behaviour:
     gateway_accepts: bool | None = True
     gateway_takes_over: bool = True
     """False: the gateway says "accepted", but its data plane keeps the shares that it had."""
+    copies_are_marked: bool = True
+    """False: the router mirrors without the mark by which a pod tells a copy from a request."""
     serving_ready: bool = True
     requests_per_second: int = 20
     candidate_error_rate: float = 0.0
@@ -169,6 +172,10 @@ class Simulator:
         self.children: dict[tuple[str, str], Child] = {}
         self.backends: dict[str | None, dict[str, int]] = {}
         self.data_plane: dict[str | None, dict[str, int]] = {}
+        self.mirrors: dict[str, tuple[str, int]] = {}
+        """Stage -> the Service that the live route copies its requests to, and the percent of them."""
+        self.copying: dict[str, tuple[str, int]] = {}
+        """The same, as the data plane has it."""
         self.servers: dict[str, Server] = {}
         self.samplers: dict[int, SamplerState] = {}
         self.works: dict[str, WorkReport] = {}
@@ -260,7 +267,7 @@ class Simulator:
         key, route = next((key, child) for key, child in self.children.items() if isinstance(child, Route))
         self.children[key] = replace(route, accepted=self.behaviour.gateway_accepts)
         if self.behaviour.gateway_takes_over:
-            self.data_plane = self.backends
+            self.data_plane, self.copying = self.backends, self.mirrors
 
     def kill(self, name: str) -> None:
         """A pod of a cycle ends by itself, with all it knew."""
@@ -353,12 +360,13 @@ class Simulator:
         world = self.world()
         cycle, route = self.status.cycle, world.route
         carried = {stage: share for stage, share in (route.shares if route else {}).items() if share}
-        if carried:
+        if carried or self.mirrors:
             assert cycle is not None, f"the route gives {carried} to a candidate, and there is no cycle"
             assert cycle.gate is not None
             approved = bool(cycle.hold and cycle.hold.approved) and cycle.gate.approvable
             assert cycle.gate.verdict == "Pass" or approved, f"{carried} without a Pass or an approval"
-            assert self._candidate_service() == {names.serving("shop", cycle.number)}
+            ours = self._candidate_service() | {service for service, _ in self.mirrors.values()}
+            assert ours == {names.serving("shop", cycle.number)}
         if self.status.state is State.IDLE and self.promoted is not None:
             told = {stage: ref.version for stage, ref in self.promoted.stages.items()}
             serves = {item.name: item.incumbent.weights.version for item in self.status.stages if item.incumbent}
@@ -535,8 +543,9 @@ class Simulator:
 
     def _new_route(self, common: dict[str, Any], manifest: Manifest) -> Route:
         self.backends = _divided(manifest.body["spec"])
+        self.mirrors = _copied(manifest.body["spec"])
         if self.behaviour.gateway_takes_over:
-            self.data_plane = self.backends
+            self.data_plane, self.copying = self.backends, self.mirrors
         shares = {
             stage: list(backends.values())[1] if len(backends) > 1 else 0
             for stage, backends in self.backends.items()
@@ -549,6 +558,7 @@ class Simulator:
             tells_acceptance=ROUTERS[manifest.kind].tells_acceptance,
             shares=shares,
             withdrawn=int(withdrawn) if withdrawn else None,
+            mirrors={stage: percent for stage, (_, percent) in self.mirrors.items()},
             spec=manifest.body["spec"],
         )
 
@@ -647,7 +657,14 @@ class Simulator:
         if not self.behaviour.stats_readable:
             return {}
         return {
-            name: ServingStats(server.boot_id, server.revision, LoadState.READY, None, self._told(name, server))
+            name: ServingStats(
+                server.boot_id,
+                server.revision,
+                LoadState.READY,
+                None,
+                self._told(name, server),
+                shadowed=dict(server.shadowed),
+            )
             for name, server in self.servers.items()
             if name not in self.behaviour.silent_pods
         }
@@ -670,8 +687,11 @@ class Simulator:
                 exact += self.remainders.get((stage, service), 0.0)
                 self.remainders[(stage, service)] = exact - int(exact)
                 self._count(service, stage, int(exact))
+        for stage, (service, percent) in self.copying.items():
+            copies = int(self.behaviour.requests_per_second * seconds * percent / 100)
+            self._count(service, stage, copies, mirrored=self.behaviour.copies_are_marked)
 
-    def _count(self, service: str, stage: str, requests: int) -> None:
+    def _count(self, service: str, stage: str, requests: int, mirrored: bool = False) -> None:
         pods = sorted(name for name in self.servers if name.rsplit("-", 1)[0] == service)
         cycle = self.status.cycle
         ours = bool(cycle and cycle.candidate and service == names.serving("shop", cycle.candidate.revision))
@@ -679,8 +699,10 @@ class Simulator:
             count = requests // len(pods) + (index < requests % len(pods))
             errors = round(count * self.behaviour.candidate_error_rate) if ours else 0
             bucket = self.behaviour.candidate_latency if ours else "50"
-            before = self.servers[name].stages.get(stage, StageCounters())
-            self.servers[name].stages[stage] = StageCounters(
+            server = self.servers[name]
+            counted = server.shadowed if mirrored else server.stages
+            before = counted.get(stage, StageCounters())
+            counted[stage] = StageCounters(
                 requests=before.requests + count,
                 errors=before.errors + errors,
                 empty=before.empty,
@@ -723,6 +745,19 @@ def _want(manifest: Manifest) -> Want:
     compared = manifest.compared
     found = Want(manifest.kind, manifest.name, manifest.digest, manifest.update, role, manifest.replicas, compared)
     return replace(found, has_defaults=manifest.has_defaults)
+
+
+def _copied(spec: Mapping[str, Any]) -> dict[str, tuple[str, int]]:
+    """Stage -> the Service that gets copies of its requests, and the percent, as a data plane reads them."""
+    found = {}
+    stages = list(_divided(spec))
+    for stage, rule in zip(stages, spec.get("rules") or spec["http"], strict=True):
+        for item in rule.get("filters", []):
+            copies = item["requestMirror"]
+            found[str(stage)] = (copies["backendRef"]["name"], copies["percent"])
+        if "mirror" in rule:
+            found[str(stage)] = (rule["mirror"]["host"], rule["mirrorPercentage"]["value"])
+    return found
 
 
 def _divided(spec: Mapping[str, Any]) -> dict[str | None, dict[str, int]]:

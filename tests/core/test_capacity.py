@@ -188,7 +188,7 @@ def waits_for_pods(**behaviour: Any) -> Simulator:
 def test_it_is_said_what_is_waited_for() -> None:
     story = waits_for_pods().wait(20)
     assert story.share() == 10
-    assert story.status.message == "finerank 10 %: share 50 % is not set: 1 of 2 candidate pods are ready"
+    assert story.status.message == "finerank 10 %: the pods for 50 % are not up: 1 of 2 candidate pods are ready"
 
 
 def test_pods_that_never_come_take_the_candidate_back_at_the_timeout() -> None:
@@ -196,7 +196,7 @@ def test_pods_that_never_come_take_the_candidate_back_at_the_timeout() -> None:
     story.wait(14 * 60)
     assert story.status.state is State.ROLLING_OUT
     message = rolled_back(story, "CandidateNotReady")
-    assert message == "finerank: share 50 % is not set: 1 of 2 candidate pods are ready within 15m"
+    assert message == "finerank: the pods for 50 % are not up: 1 of 2 candidate pods are ready within 15m"
 
 
 def test_pods_that_came_late_leave_every_other_wait_its_whole_time() -> None:
@@ -223,7 +223,7 @@ def test_a_pod_that_was_lost_before_the_share_is_waited_for_as_long_as_any_doubt
     go_down(story, 1)
     story.wait(9 * 60)
     assert "1 of 2 candidate pods are ready" in story.status.message
-    assert "not set: 1 of 2 candidate pods are ready" in rolled_back(story, "NotVerified")
+    assert "are not up: 1 of 2 candidate pods are ready" in rolled_back(story, "NotVerified")
 
 
 def test_a_closed_window_asks_for_no_pods_and_is_nobodys_delay() -> None:
@@ -342,3 +342,20 @@ def test_the_plan_says_with_how_many_pods() -> None:
     assert [step.pods for step in found.steps] == [1, None, 3, 4]
     surge = make_spec(**{"serving.replicas": 4})
     assert {step.pods for step in planned(surge, make_cycle(surge), None).stages[0].steps} == {None}
+
+
+@pytest.mark.parametrize("first", [[], [{"pause": {"duration": "5m"}}]], ids=["copies first", "a pause first"])
+def test_copies_have_their_pods_before_they_are_made(first: list[dict[str, Any]]) -> None:
+    steps = [*first, {"shadow": {"percent": 60, "duration": "3m"}}, {"setShare": 10}, {"setShare": 100}]
+    story = passed(scaled(stage("finerank", *steps)))
+    asked = []
+    while not story.mirrors.get("finerank"):
+        found = candidate(story)
+        asked += [found.replicas] if found else []
+        if not story.reconcile():
+            story.pass_time(5)
+            come_up(story)
+    found = candidate(story)
+    assert found is not None and (found.replicas, found.ready) == (3, 3), "60 % of four"
+    assert asked[0] == (1 if first else 3)
+    assert story.cycle_ends() == "Promoted"

@@ -21,7 +21,7 @@ from rewriter_contract.messages import (
     WorkState,
 )
 from rewriter_operator.api.states import State
-from rewriter_operator.api.status import Phase, PhaseStep, RewriterReleaseStatus
+from rewriter_operator.api.status import Phase, PhaseStep, RewriterReleaseStatus, Shadow
 from rewriter_operator.core.plan import plan
 from rewriter_operator.core.world import Pod, Role, World
 from tests.builders import (
@@ -34,6 +34,7 @@ from tests.builders import (
     make_status,
     make_world,
     serving,
+    stage,
     stage_status,
     weights,
     weights_ref,
@@ -62,6 +63,7 @@ STATS = some.builds(
     weights=some.none(),
     stages=some.dictionaries(some.sampled_from(["finerank", "recall"]), COUNTERS),
     message=TEXTS,
+    shadowed=some.dictionaries(some.sampled_from(["finerank", "recall"]), COUNTERS),
 )
 FLOATS = some.floats(allow_nan=False, allow_infinity=False)
 REPORTS = some.builds(
@@ -118,6 +120,30 @@ def test_whatever_serving_pods_tell_nothing_is_promoted_by_it(
     believable = all(0 < len(item.boot_id) <= 64 for item in (candidate, incumbent))
     believable &= (candidate.revision, incumbent.revision) == ("r0002", "r0001")
     assert status.state in (state, State.WITHDRAWING) or believable
+
+
+@QUICK
+@given(candidate=STATS, incumbent=STATS)
+def test_whatever_serving_pods_tell_of_copies_no_share_follows_from_it(
+    candidate: ServingStats, incumbent: ServingStats
+) -> None:
+    """The shadow's time is over, the route mirrors, and everything but the counters says yes."""
+    steps = ({"shadow": {"percent": 20, "duration": "1m"}}, {"setShare": 100})
+    spec = make_spec(**{"rollout.stages": [stage("finerank", *steps)]})
+    shadow = Shadow(percent=20, counting_since=NOW - 90)
+    row = stage_status(incumbent=serving(1), step_at=NOW - 100, shadow=shadow)
+    cycle = make_cycle(spec, 2, candidate=serving(2), compared_with=serving(1), gate=PASSED, since=NOW - 120)
+    world = make_world(
+        spec,
+        make_status(spec, state=State.ROLLING_OUT, cycle=cycle, stages=[row], last_cycle_number=2),
+        children=(make_route(mirrors={"finerank": 20}), make_deployment(1), make_deployment(2), pod(1), pod(2)),
+        stats={"shop-r0002-0": candidate, "shop-r0001-0": incumbent},
+    )
+    status = settled(world)
+    copies = candidate.shadowed.get("finerank", StageCounters())
+    believable = all(0 < len(item.boot_id) <= 64 for item in (candidate, incumbent))
+    believable &= (candidate.revision, incumbent.revision) == ("r0002", "r0001") and copies.requests >= 20
+    assert status.stages[0].share == 0 and (status.stages[0].step == 0 or believable)
 
 
 @QUICK

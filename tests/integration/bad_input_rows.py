@@ -33,6 +33,12 @@ class Refused:
     """False where the field can only be written on creation."""
 
 
+def _shadow(**changes: Any) -> dict[str, Any]:
+    """A step; what is ABSENT is left out."""
+    values = {"percent": 20, "duration": "30m"} | changes
+    return {"shadow": {key: value for key, value in values.items() if value is not ABSENT}}
+
+
 def stages(*steps: dict[str, Any]) -> dict[str, Any]:
     return {"spec.rollout.stages": [stage("finerank", *steps)]}
 
@@ -300,7 +306,7 @@ ROLLOUT: Final = (
         16,
         "a step of two kinds",
         stages({"setShare": 5, "pause": {}}, FULL),
-        ("spec.rollout.stages[0].steps[0]", "got 2 of them", "exactly one of setShare, pause, analysis"),
+        ("spec.rollout.stages[0].steps[0]", "got 2 of them", "exactly one of setShare, pause, analysis, shadow"),
         stages({"setShare": 5}, {"pause": {}}, FULL),
     ),
     Refused(
@@ -315,6 +321,54 @@ ROLLOUT: Final = (
         stages({"analysis": {}}, FULL),
         ("spec.rollout.stages[0].steps", "an analysis needs a setShare before it"),
         stages({"setShare": 5}, {"analysis": {}}, FULL),
+    ),
+    Refused(
+        16,
+        "analysis of a shadow",
+        stages(_shadow(), {"analysis": {}}, FULL),
+        ("spec.rollout.stages[0].steps", "an analysis needs a setShare before it"),
+        stages(_shadow(), {"setShare": 5}, {"analysis": {}}, FULL),
+    ),
+    Refused(
+        16,
+        "a shadow that is a share, too",
+        stages({"setShare": 5} | _shadow(), FULL),
+        ("spec.rollout.stages[0].steps[0]", "got 2 of them", "exactly one of"),
+        stages(_shadow(), {"setShare": 5}, FULL),
+    ),
+    *(
+        Refused(
+            16,
+            case,
+            stages(*steps),
+            ("spec.rollout.stages[0].steps", f"got {shown}", "a shadow must stand before the first setShare"),
+            stages({"pause": {}}, _shadow(), _shadow(percent=100), {"setShare": 5}, FULL),
+        )
+        for case, steps, shown in (
+            ("a shadow after a share", ({"setShare": 5}, _shadow(), FULL), '["setShare", "shadow", "setShare"]'),
+            ("a shadow at the end", (FULL, _shadow()), '["setShare", "shadow"]'),
+        )
+    ),
+    *(
+        Refused(
+            16,
+            f"a shadow of {percent} %",
+            stages(_shadow(percent=percent), FULL),
+            ("spec.rollout.stages[0].steps[0].shadow.percent", *says),
+            stages(_shadow(percent=1), FULL),
+        )
+        for percent, *says in (
+            (0, "0", "greater than or equal to 1"),
+            (101, "101", "less than or equal to 100"),
+            (ABSENT, "Required value"),
+        )
+    ),
+    Refused(
+        18,
+        "a shadow without time",
+        stages(_shadow(duration="0s"), FULL),
+        ("spec.rollout.stages[0].steps[0].shadow.duration", '"0s"', _A_DURATION),
+        stages(_shadow(duration="30m"), FULL),
     ),
     *(
         Refused(

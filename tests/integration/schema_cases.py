@@ -57,7 +57,13 @@ def good_spec() -> dict[str, Any]:
         "nodeSelector": {"zone": "a"},
         "tolerations": [{"key": "gpu", "operator": "Equal", "value": "x", "effect": "NoSchedule"}],
     }
-    steps = ({"setShare": 50}, {"pause": {"duration": "1m"}}, {"analysis": {"minRequests": 10}}, {"setShare": 100})
+    steps = (
+        {"shadow": {"percent": 20, "duration": "1m"}},
+        {"setShare": 50},
+        {"pause": {"duration": "1m"}},
+        {"analysis": {"minRequests": 10}},
+        {"setShare": 100},
+    )
     return spec_body(
         **{
             "schedule": {"cron": "0 3 * * 1", "timeZone": "UTC"},
@@ -117,14 +123,14 @@ def good_spec() -> dict[str, Any]:
 
 _INDEX: Final[Mapping[str, Mapping[str, int]]] = {
     "rollout.stages": {"": 1},
-    "rollout.stages.1.steps": {"": 0, "pause": 1, "analysis": 2},
+    "rollout.stages.1.steps": {"": 1, "shadow": 0, "pause": 2, "analysis": 3},
     "rollout.metrics": {"": 0, "webhook": 1},
     "gate.checks": {"": 0, "margin": 1},
 }
 """List -> property -> the item of the good spec in which it is looked at."""
 
 _JOINT: Final = (
-    "rollout.stages.1.steps.0.setShare",
+    "rollout.stages.1.steps.1.setShare",
     "rollout.stages.1.name",
     "rollout.stages.1.dependsOn",
     "gate.checks.0.name",
@@ -232,7 +238,7 @@ def _item(path: Path, name: str) -> Path:
 def _taken_away(path: Path, required: bool) -> Iterator[Case]:
     if required:
         yield Case(path, "taken away", ABSENT, False)
-    elif path[-1] in ("setShare", "pause", "analysis", "prometheus", "webhook", "gateway", "scheme") or (
+    elif path[-1] in ("setShare", "pause", "analysis", "shadow", "prometheus", "webhook", "gateway", "scheme") or (
         path[-3:] in (("prometheus", "authorization", "bearer"), ("webhook", "authorization", "basic"))
     ):
         yield Case(path, "taken away", ABSENT, False, read_alike=False)

@@ -3,6 +3,7 @@
 import asyncio
 import copy
 import dataclasses
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -121,6 +122,20 @@ def first(cluster: Cluster, known: World, overtaken: bool = True) -> tuple[bool,
     hands = Hands(cluster, Agents.__new__(Agents), Term(epoch=1, until=float("inf"), grace=1.0))
     it = WithdrawFirst(hands, INSTALLATION, readings, Contests())
     return asyncio.run(it("shop")), it
+
+
+@pytest.mark.parametrize("change", WITHDRAWS.values(), ids=WITHDRAWS)
+def test_a_mirror_goes_first_too(change: Change) -> None:
+    """In a shadow nobody is answered by the candidate, but its copies are taken away as fast."""
+    steps = ({"shadow": {"percent": 20, "duration": "1h"}}, {"setShare": 100})
+    story = passed(make_spec(**{"rollout.stages": [stage("finerank", *steps)]})).until(State.ROLLING_OUT)
+    story.now = time.time() - 600  # a shadow has a time, and what withdraws first has a clock
+    world = story.until(lambda it: bool(it.mirrors)).wait(60).world()
+    cluster = Cluster(world, change)
+    assert cluster.route["spec"]["rules"][0]["filters"]
+    assert first(cluster, world)[0]
+    (written,) = cluster.written
+    assert not any("filters" in rule for rule in written["spec"]["rules"])
 
 
 def weights_of(route: dict[str, Any], service: str) -> set[int]:

@@ -50,6 +50,36 @@ def test_the_header_says_the_stage_before_the_body_does(passthrough: Program) ->
 
 
 @pytest.mark.parametrize(
+    ("host", "copies"),
+    [
+        ("rewrites-shadow", 1),
+        ("rewrites.shop.example-shadow:80", 1),
+        ("[::1]:8080-shadow", 1),
+        ("rewrites", 0),
+        ("rewrites-shadow.search.svc", 0),
+        ("shadow", 0),
+        ("", 0),
+    ],
+)
+def test_a_request_that_a_router_marked_as_a_copy_is_no_answer(passthrough: Program, host: str, copies: int) -> None:
+    def counted() -> list[int]:
+        told = passthrough.call("GET", "/v1/stats").json
+        return [told.get(kind, {}).get("rawrank", {"requests": 0})["requests"] for kind in ("stages", "shadowed")]
+
+    answers, mirrored = counted()
+    answer = passthrough.call("POST", "/v1/rewrite", {"query": "red shoes", "stage": "rawrank"}, headers={"Host": host})
+    assert answer.status == 200
+    assert counted() == [answers + 1 - copies, mirrored + copies]
+
+
+def test_a_pod_without_copies_says_what_an_operator_from_before_them_reads() -> None:
+    with running(PASSTHROUGH) as program:
+        program.wait_for("/readyz", seconds=20)
+        program.call("POST", "/v1/rewrite", {"query": "red shoes", "stage": "recall"})
+        assert "shadowed" not in program.call("GET", "/v1/stats").json
+
+
+@pytest.mark.parametrize(
     ("raw", "status", "reason"),
     [
         (b'{"query": ""}', 400, "BadQuery"),

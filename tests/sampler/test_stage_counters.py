@@ -45,3 +45,18 @@ def test_metrics_say_the_same_as_stats() -> None:
         'rewriter_latency_seconds_count{revision="r0007",stage="recall"} 3.0',
     ):
         assert line in text.splitlines()
+
+
+def test_mirrored_requests_are_counted_apart_in_stats_and_in_metrics() -> None:
+    """Whatever sums up answers, a share above all, must not find them there."""
+    before, counted = generate_latest(filled().registry).decode(), filled()
+    counted.add("recall", Answer(seconds=0.020, ok=True, empty=True), mirrored=True)
+    counted.add("made-up", Answer(seconds=0.020, ok=False), mirrored=True)
+    assert counted.by_stage() == filled().by_stage()
+    copies = counted.shadowed()["recall"]
+    assert (copies.requests, copies.errors, copies.empty, copies.latency_ms["25"]) == (1, 0, 1, 1)
+    assert counted.shadowed()["unknown"].errors == 1 and not filled().shadowed()
+    text = generate_latest(counted.registry).decode().splitlines()
+    assert set(before.splitlines()) <= set(text)
+    assert 'rewriter_shadow_requests_total{revision="r0007",stage="recall"} 1.0' in text
+    assert 'rewriter_shadow_latency_seconds_count{revision="r0007",stage="recall"} 1.0' in text

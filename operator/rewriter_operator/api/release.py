@@ -678,21 +678,33 @@ class AnalysisStep(SpecModel):
     """Too few requests by then is Inconclusive, which rolls back: missing data never promotes."""
 
 
+class ShadowStep(SpecModel):
+    """The candidate gets copies of the stage's requests before its first share, and nobody sees its answers. What its
+    pods count of them must stay inside rollout.limits, on at least limits.minRequests; its share is 0."""
+
+    percent: Annotated[int, Field(ge=1, le=100)]
+    """Percent of the stage's requests that are copied to the candidate. Its pods work for them as for any other."""
+    duration: Duration
+    """Copies are counted for at least this long. What is in doubt then, or too little, has verification.timeout."""
+
+
 class Step(SpecModel):
-    """Exactly one of setShare, pause, analysis."""
+    """Exactly one of setShare, pause, analysis, shadow."""
 
     set_share: Annotated[int, Field(ge=1, le=100)] | None = None
     """Percent of the stage's requests that the candidate answers."""
     pause: Pause | None = None
     analysis: AnalysisStep | None = None
+    shadow: ShadowStep | None = None
+    """Only before the stage's first setShare."""
 
 
-_KINDS = "(has(self.setShare) ? 1 : 0) + (has(self.pause) ? 1 : 0) + (has(self.analysis) ? 1 : 0)"
+_KINDS = " + ".join(f"(has(self.{kind}) ? 1 : 0)" for kind in ("setShare", "pause", "analysis", "shadow"))
 
 _ONE_KIND = rules(
     sentence(
         f"{_KINDS} == 1",
-        "a step is exactly one of setShare, pause, analysis",
+        "a step is exactly one of setShare, pause, analysis, shadow",
         shown=_KINDS,
         got="%d of them",
     )
@@ -712,6 +724,9 @@ class Stage(SpecModel):
 
 
 _SHARES = "self.steps.filter(s, has(s.setShare)).map(s, s.setShare)"
+
+_SHARES_AND_ANALYSES = "self.steps.filter(s, has(s.setShare) || has(s.analysis))"
+_SHADOWS_AND_SHARES = "self.steps.filter(s, has(s.shadow) || has(s.setShare))"
 
 _STAGE_RULES = rules(
     sentence(
@@ -740,8 +755,15 @@ _STAGE_RULES = rules(
         path=".steps",
     ),
     sentence(
-        "self.steps.size() == 0 || !has(self.steps[0].analysis)",
+        f"{_SHARES_AND_ANALYSES}.size() == 0 || !has({_SHARES_AND_ANALYSES}[0].analysis)",
         "an analysis needs a setShare before it: without a share the candidate answers nothing",
+        path=".steps",
+    ),
+    sentence(
+        f"{_SHADOWS_AND_SHARES}.map(s, has(s.setShare) ? 1 : 0).isSorted()",
+        "a shadow must stand before the first setShare of its stage: what users see already is judged by their "
+        "requests; move it to the front, or make it an analysis",
+        shown=f"{_SHADOWS_AND_SHARES}.map(s, has(s.setShare) ? 'setShare' : 'shadow')",
         path=".steps",
     ),
 )

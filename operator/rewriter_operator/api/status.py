@@ -388,6 +388,20 @@ class MetricStatus(ApiModel):
     message: Annotated[str, Field(max_length=256)] = ""
 
 
+class Shadow(ApiModel):
+    """Copies of a stage's requests that its candidate gets, while the step lasts; they are no share."""
+
+    percent: Percent
+    """Percent of the stage's requests that are copied."""
+    counting_since: float = 0
+    """When the route was seen to copy them; mirrored requests are counted from then on."""
+    baseline: Annotated[list[PodCounters], Field(max_length=1024)] = []
+    """Counters of mirrored requests at that time."""
+    requests: Annotated[int, Field(ge=0)] = 0
+    """Mirrored requests that the candidate answered since, when it was last looked at."""
+    looked_at: float = 0
+
+
 class StageStatus(ApiModel):
     """One consumer of rewrites."""
 
@@ -423,6 +437,8 @@ class StageStatus(ApiModel):
     """When observedShare was last written."""
     watch: ShareWatch | None = None
     """Since the first share of the cycle was verified."""
+    shadow: Shadow | None = None
+    """While the stage's requests are copied to the candidate."""
     metrics: Annotated[
         list[MetricStatus],
         Field(
@@ -487,15 +503,17 @@ class StepPlan(ApiModel):
     """One step of a stage. What the requests tell, they tell in 80 of 100 rollouts."""
 
     does: Annotated[str, Field(max_length=16)]
-    """SetShare, Pause, Approval or Analysis."""
+    """SetShare, Pause, Approval, Analysis or Shadow."""
     share: Percent
     """Percent that the candidate has in it."""
     pods: Annotated[int, Field(ge=1)] | None = None
     """SetShare, with capacity.mode ScaleWithShare: pods of the candidate that are ready before; absent: all are."""
     requests: Annotated[int, Field(ge=1)] | None = None
-    """SetShare: of both sides, that verify the share in 80 of 100 rollouts. Analysis: of the candidate."""
+    """SetShare: of both sides, that verify the share in 80 of 100 rollouts. Analysis, Shadow: of the candidate."""
     stage_requests: Annotated[int, Field(ge=1)] | None = None
-    """Analysis: about so many of the whole stage give the candidate that many."""
+    """Analysis, Shadow: about so many of the whole stage give the candidate that many."""
+    mirrored: Annotated[int, Field(ge=1, le=100)] | None = None
+    """Shadow: percent of the stage's requests that are copied to the candidate."""
     share_below: Annotated[float, Field(ge=0, le=100)] | None = None
     """Highest real share below the set one that the requests tell from it; absent: not even 0 is told."""
     share_above: Annotated[float, Field(ge=0, le=100)] | None = None
@@ -506,7 +524,7 @@ class StepPlan(ApiModel):
     """Smallest error rate that is worse than that of incumbents without errors, by the comparison; absent: none is, or
     nothing is compared."""
     seconds: Annotated[int, Field(ge=0)] | None = None
-    """Of a timed pause."""
+    """Of a timed pause, or of a shadow."""
     deadline: Annotated[str, Field(max_length=6)] | None = None
     waits_for_window: bool = False
     """It may begin only inside the plan's windows and outside its freezes."""

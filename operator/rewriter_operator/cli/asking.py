@@ -120,7 +120,8 @@ def _abort(world: World, wish: Wish) -> Ask:
         ended = f" as {cycle.outcome}" if cycle.outcome else ""
         raise Refusal(f"abort: cycle {cycle.number} is ending already{ended} (state {status.state})")
     shares = any(stage.share for stage in status.stages)
-    first = "its share is taken back, and " if shares else ""
+    copies = any(stage.shadow for stage in status.stages)
+    first = "its share is taken back, and " if shares else "nothing is mirrored to it any more, and " if copies else ""
     return Ask(cycles.ABORT_ANNOTATION, str(cycle.number), f"{first}cycle {cycle.number} ends as Aborted")
 
 

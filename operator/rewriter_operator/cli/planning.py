@@ -75,6 +75,8 @@ def _step(step: StepPlan) -> str:
             return f"pause {step.seconds} s at {step.share} %"
         case "Approval":
             return f"pause at {step.share} % until a person approves"
+        case "Shadow":
+            return f"shadow: {', '.join(_shadow(step))}"
     return f"analysis at {step.share} %: {', '.join(_analysis(step))}"
 
 
@@ -85,6 +87,17 @@ def _analysis(step: StepPlan) -> Iterator[str]:
     yield "no error rate crosses the limit" if step.error_rate is None else f"finds errors of {step.error_rate:.2%}"
     if step.error_rate_increase is not None:
         yield f"of {step.error_rate_increase:.2%} beside incumbents without errors"
+
+
+def _shadow(step: StepPlan) -> Iterator[str]:
+    yield f"{step.mirrored} % of the requests mirrored for {step.seconds} s, no answer of them used"
+    yield f"at least {step.requests} of them, about {step.stage_requests} of the stage"
+    yield (
+        "no error rate crosses the limit on so many"
+        if step.error_rate is None
+        else (f"finds errors of {step.error_rate:.2%} on so many")
+    )
+    yield f"what is in doubt then has {step.deadline} more"
 
 
 def _hours(plan: CyclePlan) -> Iterator[Branch]:

@@ -147,10 +147,10 @@ def _stage(world: World, stage: StageStatus, awaited: str) -> Branch:
         if stage.step < len(plan)
         else "all steps done"
     )
-    text = (
-        f"{serves}; {serving_name(cycle.candidate)} has {stage.share} % set, {observed} observed "
-        f"on {stage.requests} requests; {at}" + (f": {stage.message}" if stage.message else "")
-    )
+    has = f"has {stage.share} % set, {observed} observed on {stage.requests} requests"
+    if stage.shadow is not None:
+        has = f"gets copies of {stage.shadow.percent} % and answers nobody, {stage.shadow.requests} mirrored requests"
+    text = f"{serves}; {serving_name(cycle.candidate)} {has}; {at}" + (f": {stage.message}" if stage.message else "")
     how = f"kubectl rewriter approve {world.release.name} {stage.name} -n {world.release.namespace}"
     below = [Branch(f"waits for you: {how}", BUSY)] if awaited else []
     below += [Branch(f"metric {metric_looks.shown(item)}", _TONES.get(item.verdict, BUSY)) for item in stage.metrics]
@@ -162,6 +162,8 @@ def _step(step: Step) -> str:
         return f"setShare {step.set_share}"
     if step.pause is not None:
         return f"pause {step.pause.duration}" if step.pause.duration else "pause until approved"
+    if step.shadow is not None:
+        return f"shadow of {step.shadow.percent} % for {step.shadow.duration}"
     assert step.analysis is not None
     return f"analysis of {step.analysis.min_requests} requests"
 

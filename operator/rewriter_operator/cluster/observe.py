@@ -336,6 +336,7 @@ def _route(item: dict[str, Any]) -> dict[str, Any]:
         "tells_acceptance": router.tells_acceptance,
         "message": found.message,
         "shares": found.shares,
+        "mirrors": found.mirrors,
         "withdrawn": int(withdrawn) if withdrawn and re.fullmatch(r"[0-9]{1,9}", withdrawn) else None,
         "spec": item["spec"],
     }

@@ -6,7 +6,7 @@ it never falls before the candidate is off the route (docs/decisions/0037). Incu
 """
 
 from rewriter_operator.api.model import evolve, seconds
-from rewriter_operator.api.release import RewriterReleaseSpec, Serving
+from rewriter_operator.api.release import RewriterReleaseSpec, Serving, Step
 from rewriter_operator.api.status import StageStatus
 from rewriter_operator.core import held_up
 from rewriter_operator.core.states import CANDIDATE_STATES
@@ -47,7 +47,7 @@ def begun(world: World) -> list[StageStatus]:
     if not scales(world.spec):
         return world.status.stages
     plans = {plan.name.value: plan for plan in world.spec.rollout.stages}
-    firsts = {name: plan.steps[0].set_share or 1 for name, plan in plans.items() if not plan.depends_on}
+    firsts = {name: _percent_of(plan.steps[0]) for name, plan in plans.items() if not plan.depends_on}
     return [
         evolve(stage, pods_for=max(stage.pods_for, firsts.get(stage.name, 0))) if stage.name in firsts else stage
         for stage in world.status.stages
@@ -55,7 +55,7 @@ def begun(world: World) -> list[StageStatus]:
 
 
 def awaited(world: World, stage: StageStatus, share: int) -> StageStatus | str | None:
-    """What comes before this share is set: its pods. None: they are ready. A sentence: what ends the rollout.
+    """What comes before this share is set, or copied: its pods. None: they are ready. A text: what ends the rollout.
 
     Also after a change to Surge in between: the candidate has not all pods because the spec says so now.
     """
@@ -66,8 +66,8 @@ def awaited(world: World, stage: StageStatus, share: int) -> StageStatus | str |
         # whatever is doubted of new pods has its whole time
         return evolve(stage, pods_at=0, step_at=world.now, message="") if stage.pods_at else None
     if stage.pods_for < share:
-        return evolve(stage, pods_for=share, pods_at=world.now, message=f"share {share} % waits for its pods")
-    told = f"share {share} % is not set: {short}"
+        return evolve(stage, pods_for=share, pods_at=world.now, message=f"waits for the pods for {share} %")
+    told = f"the pods for {share} % are not up: {short}"
     late = not stage.pods_at and world.now - stage.step_at > seconds(world.spec.rollout.verification.timeout)
     return f"{stage.name}: {told}" if late else evolve(stage, message=told[:1024])
 
@@ -79,8 +79,13 @@ def overdue(world: World) -> str | None:
         if stage.pods_at and not stage.held and world.now - stage.pods_at > seconds(timeout):
             short = _short_of(world, stage.pods_for)
             if short is not None:
-                return f"{stage.name}: share {stage.pods_for} % is not set: {short} within {timeout}"
+                return f"{stage.name}: the pods for {stage.pods_for} % are not up: {short} within {timeout}"
     return None
+
+
+def _percent_of(step: Step) -> int:
+    """What a step needs pods for."""
+    return step.set_share or (step.shadow.percent if step.shadow else 1)
 
 
 def _short_of(world: World, share: int) -> str | None:

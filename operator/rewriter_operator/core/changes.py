@@ -167,6 +167,7 @@ def _moved(world: World, row: StageStatus, before: StagePlan, after: StagePlan) 
         return None
     if before.steps[at : at + 1] == after.steps[at : at + 1]:
         return row
+    row = evolve(row, shadow=None)  # what was copied under another step says nothing of this one
     since = world.now if row.step_at else 0  # what replaces a step has its whole time
     pods_at = world.now if row.pods_at else 0
     return evolve(row, step_at=since, approved_at=0, held=False, pods_at=pods_at, message="")

@@ -69,7 +69,8 @@ def route(world: World) -> WantedRoute:
     if status.state not in TRAFFIC_STATES or not (status.cycle and status.cycle.candidate):
         return WantedRoute(incumbents, idle=_idle(world), withdrawn=_withdrawn(world))
     shares = tuple((stage.name, stage.share) for stage in status.stages if stage.share)
-    return WantedRoute(incumbents, status.cycle.candidate.revision, shares, idle=_idle(world))
+    mirrors = tuple((stage.name, stage.shadow.percent) for stage in status.stages if stage.shadow)
+    return WantedRoute(incumbents, status.cycle.candidate.revision, shares, idle=_idle(world), mirrors=mirrors)
 
 
 def _idle(world: World) -> tuple[int, ...]:

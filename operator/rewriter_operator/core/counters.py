@@ -5,10 +5,10 @@ concluded from the others'. Whatever a pod tells, nothing here raises.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from rewriter_contract.messages import ServingStats, StageCounters
-from rewriter_operator.api.status import StageStatus
+from rewriter_operator.api.status import PodCounters, StageStatus
 from rewriter_operator.core.decision import revision_name
 from rewriter_operator.core.world import Pod, Role, World
 
@@ -54,11 +54,17 @@ def _fault(told: ServingStats, pod: Pod, stage: StageStatus) -> str | None:
         return f"bootId has {len(told.boot_id)} characters"
     if told.revision != revision_name(pod.cycle):
         return f"it says revision {told.revision[:32]!r}, its Deployment is {revision_name(pod.cycle)}"
-    now = told.stages.get(stage.name, StageCounters())
-    fault = _contradiction(now)
-    if fault is not None:
-        return fault
-    before = next((entry.counters for entry in stage.baseline if entry.boot_id == told.boot_id), None)
+    now, copies = (kind.get(stage.name, StageCounters()) for kind in (told.stages, told.shadowed))
+    shadowed = stage.shadow.baseline if stage.shadow else []
+    return (
+        _contradiction(now)
+        or _backwards(now, stage.baseline, told)
+        or (_contradiction(copies) or _backwards(copies, shadowed, told))
+    )
+
+
+def _backwards(now: StageCounters, baseline: Sequence[PodCounters], told: ServingStats) -> str | None:
+    before = next((entry.counters for entry in baseline if entry.boot_id == told.boot_id), None)
     if before is None:
         return None
     pairs = [(now.requests, before.requests), (now.errors, before.errors), (now.empty, before.empty)]

@@ -17,7 +17,7 @@ from typing import Final
 from rewriter_contract import wire
 from rewriter_contract.reports import CheckName, GateReport
 from rewriter_operator.api.model import evolve, seconds
-from rewriter_operator.api.release import RewriterReleaseSpec, Rollout, Stage, Step
+from rewriter_operator.api.release import RewriterReleaseSpec, Rollout, ShadowStep, Stage, Step
 from rewriter_operator.api.rollout_metrics import RolloutMetric
 from rewriter_operator.api.status import (
     Cycle,
@@ -283,6 +283,8 @@ def _step(rollout: Rollout, step: Step, share: int) -> StepPlan:
     if step.pause is not None:
         wait = seconds(step.pause.duration) if step.pause.duration else None
         return StepPlan(does="Pause" if wait is not None else "Approval", share=share, seconds=wait)
+    if step.shadow is not None:
+        return _shadow(rollout, step.shadow)
     assert step.analysis is not None
     requests = max(step.analysis.min_requests, rollout.limits.min_requests)
     others = requests * (100 - share) // share if share else 0
@@ -296,6 +298,20 @@ def _step(rollout: Rollout, step: Step, share: int) -> StepPlan:
         error_rate=told_rate(requests, rollout.limits.max_error_rate),
         error_rate_increase=told_increase(requests, others, allowed) if compared else None,
         deadline=step.analysis.deadline,
+    )
+
+
+def _shadow(rollout: Rollout, shadow: ShadowStep) -> StepPlan:
+    requests = rollout.limits.min_requests
+    return StepPlan(
+        does="Shadow",
+        share=0,
+        mirrored=shadow.percent,
+        requests=requests,
+        stage_requests=math.ceil(requests * 100 / shadow.percent),
+        error_rate=told_rate(requests, rollout.limits.max_error_rate),
+        seconds=seconds(shadow.duration),
+        deadline=rollout.verification.timeout,
     )
 
 

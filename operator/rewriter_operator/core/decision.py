@@ -70,6 +70,8 @@ class WantedRoute:
     while after its last one.
     """
     withdrawn: int | None = None
+    mirrors: tuple[tuple[str, int], ...] = ()
+    """(stage, percent of its requests that the candidate gets copies of), stages without left out."""
 
 
 @dataclass(frozen=True)

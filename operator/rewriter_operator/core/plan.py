@@ -240,7 +240,10 @@ def _until_drained(world: World) -> float:
 
 
 def _route_carries_more(world: World, status: RewriterReleaseStatus) -> bool:
-    """Whether the live route gives the candidate more than `status` does: a rollback begins, or a hand edited it."""
-    live = world.route.shares if world.route else {}
-    wanted_shares = dict(route(_with_status(world, status)).shares)
-    return any(share > wanted_shares.get(stage, 0) for stage, share in live.items())
+    """Whether the live route gives the candidate more than `status` does, be it copies: a rollback begins, a shadow has
+    ended, or a hand edited it."""
+    if world.route is None:
+        return False
+    wanted = route(_with_status(world, status))
+    pairs = ((world.route.shares, dict(wanted.shares)), (world.route.mirrors, dict(wanted.mirrors)))
+    return any(percent > meant.get(stage, 0) for live, meant in pairs for stage, percent in live.items())

@@ -18,6 +18,7 @@ from rewriter_operator.core import (
     metric_looks,
     promotion_approval,
     recording,
+    shadowing,
     taken_over,
     watching,
     windows,
@@ -157,10 +158,10 @@ def withdraw(world: World) -> Step:
     """Leave only when the gateway has accepted a route without the candidate, and no record names it."""
     cycle, route = world.status.cycle, world.route
     assert cycle is not None
-    if any(stage.share for stage in world.status.stages):
+    if any(stage.share or stage.shadow for stage in world.status.stages):
         return Step(taken_back(world.status))
     name = serving_name(cycle.candidate)
-    is_written = route is not None and not any(route.shares.values())
+    is_written = route is not None and not any((*route.shares.values(), *route.mirrors.values()))
     is_off = taken_over.is_off(world, world.status, taken_over.QUIET_SECONDS)
     if not (is_written and is_off and world.now - cycle.since >= SETTLE_SECONDS):
         why = taken_over.still_answering(world.status, world.now) if is_written else ""
@@ -205,7 +206,7 @@ def degraded(world: World) -> Step | None:
     cycle, route = world.status.cycle, world.route
     assert cycle and cycle.candidate
     deployment = world.deployment(Role.SERVING, cycle.candidate.revision)
-    has_traffic = any(stage.share for stage in world.status.stages)
+    has_traffic = any(stage.share or stage.shadow for stage in world.status.stages)
     withdrawn = route is not None and route.withdrawn == cycle.candidate.revision
     if has_traffic and not withdrawn and (deployment is None or (deployment.observed and deployment.ready == 0)):
         return _stop(world, Event.DEGRADED, "CandidateNotServing", "no pod of the candidate is ready")
@@ -216,6 +217,9 @@ def degraded(world: World) -> Step | None:
             crossed = crossed_limit(found, limits) or compared
             if crossed:
                 return _stop(world, Event.DEGRADED, "LimitCrossed", f"{stage.name}: {crossed}")
+        copied = shadowing.crossed(world, stage)
+        if copied:
+            return _stop(world, Event.DEGRADED, "LimitCrossed", f"{stage.name}: {copied}")
         outside = metric_looks.crossed(world, stage)
         if outside:
             return _stop(world, Event.DEGRADED, "MetricOutside", f"{stage.name}: {outside}")
@@ -246,6 +250,8 @@ def _advance(world: World, plan: StagePlan, stage: StageStatus) -> StageStatus |
         return _set_share(world, stage, step.set_share)
     if step.pause is not None:
         return _pause(world, stage, step.pause)
+    if step.shadow is not None:
+        return shadowing.go_on(world, stage, step.shadow, _doubt(world, stage))
     assert step.analysis is not None
     return _analyse(world, stage, step.analysis)
 
@@ -441,8 +447,8 @@ def _stop(world: World, event: Event, reason: str, message: str) -> Step:
 
 
 def taken_back(status: RewriterReleaseStatus) -> RewriterReleaseStatus:
-    """The status with the candidate's share at zero in every stage."""
-    return evolve(status, stages=[evolve(stage, share=0) for stage in status.stages])
+    """The status with the candidate's share at zero in every stage, and without copies for it."""
+    return evolve(status, stages=[evolve(stage, share=0, shadow=None) for stage in status.stages])
 
 
 def _say(world: World, message: str, wait: float = 2.0) -> Step:
@@ -454,11 +460,18 @@ def _message(stages: list[StageStatus]) -> str:
 
 
 def _share_notes(world: World, stages: list[StageStatus]) -> tuple[Note, ...]:
-    before = {stage.name: stage.share for stage in world.status.stages}
+    before = {stage.name: stage for stage in world.status.stages}
+    name = serving_name(_candidate(world))
     return tuple(
-        Note(
-            "ShareSet", f"{stage.name}: {before[stage.name]} % -> {stage.share} % to {serving_name(_candidate(world))}"
-        )
+        Note("ShareSet", f"{stage.name}: {before[stage.name].share} % -> {stage.share} % to {name}")
         for stage in stages
-        if stage.share != before[stage.name]
+        if stage.share != before[stage.name].share
+    ) + tuple(
+        Note("Mirrored", f"{stage.name}: {_mirrored(before[stage.name])} -> {_mirrored(stage)} mirrored to {name}")
+        for stage in stages
+        if _mirrored(stage) != _mirrored(before[stage.name])
     )
+
+
+def _mirrored(stage: StageStatus) -> str:
+    return f"{stage.shadow.percent if stage.shadow else 0} %"

@@ -82,7 +82,9 @@ def _looked(world: World, before: Leaving | None, pods: list[Pod]) -> Leaving:
         if stats is None or not 0 < len(stats.boot_id) <= MAX_BOOT_ID:
             told = told or (f"pod {pod.name} tells no counters" if pod.ready and not pod.deleting else "")
             continue
-        counts[stats.boot_id] = max(0, sum(stage.requests for stage in stats.stages.values()))
+        counts[stats.boot_id] = max(
+            0, sum(stage.requests for stage in (*stats.stages.values(), *stats.shadowed.values()))
+        )
         if counts[stats.boot_id] > known.get(stats.boot_id, 0):
             told = told or f"pod {pod.name} answered requests less than {QUIET_SECONDS:.0f} s ago"
     entries = [PodRequests(boot_id=boot_id, requests=count) for boot_id, count in sorted(counts.items())]

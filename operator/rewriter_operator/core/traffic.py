@@ -4,8 +4,8 @@ What is not known is None, which is never zero. Whether a share is the set one i
 """
 
 import math
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 
 from rewriter_contract.messages import ServingStats, StageCounters
 from rewriter_operator.api.status import Counters, PodCounters, StageStatus
@@ -43,6 +43,21 @@ def look(stats: Iterable[ServingStats], stage: StageStatus, candidate: str) -> L
         before = baseline.get(pod.boot_id, Counters())
         sides[pod.revision == candidate].append(_minus(_counters(pod, stage.name), before))
     return Look(candidate=_total(sides[True]), others=_total(sides[False]))
+
+
+def snapshot_of_copies(stats: Iterable[ServingStats], stage: str) -> list[PodCounters]:
+    """The same of mirrored requests, which pods count apart."""
+    return snapshot(map(_of_copies, stats), stage)
+
+
+def look_at_copies(stats: Iterable[ServingStats], stage: str, baseline: Sequence[PodCounters], candidate: str) -> Look:
+    """What the candidate's pods answered of mirrored requests since the baseline; copies for others are no business."""
+    of_candidate = (pod for pod in stats if pod.revision == candidate)
+    return look(map(_of_copies, of_candidate), StageStatus(name=stage, baseline=list(baseline)), candidate)
+
+
+def _of_copies(pod: ServingStats) -> ServingStats:
+    return replace(pod, stages=pod.shadowed)
 
 
 def percentile_ms(counters: Counters, quantile: float) -> float | None:

@@ -128,6 +128,8 @@ class Route(Child):
     """Stage -> percent that the route sends to the candidate."""
     withdrawn: int | None = None
     """Revision that an urgent rollback took off the route, before status could say so."""
+    mirrors: Mapping[str, int] = field(default_factory=dict)
+    """Stage -> percent of its requests that the route copies to somebody; stages without are absent."""
     spec: Mapping[str, Any] | None = None
     """As it is now, to compare with what it should be; None where nothing is to be compared."""
 

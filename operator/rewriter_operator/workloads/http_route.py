@@ -12,6 +12,7 @@ a rule with two headers goes before one with one, wherever it stands, and a gate
 a rule's place must not take one rule for another when they come.
 """
 
+import math
 from typing import Any, Final
 
 from rewriter_contract.messages import STAGE_HEADER
@@ -25,11 +26,15 @@ from rewriter_operator.workloads.router import (
     Verified,
     WithoutCandidate,
     by_bucket,
+    mirror,
+    mirrored,
     second_share,
     taken_back,
     timeout,
     weights,
 )
+
+MIRROR: Final = "RequestMirror"
 
 
 class HttpRoute:
@@ -45,6 +50,7 @@ class HttpRoute:
         traffic, shares, limit = release.spec.traffic, dict(wanted.shares), timeout(release.spec)
         rules = [
             _rule(_asked(stage), weights(release.name, incumbent, wanted, shares.get(stage, 0)), limit)
+            | _copied(mirror(release.name, wanted, stage))
             for stage, incumbent in wanted.incumbents
         ]
         last = wanted.incumbents[-1][1] if wanted.incumbents else None
@@ -63,7 +69,7 @@ class HttpRoute:
     def verify_share(self, live: dict[str, Any]) -> Verified:
         """See Router."""
         accepted, message = _accepted(live)
-        return Verified(_shares(live), accepted, message)
+        return Verified(_shares(live), accepted, message, _mirrors(live))
 
     def without_candidate(self, spec: dict[str, Any], release: str) -> WithoutCandidate | None:
         """See Router."""
@@ -162,19 +168,65 @@ def _named(parent: dict[str, Any]) -> tuple[str, str]:
     return parent.get("kind", "Gateway"), parent["name"]
 
 
+def _copied(to: tuple[str, int] | None) -> dict[str, Any]:
+    """What a rule has beside, while its requests are copied to a Service: a filter, and none otherwise."""
+    if to is None:
+        return {}
+    service, percent = to
+    reference = {"group": "", "kind": "Service", "name": service, "port": PORT}
+    copies = {"type": MIRROR, "requestMirror": {"backendRef": reference, "percent": percent}}
+    return {"filters": [copies]}
+
+
+def _mirrors(live: dict[str, Any]) -> dict[str, int]:
+    """Of each stage whose requests are copied, by the rule that copies most; to whomever, for a hand may add one."""
+    found: dict[str, int] = {}
+    for rule in live["spec"].get("rules", []):
+        headers = [header for match in rule.get("matches", []) for header in match.get("headers", [])]
+        stage = next((header for header in headers if header.get("name", "").lower() == STAGE_HEADER), None)
+        percents = [_percent(item["requestMirror"]) for item in rule.get("filters", []) if item.get("type") == MIRROR]
+        if stage is not None and any(percents):
+            found[stage["value"]] = max(found.get(stage["value"], 0), mirrored(percents))
+    return found
+
+
+def _percent(copies: dict[str, Any]) -> int:
+    """Of all requests, where nothing is said."""
+    if "fraction" in copies:
+        part = copies["fraction"]
+        return math.ceil(100 * int(part["numerator"]) / int(part.get("denominator", 100)))
+    return int(copies.get("percent", 100))
+
+
 def _without_candidate(rule: dict[str, Any], release: str) -> tuple[dict[str, Any], int | None]:
-    """The rule without a candidate's share, and the candidate that had one."""
-    backends = rule.get("backendRefs", [])
+    """The rule without a candidate's share and without copies for it, and the candidate that had either."""
+    uncopied, copied = _without_copies(rule, release)
+    backends = uncopied.get("backendRefs", [])
     carried = {
         place: revision
         for place, backend in enumerate(backends)
         if place and backend.get("weight", 1) and (revision := names.revision_of(backend["name"], release)) is not None
     }
     if not carried:
-        return rule, None
+        return uncopied, copied
     share = sum(backends[place].get("weight", 1) for place in carried)
     given = {0: backends[0].get("weight", 1) + share} | dict.fromkeys(carried, 0)
     changed = [
         {**backend, "weight": given.get(place, backend.get("weight", 1))} for place, backend in enumerate(backends)
     ]
-    return {**rule, "backendRefs": changed}, max(carried.values())
+    return {**uncopied, "backendRefs": changed}, max(carried.values())
+
+
+def _without_copies(rule: dict[str, Any], release: str) -> tuple[dict[str, Any], int | None]:
+    """A filter that copies to a revision of the release is the candidate's; all others stay."""
+    copies = {place: names.revision_of(_target(item), release) for place, item in enumerate(rule.get("filters", []))}
+    ours = {place: revision for place, revision in copies.items() if revision is not None}
+    if not ours:
+        return rule, None
+    kept = [item for place, item in enumerate(rule["filters"]) if place not in ours]
+    rest = {key: value for key, value in rule.items() if key != "filters"}
+    return rest | ({"filters": kept} if kept else {}), max(ours.values())
+
+
+def _target(item: dict[str, Any]) -> str:
+    return str(item["requestMirror"]["backendRef"]["name"]) if item.get("type") == MIRROR else ""

@@ -7,7 +7,7 @@ Which one a release has is said by spec.traffic and looked up in workloads/route
 import json
 import math
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
 from rewriter_operator.api.model import seconds
@@ -31,6 +31,8 @@ class Verified:
     """By the data plane's control, at the object's own generation; None: cannot tell."""
     message: str = ""
     """Why it is not accepted."""
+    mirrors: dict[str, int] = field(default_factory=dict)
+    """Stage -> percent of its requests that are copied to somebody, as the rules say it; stages without left out."""
 
 
 @dataclass(frozen=True)
@@ -61,15 +63,18 @@ class Router(Protocol):
         """Whether an API server adds fields to what was written."""
 
     def set_share(self, release: Release, wanted: WantedRoute) -> dict[str, Any]:
-        """The object's `spec` in which each stage's requests go to its incumbent, but for the candidate's share."""
+        """The object's `spec` in which each stage's requests go to its incumbent, but for the candidate's share; it
+        gets the wanted copies of them, whose answers nobody sees."""
 
     def verify_share(self, live: dict[str, Any]) -> Verified:
         """What the live object does, and whether it is in force. Whatever was written into it, it must not raise."""
 
     def without_candidate(self, spec: dict[str, Any], release: str) -> WithoutCandidate | None:
-        """Each candidate's weight given to the backend before it, the stage's incumbent, and nothing else changed.
+        """Each candidate's weight given to the backend before it, the stage's incumbent, its copies taken away, and
+        nothing else changed.
 
-        None where no revision of the release has a share: a backend that somebody else put there is none of ours.
+        None where no revision of the release has a share or gets copies: a backend that somebody else put there is
+        none of ours.
         """
 
 
@@ -115,6 +120,17 @@ def by_bucket(release: Release, incumbent: int | None, wanted: WantedRoute, shar
 def second_share(given: Sequence[int]) -> int:
     """Percent, rounded up, that the second of a rule's backends gets by these weights: the candidate's place."""
     return math.ceil(100 * given[1] / sum(given)) if len(given) > 1 and given[1] > 0 else 0
+
+
+def mirror(release: str, wanted: WantedRoute, stage: str) -> tuple[str, int] | None:
+    """The Service that gets copies of the stage's requests, and the percent of them; None: nobody does."""
+    percent = dict(wanted.mirrors).get(stage, 0)
+    return (names.serving(release, wanted.candidate), percent) if wanted.candidate is not None and percent else None
+
+
+def mirrored(percents: Iterable[int]) -> int:
+    """Percent of a rule's requests that are copied, by all of its mirrors together."""
+    return min(100, sum(percents))
 
 
 def taken_back(

@@ -9,6 +9,7 @@ Istio writes no status by itself. Where its analysis or its distribution report 
 at this generation is a refusal, and a report that every proxy has it an acceptance. Else nobody can tell.
 """
 
+import math
 from collections.abc import Iterator
 from typing import Any, Final
 
@@ -23,6 +24,8 @@ from rewriter_operator.workloads.router import (
     Verified,
     WithoutCandidate,
     by_bucket,
+    mirror,
+    mirrored,
     second_share,
     taken_back,
     timeout,
@@ -31,6 +34,9 @@ from rewriter_operator.workloads.router import (
 
 EVERYTHING: Final = "everything-else"
 """Name of the last rule."""
+
+PERCENTAGES: Final = ("mirrorPercentage", "mirrorPercent", "mirror_percent")
+"""How much a rule's one mirror copies: as Istio has it now, and as it had it before."""
 
 
 class VirtualService:
@@ -48,6 +54,7 @@ class VirtualService:
             raise ValueError("spec.traffic.virtualService: got none; name the hosts that consumers call")
         rules = [
             _rule(stage, _asked(stage), weights(release.name, incumbent, wanted, shares.get(stage, 0)), limit)
+            | _copied(mirror(release.name, wanted, stage))
             for stage, incumbent in wanted.incumbents
         ]
         rules[:0] = _of_buckets(release, wanted)
@@ -76,7 +83,7 @@ class VirtualService:
             else:
                 split.setdefault(stage, []).append(buckets.Rule(pattern, buckets.others_share(given)))
         accepted, message = _accepted(live)
-        return Verified(buckets.together(shares, split), accepted, message)
+        return Verified(buckets.together(shares, split), accepted, message, _mirrors(live))
 
     def without_candidate(self, spec: dict[str, Any], release: str) -> WithoutCandidate | None:
         """See Router."""
@@ -173,19 +180,67 @@ def _words(message: dict[str, Any]) -> str:
     return f"{code}: {text}"
 
 
+def _copied(to: tuple[str, int] | None) -> dict[str, Any]:
+    """What a rule has beside, while its requests are copied to a Service."""
+    if to is None:
+        return {}
+    service, percent = to
+    return {"mirror": {"host": service, "port": {"number": PORT}}, "mirrorPercentage": {"value": percent}}
+
+
+def _mirrors(live: dict[str, Any]) -> dict[str, int]:
+    """Of each stage whose requests are copied, by the rule that copies most; to whomever, for a hand may add one."""
+    found: dict[str, int] = {}
+    for rule in _dicts(live["spec"].get("http")):
+        stage, percent = _stage(rule), mirrored(_percents(rule))
+        if stage is not None and percent:
+            found[stage] = max(found.get(stage, 0), percent)
+    return found
+
+
+def _percents(rule: dict[str, Any]) -> Iterator[int]:
+    """Of each mirror, in either of the two ways to write one; all requests, where nothing is said."""
+    if isinstance(rule.get("mirror"), dict):
+        yield _percent(rule.get("mirrorPercentage"))
+    for item in _dicts(rule.get("mirrors")):
+        yield _percent(item.get("percentage"))
+
+
+def _percent(told: Any) -> int:
+    value = told.get("value") if isinstance(told, dict) else None
+    return math.ceil(min(100.0, max(0.0, value))) if isinstance(value, int | float) else 100
+
+
 def _without_candidate(rule: dict[str, Any], release: str) -> tuple[dict[str, Any], int | None]:
-    routes = list(_dicts(rule.get("route")))
-    given = [_weight(rule, route) for route in routes]
+    uncopied, copied = _without_copies(rule, release)
+    routes = list(_dicts(uncopied.get("route")))
+    given = [_weight(uncopied, route) for route in routes]
     carried = {
         place: revision
         for place, route in enumerate(routes)
         if place and given[place] and (revision := names.revision_of(_service(route), release)) is not None
     }
     if not carried:
-        return rule, None
+        return uncopied, copied
     given[0] += sum(given[place] for place in carried)
     changed = [{**route, "weight": 0 if place in carried else given[place]} for place, route in enumerate(routes)]
-    return {**rule, "route": changed}, max(carried.values())
+    return {**uncopied, "route": changed}, max(carried.values())
+
+
+def _without_copies(rule: dict[str, Any], release: str) -> tuple[dict[str, Any], int | None]:
+    """A mirror to a revision of the release is the candidate's; all others stay."""
+    rest, found = dict(rule), list[int]()
+    alone = names.revision_of(_service({"destination": rule.get("mirror")}), release)
+    if alone is not None:
+        found.append(alone)
+        rest = {key: value for key, value in rest.items() if key not in ("mirror", *PERCENTAGES)}
+    several = list(_dicts(rule.get("mirrors")))
+    ours = {place: names.revision_of(_service(item), release) for place, item in enumerate(several)}
+    found += [revision for revision in ours.values() if revision is not None]
+    if any(revision is not None for revision in ours.values()):
+        kept = [item for place, item in enumerate(several) if ours[place] is None]
+        rest = {key: value for key, value in rest.items() if key != "mirrors"} | ({"mirrors": kept} if kept else {})
+    return (rest, max(found)) if found else (rule, None)
 
 
 def _service(route: dict[str, Any]) -> str:
