@@ -352,7 +352,7 @@ ROLLOUT: Final = (
     *(
         Refused(
             16,
-            f"a shadow of {percent} %",
+            f"a shadow of {'no' if percent is ABSENT else percent} percent",
             stages(_shadow(percent=percent), FULL),
             ("spec.rollout.stages[0].steps[0].shadow.percent", *says),
             stages(_shadow(percent=1), FULL),
