@@ -1,4 +1,4 @@
-"""Who answers a request, by a route's rules alone, read as a data plane reads them and not as the operator does.
+"""Who answers a request, or gets a copy of it, by a route's rules alone: read as a data plane does, not the operator.
 
 Gateway API: of the rules that match, the one with most headers. Istio: the first one. Expressions match as a whole.
 """
@@ -49,11 +49,33 @@ def stages(spec: Mapping[str, Any]) -> list[str]:
     return list(dict.fromkeys(asked))
 
 
+def copied(spec: Mapping[str, Any]) -> dict[str, tuple[str, int]]:
+    """Stage -> the Service that gets copies of its requests, and the percent of them."""
+    found = {}
+    for key in ("rules", "http"):
+        for rule in spec.get(key, []):
+            copies = _copies(rule)
+            found.update({stage: copies for stage in stages({key: [rule]}) if copies})
+    return found
+
+
 def tells_buckets_apart(spec: Mapping[str, Any]) -> bool:
     """Whether any rule asks for more than the stage."""
     if "http" in spec:
         return any(len(match["headers"]) > 1 for rule in spec["http"] for match in rule.get("match", []))
     return any(len(_headers(rule)) > 1 for rule in spec["rules"])
+
+
+def _copies(rule: Mapping[str, Any]) -> tuple[str, int] | None:
+    if "mirror" in rule:
+        return rule["mirror"]["host"], rule["mirrorPercentage"]["value"]
+    return next(
+        (
+            (one["requestMirror"]["backendRef"]["name"], one["requestMirror"]["percent"])
+            for one in rule.get("filters", [])
+        ),
+        None,
+    )
 
 
 def _headers(rule: Mapping[str, Any]) -> list[dict[str, Any]]:

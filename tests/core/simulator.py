@@ -72,7 +72,7 @@ from tests.builders import (
     make_world,
     weights_ref,
 )
-from tests.data_plane import of_all_buckets, stages, tells_buckets_apart
+from tests.data_plane import copied, of_all_buckets, stages, tells_buckets_apart
 
 BASE = weights_ref("base-0123456789ab")
 
@@ -543,7 +543,7 @@ class Simulator:
 
     def _new_route(self, common: dict[str, Any], manifest: Manifest) -> Route:
         self.backends = _divided(manifest.body["spec"])
-        self.mirrors = _copied(manifest.body["spec"])
+        self.mirrors = copied(manifest.body["spec"])
         if self.behaviour.gateway_takes_over:
             self.data_plane, self.copying = self.backends, self.mirrors
         shares = {
@@ -745,19 +745,6 @@ def _want(manifest: Manifest) -> Want:
     compared = manifest.compared
     found = Want(manifest.kind, manifest.name, manifest.digest, manifest.update, role, manifest.replicas, compared)
     return replace(found, has_defaults=manifest.has_defaults)
-
-
-def _copied(spec: Mapping[str, Any]) -> dict[str, tuple[str, int]]:
-    """Stage -> the Service that gets copies of its requests, and the percent, as a data plane reads them."""
-    found = {}
-    stages = list(_divided(spec))
-    for stage, rule in zip(stages, spec.get("rules") or spec["http"], strict=True):
-        for item in rule.get("filters", []):
-            copies = item["requestMirror"]
-            found[str(stage)] = (copies["backendRef"]["name"], copies["percent"])
-        if "mirror" in rule:
-            found[str(stage)] = (rule["mirror"]["host"], rule["mirrorPercentage"]["value"])
-    return found
 
 
 def _divided(spec: Mapping[str, Any]) -> dict[str | None, dict[str, int]]:
