@@ -59,6 +59,11 @@ def copied(spec: Mapping[str, Any]) -> dict[str, tuple[str, int]]:
     return found
 
 
+def divided_by_bucket(spec: Mapping[str, Any]) -> dict[str, dict[str, int]]:
+    """Stage -> Service -> percent, where every request has a bucket; empty where users are not told apart."""
+    return {stage: of_all_buckets(spec, stage) for stage in stages(spec)} if tells_buckets_apart(spec) else {}
+
+
 def tells_buckets_apart(spec: Mapping[str, Any]) -> bool:
     """Whether any rule asks for more than the stage."""
     if "http" in spec:

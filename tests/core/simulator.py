@@ -72,7 +72,7 @@ from tests.builders import (
     make_world,
     weights_ref,
 )
-from tests.data_plane import copied, of_all_buckets, stages, tells_buckets_apart
+from tests.data_plane import copied, divided_by_bucket
 
 BASE = weights_ref("base-0123456789ab")
 
@@ -752,8 +752,9 @@ def _divided(spec: Mapping[str, Any]) -> dict[str | None, dict[str, int]]:
 
     Where users are told apart by their buckets, every request has one, and no bucket has more requests than another.
     """
-    if tells_buckets_apart(spec):
-        return {stage: of_all_buckets(spec, stage) for stage in stages(spec)}
+    by_bucket = divided_by_bucket(spec)
+    if by_bucket:
+        return {**by_bucket}
     if "rules" in spec:
         return {
             next((header["value"] for match in rule["matches"] for header in match.get("headers", [])), None): {

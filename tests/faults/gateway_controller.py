@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from tests.data_plane import of_all_buckets, stages, tells_buckets_apart
+from tests.data_plane import divided_by_bucket
 from tests.faults.cluster_client import Refused
 from tests.faults.cluster_view import ClusterView
 
@@ -87,9 +87,9 @@ def is_accepted(route: dict[str, Any]) -> bool:
 
 def shares_of(route: dict[str, Any]) -> Shares:
     """Weights as the route's rules have them, 0 included; where users are told apart, every request has a bucket."""
-    found: Shares = {}
-    if tells_buckets_apart(route["spec"]):
-        return {stage: of_all_buckets(route["spec"], stage) for stage in stages(route["spec"])}
+    found: Shares = divided_by_bucket(route["spec"])
+    if found:
+        return found
     for rule in route["spec"]["rules"]:
         headers = [header["value"] for match in rule["matches"] for header in match.get("headers", [])]
         if headers:
@@ -99,9 +99,9 @@ def shares_of(route: dict[str, Any]) -> Shares:
 
 def shares_of_rules(virtual_service: dict[str, Any]) -> Shares:
     """The same of a VirtualService: the first rule for a stage, as Istio takes them."""
-    found: Shares = {}
-    if tells_buckets_apart(virtual_service["spec"]):
-        return shares_of(virtual_service)
+    found: Shares = divided_by_bucket(virtual_service["spec"])
+    if found:
+        return found
     for rule in virtual_service["spec"]["http"]:
         stages = [match["headers"]["x-rewriter-stage"]["exact"] for match in rule.get("match", [])]
         weights = {route["destination"]["host"]: int(route.get("weight", 100)) for route in rule["route"]}

@@ -69,7 +69,8 @@ class HttpRoute:
     def verify_share(self, live: dict[str, Any]) -> Verified:
         """See Router."""
         accepted, message = _accepted(live)
-        return Verified(_shares(live), accepted, message, _mirrors(live))
+        mirrors = mirrored(_mirrors(rule) for rule in live["spec"].get("rules", []))
+        return Verified(_shares(live), accepted, message, mirrors)
 
     def without_candidate(self, spec: dict[str, Any], release: str) -> WithoutCandidate | None:
         """See Router."""
@@ -122,11 +123,11 @@ def _shares(live: dict[str, Any]) -> dict[str, int]:
     shares: dict[str, int] = {}
     split: dict[str, list[buckets.Rule]] = {}
     for rule in live["spec"].get("rules", []):
-        headers = [header for match in rule.get("matches", []) for header in match.get("headers", [])]
+        headers = _headers(rule)
         if not headers:
             continue
         given = [int(backend.get("weight", 1)) for backend in rule.get("backendRefs", [])]
-        stage = next((header for header in headers if header.get("name", "").lower() == STAGE_HEADER), headers[0])
+        stage = _stage(headers) or headers[0]
         others = [header for header in headers if header.get("name", "").lower() != stage.get("name", "").lower()]
         if others:
             found = buckets.Rule(_pattern(others), buckets.others_share(given))
@@ -134,6 +135,15 @@ def _shares(live: dict[str, Any]) -> dict[str, int]:
         else:
             shares[stage["value"]] = second_share(given)
     return buckets.together(shares, split)
+
+
+def _headers(rule: dict[str, Any]) -> list[dict[str, Any]]:
+    """What a rule asks of a request's headers."""
+    return [header for match in rule.get("matches", []) for header in match.get("headers", [])]
+
+
+def _stage(headers: list[dict[str, Any]]) -> dict[str, Any] | None:
+    return next((header for header in headers if header.get("name", "").lower() == STAGE_HEADER), None)
 
 
 def _pattern(headers: list[dict[str, Any]]) -> str:
@@ -178,16 +188,11 @@ def _copied(to: tuple[str, int] | None) -> dict[str, Any]:
     return {"filters": [copies]}
 
 
-def _mirrors(live: dict[str, Any]) -> dict[str, int]:
-    """Of each stage whose requests are copied, by the rule that copies most; to whomever, for a hand may add one."""
-    found: dict[str, int] = {}
-    for rule in live["spec"].get("rules", []):
-        headers = [header for match in rule.get("matches", []) for header in match.get("headers", [])]
-        stage = next((header for header in headers if header.get("name", "").lower() == STAGE_HEADER), None)
-        percents = [_percent(item["requestMirror"]) for item in rule.get("filters", []) if item.get("type") == MIRROR]
-        if stage is not None and any(percents):
-            found[stage["value"]] = max(found.get(stage["value"], 0), mirrored(percents))
-    return found
+def _mirrors(rule: dict[str, Any]) -> tuple[str | None, list[int]]:
+    """The rule's stage, and the percent of each of its mirrors."""
+    stage = _stage(_headers(rule))
+    percents = [_percent(item["requestMirror"]) for item in rule.get("filters", []) if item.get("type") == MIRROR]
+    return stage["value"] if stage else None, percents
 
 
 def _percent(copies: dict[str, Any]) -> int:

@@ -128,9 +128,17 @@ def mirror(release: str, wanted: WantedRoute, stage: str) -> tuple[str, int] | N
     return (names.serving(release, wanted.candidate), percent) if wanted.candidate is not None and percent else None
 
 
-def mirrored(percents: Iterable[int]) -> int:
-    """Percent of a rule's requests that are copied, by all of its mirrors together."""
-    return min(100, sum(percents))
+def mirrored(rules: Iterable[tuple[str | None, Iterable[int]]]) -> dict[str, int]:
+    """Of each stage whose requests are copied, by the rule that copies most; to whomever, for a hand may add one.
+
+    `rules`: each rule's stage, if it has one, and the percent of each of its mirrors, which count together.
+    """
+    found: dict[str, int] = {}
+    for stage, percents in rules:
+        percent = min(100, sum(percents))
+        if stage is not None and percent:
+            found[stage] = max(found.get(stage, 0), percent)
+    return found
 
 
 def taken_back(

@@ -83,7 +83,8 @@ class VirtualService:
             else:
                 split.setdefault(stage, []).append(buckets.Rule(pattern, buckets.others_share(given)))
         accepted, message = _accepted(live)
-        return Verified(buckets.together(shares, split), accepted, message, _mirrors(live))
+        mirrors = mirrored((_stage(rule), _percents(rule)) for rule in _dicts(live["spec"].get("http")))
+        return Verified(buckets.together(shares, split), accepted, message, mirrors)
 
     def without_candidate(self, spec: dict[str, Any], release: str) -> WithoutCandidate | None:
         """See Router."""
@@ -186,16 +187,6 @@ def _copied(to: tuple[str, int] | None) -> dict[str, Any]:
         return {}
     service, percent = to
     return {"mirror": {"host": service, "port": {"number": PORT}}, "mirrorPercentage": {"value": percent}}
-
-
-def _mirrors(live: dict[str, Any]) -> dict[str, int]:
-    """Of each stage whose requests are copied, by the rule that copies most; to whomever, for a hand may add one."""
-    found: dict[str, int] = {}
-    for rule in _dicts(live["spec"].get("http")):
-        stage, percent = _stage(rule), mirrored(_percents(rule))
-        if stage is not None and percent:
-            found[stage] = max(found.get(stage, 0), percent)
-    return found
 
 
 def _percents(rule: dict[str, Any]) -> Iterator[int]:
