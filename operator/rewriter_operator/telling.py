@@ -32,11 +32,11 @@ class Telling:
         return self
 
     async def __aexit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        """Until all are posted, or have failed; a pass that is cancelled waits for none."""
-        if kind is not None and issubclass(kind, asyncio.CancelledError):
-            for post in self._posts:
-                post.cancel()
-        await asyncio.gather(*self._posts, return_exceptions=True)
+        """Until all are posted, or refused; a pass that is cancelled waits for none. A bug of a post is the pass's."""
+        cancelled = kind is not None and issubclass(kind, asyncio.CancelledError)
+        for post in self._posts * cancelled:
+            post.cancel()
+        await asyncio.gather(*self._posts, return_exceptions=cancelled)
 
     async def _post(self, live: dict[str, Any], notes: tuple[Note, ...], before: "asyncio.Task[None] | None") -> None:
         if before:
@@ -48,5 +48,3 @@ class Telling:
                 await self.hands.tell(live, note)
             except Retry as error:  # an Event is for people; a release never waits for one
                 log.warning("%s: event %s not written: %s", name, note.reason, error)
-            except Exception:  # of this pass nobody would hear of it
-                log.exception("%s: event %s not written", name, note.reason)

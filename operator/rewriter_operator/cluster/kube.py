@@ -15,6 +15,7 @@ from urllib.request import getproxies
 import aiohttp
 from kubernetes.aio import client, config
 from kubernetes.aio.config import incluster_config
+from pydantic_core import from_json
 
 from rewriter_operator.cluster.fence import Term
 from rewriter_operator.cluster.own_writes import OwnWrites
@@ -230,7 +231,7 @@ class Kube:
             return None
         if response.status >= 400:
             raise _error(method, path, response.status, data)
-        found: dict[str, Any] = json.loads(data)
+        found: dict[str, Any] = from_json(data)  # in half the time of json.loads: what is listed is most of it
         if self.own_writes and method != "GET":
             self.own_writes.note(found)
         return found
