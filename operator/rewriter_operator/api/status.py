@@ -276,6 +276,14 @@ class Rollback(ApiModel):
     ended_at: Annotated[str, Field(max_length=32)] = ""
 
 
+class Replaced(ApiModel):
+    """Revisions that served until something else took their place, and whose pods are kept up without requests."""
+
+    revisions: Annotated[list[Serving], Field(max_length=3)]
+    since: float
+    """When they were replaced."""
+
+
 class RecordWriting(ApiModel):
     """How it goes with writing promoted.json."""
 
@@ -619,6 +627,8 @@ class RewriterReleaseStatus(ApiModel):
     baseline: Annotated[list[BaselineStep], Field(max_length=52)] = []
     """Judged candidates and their change of gold, newest first: a year of weekly ones, longer than objects are kept."""
     rollback: Rollback | None = None
+    replaced: Replaced | None = None
+    """With spec.serving.scaleDownDelay: what can be rolled back to without loading a model."""
     record: RecordWriting | None = None
     retention: RetentionStatus | None = None
     change: ShortText = ""
