@@ -99,6 +99,7 @@ def test_a_rollback_to_what_is_kept_switches_at_once_and_loads_nothing() -> None
     assert story.now == began, "no second went by"
     assert story.data_plane["finerank"]["shop-r0001"] == 100
     assert not [write for write in story.writes[written:] if "Deployment" in write]
+    assert told(story, "ReplacedReleased") == [], "it is kept until it serves"
 
 
 def test_without_a_delay_a_rollback_waits_for_pods() -> None:
