@@ -368,6 +368,17 @@ class ShareWatch(ApiModel):
     """When the share was seen to be another; 0 without a doubt."""
 
 
+class Silence(ApiModel):
+    """Pods behind a share that tell no counters while the stage rests."""
+
+    since: float
+    """When a look first found it."""
+    why: ShortText
+    """The first pod, and what is wrong with it."""
+    told: bool = False
+    """It lasts, and people were told."""
+
+
 class MetricVerdict(StrEnum):
     """What a look at a metric says."""
 
@@ -445,6 +456,8 @@ class StageStatus(ApiModel):
     """When observedShare was last written."""
     watch: ShareWatch | None = None
     """Since the first share of the cycle was verified."""
+    silence: Silence | None = None
+    """While pods that answer requests tell no counters, in a pause, the bake, or a wait for a person."""
     shadow: Shadow | None = None
     """While the stage's requests are copied to the candidate."""
     metrics: Annotated[
@@ -515,7 +528,8 @@ class StepPlan(ApiModel):
     share: Percent
     """Percent that the candidate has in it."""
     pods: Annotated[int, Field(ge=1)] | None = None
-    """SetShare, with capacity.mode ScaleWithShare: pods of the candidate that are ready before; absent: all are."""
+    """SetShare and Shadow, with capacity.mode ScaleWithShare: pods of the candidate that are ready before, at least:
+    what an earlier step needed stays. Absent: all are."""
     requests: Annotated[int, Field(ge=1)] | None = None
     """SetShare: of both sides, that verify the share in 80 of 100 rollouts. Analysis, Shadow: of the candidate."""
     stage_requests: Annotated[int, Field(ge=1)] | None = None
