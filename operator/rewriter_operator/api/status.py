@@ -595,7 +595,8 @@ class Condition(ApiModel):
 class RewriterReleaseStatus(ApiModel):
     """What the operator knows. Conditions are the contract; `state` is for people."""
 
-    observed_generation: int = 0
+    observed_generation: int = -1
+    """-1: the operator has not looked yet."""
     operator_epoch: int = 0
     """Epoch of the operator that wrote last; one with a lower epoch writes nothing."""
     state: State = State.BOOTSTRAPPING
