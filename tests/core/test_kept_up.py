@@ -221,7 +221,9 @@ def test_a_delay_that_is_taken_back_ends_it_and_another_one_moves_its_end() -> N
     story.spec = kept_for("0s")
     story.settle()
     assert kept(story) == []
-    assert told(story, "ReplacedReleased") == ["pods of r0001 are no longer kept: spec.serving.scaleDownDelay is 0s"]
+    assert told(story, "ReplacedReleased") == [
+        "pods of r0001 are no longer kept: spec.serving has scaleDownDelay 0s and capacity.mode Surge"
+    ]
     story.spec = kept_for("12h")
     story.wait(DRAIN_SECONDS + 10)
     assert not story.has(*OLD), "what was let go is not made again"

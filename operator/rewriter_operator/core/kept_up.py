@@ -7,6 +7,7 @@ then the pods go before their time (docs/decisions/0041).
 """
 
 from dataclasses import dataclass
+from typing import Final
 
 from rewriter_operator.api.conditions import rfc3339
 from rewriter_operator.api.model import evolve, seconds
@@ -17,6 +18,9 @@ from rewriter_operator.core import held_up
 from rewriter_operator.core.decision import Note, serving_name
 from rewriter_operator.core.states import CANDIDATE_STATES
 from rewriter_operator.core.world import World
+
+OWN_PODS: Final = ("Surge", "ScaleWithShare")
+"""Modes of spec.serving.capacity in which every revision has pods of its own: there is nothing to keep without."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +75,8 @@ def _just_replaced(world: World, status: RewriterReleaseStatus) -> Replaced | No
 def _why_no_longer(world: World, status: RewriterReleaseStatus, replaced: Replaced) -> str:
     """What ends the keeping; empty while it goes on."""
     if not _delay(world.spec):
-        return "spec.serving.scaleDownDelay is 0s"
+        serving = world.spec.serving
+        return f"spec.serving has scaleDownDelay {serving.scale_down_delay} and capacity.mode {serving.capacity.mode}"
     if world.now >= _until(world.spec, replaced):
         return f"spec.serving.scaleDownDelay {world.spec.serving.scale_down_delay} is over"
     if status.state in CANDIDATE_STATES:
@@ -87,7 +92,7 @@ def _until(spec: RewriterReleaseSpec, replaced: Replaced) -> float:
 
 
 def _delay(spec: RewriterReleaseSpec) -> int:
-    return seconds(spec.serving.scale_down_delay)
+    return seconds(spec.serving.scale_down_delay) if spec.serving.capacity.mode in OWN_PODS else 0
 
 
 def _incumbents(status: RewriterReleaseStatus) -> dict[int, Serving]:
