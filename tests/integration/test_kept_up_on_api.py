@@ -60,7 +60,7 @@ def test_what_was_replaced_is_there_until_its_time_is_over(space: Space) -> None
         assert space.names(KINDS) >= OLD
         backends = space.get("httproute", ROUTE)["spec"]["rules"][0]["backendRefs"]
         weights = {item["name"]: item["weight"] for item in backends}
-        assert (weights["shop-r0001"], weights["shop-r0002"]) == (0, 1)
+        assert (weights["shop-r0001"], weights["shop-r0002"]) == (0, 100)
         status = space.get("rr", "shop")["status"]
         assert [item["revision"] for item in status["replaced"]["revisions"]] == [1]
         assert "pods of r0001 are kept until " in status["message"]

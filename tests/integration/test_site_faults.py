@@ -292,6 +292,16 @@ ADOPTED = "secrets,deployments,services,httproutes,rewriterrevisions,poddisrupti
 CYCLE_PODS = "rewriter.dev/release=shop,rewriter.dev/role in (prepare,record,trainer,sampler)"
 
 
+def collector_knows_routes(space: Space) -> None:
+    """It has taken notice of the CRD: an owner that is not there is seen. One that has not would let go of no route,
+    and collect it later."""
+    owner = {"apiVersion": "v1", "kind": "ConfigMap", "name": "gone", "uid": "00000000-0000-0000-0000-000000000000"}
+    metadata = {"name": "probe", "ownerReferences": [owner]}
+    body = {"apiVersion": "gateway.networking.k8s.io/v1", "kind": "HTTPRoute", "metadata": metadata, "spec": {}}
+    space.create(body)
+    eventually(lambda: not space.get("httproute", "probe"), PATIENCE, "the garbage collector knows HTTPRoutes")
+
+
 def given_back(space: Space, uid: str) -> None:
     """As docs/operations.md says it."""
     owner = {"apiVersion": "rewriter.dev/v1alpha1", "kind": "RewriterRelease", "name": "shop", "uid": uid}
@@ -306,6 +316,7 @@ def test_what_an_orphaning_delete_left_serves_on_and_can_be_given_back(space: Sp
     preparing(space)
     route, token = space.get("httproute", ROUTE)["spec"], space.get("secret", "shop-agent-token")["data"]
     old = space.get("rr", "shop")["metadata"]["uid"]
+    collector_knows_routes(space)
     space.kubectl("delete", "rr", "shop", "--cascade=orphan", f"--timeout={PATIENCE:.0f}s")
     eventually(lambda: owners(space) == set(), PATIENCE, "the garbage collector has let go of all")
     left = space.names("deployments,services,secrets,httproutes,pods")

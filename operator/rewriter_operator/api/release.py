@@ -531,11 +531,11 @@ class Serving(Pods):
     ready_timeout: Duration = "15m"
     """Candidate pods that are not ready by then end the cycle as Failed; incumbents go on serving. With ScaleWithShare
     those for each later share have as long, and take the candidate back."""
+    capacity: Capacity = Capacity()
     scale_down_delay: Delay = "0s"
     """Pods of a revision that was replaced are kept for this long, without a request, so that a rollback to it loads
     no model. They go earlier when a candidate's pods come up, or a pod finds no node. 0s: they go when they have
     drained. A change acts at once, on those that are kept."""
-    capacity: Capacity = Capacity()
 
 
 class Gateway(SpecModel):
