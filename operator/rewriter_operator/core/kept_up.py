@@ -82,8 +82,9 @@ def _why_no_longer(world: World, status: RewriterReleaseStatus, replaced: Replac
     if status.state in CANDIDATE_STATES:
         return "a new candidate's pods come up and may need their room"
     back = status.rollback
-    if status.state is State.RETURNING and back and back.to and not back.switched and back.to not in replaced.revisions:
-        return f"pods of {serving_name(back.to)} come up and may need their room"
+    if status.state is State.RETURNING and back and back.to and not back.switched:
+        if back.to.revision not in {serving.revision for serving in replaced.revisions}:
+            return f"pods of {serving_name(back.to)} come up and may need their room"
     return held_up.without_room(world)
 
 
