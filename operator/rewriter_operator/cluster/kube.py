@@ -104,8 +104,9 @@ class Kube:
             return False
         return True
 
-    async def apply(self, body: dict[str, Any], version: str) -> None:
-        """Server-side apply: own exactly the fields that are given, on the version of the object that was read.
+    async def apply(self, body: dict[str, Any], version: str) -> dict[str, Any]:
+        """Server-side apply: own exactly the fields that are given, on the version of the object that was read; the
+        object as it is then.
 
         Raises:
             Conflict: when the object changed since, or is gone.
@@ -113,7 +114,9 @@ class Kube:
         query = [("fieldManager", FIELD_MANAGER), ("force", "true")]
         path = self._path(body["kind"], body["metadata"]["name"])
         body = {**body, "metadata": {**body["metadata"], "resourceVersion": version}}
-        await self._call("PATCH", path, body=body, query=query, content_type="application/apply-patch+yaml")
+        written = await self._call("PATCH", path, body=body, query=query, content_type="application/apply-patch+yaml")
+        assert written is not None
+        return written
 
     async def create(self, body: dict[str, Any]) -> dict[str, Any] | None:
         """Create; None where the object is there already, which is fine, because names say what they are."""
