@@ -81,10 +81,10 @@ def _why_no_longer(world: World, status: RewriterReleaseStatus, replaced: Replac
         return f"spec.serving.scaleDownDelay {world.spec.serving.scale_down_delay} is over"
     if status.state in CANDIDATE_STATES:
         return "a new candidate's pods come up and may need their room"
-    back = status.rollback
-    if status.state is State.RETURNING and back and back.to and not back.switched:
-        if back.to.revision not in {serving.revision for serving in replaced.revisions}:
-            return f"pods of {serving_name(back.to)} come up and may need their room"
+    back = status.rollback.to if status.rollback and not status.rollback.switched else None
+    known = {serving.revision for serving in replaced.revisions}
+    if status.state is State.RETURNING and back and back.revision not in known:
+        return f"pods of {serving_name(back)} come up and may need their room"
     return held_up.without_room(world)
 
 
