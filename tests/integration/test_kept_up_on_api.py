@@ -73,8 +73,10 @@ def test_what_was_replaced_is_there_until_its_time_is_over(space: Space) -> None
         told = json.loads(space.kubectl("get", "events.events.k8s.io", "-o", "json"))["items"]
         assert [item["reason"] for item in told if item["reason"].startswith("Replaced")] == ["ReplacedReleased"]
 
-        accept(space)
         write(space, {**status, "drainingSince": time.time() - DRAIN_SECONDS - 1})
+        await at_rest(reconciler)
+        assert space.names(KINDS) >= OLD, "the gateway has not taken the route without them"
+        accept(space)
         await at_rest(reconciler)
         assert not space.names(KINDS) & OLD
         assert "deployment.apps/shop-r0002" in space.names(KINDS)
