@@ -32,7 +32,7 @@ def camel(name: str) -> str:
 
 def to_wire(value: Any) -> Any:
     """A dataclass (or a tree of lists and dicts of them) as JSON-ready objects; None fields are left out."""
-    kind = type(value)
+    kind: type = type(value)
     if kind in _SCALARS:
         return value
     if (fields := _fields(kind)) is not None:
