@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
+from e2e.demo.census import Census, Look
 from e2e.demo.install import NAMESPACE, Site
 from e2e.demo.new_release import NewRelease, read_queries, wait_for_answers
 from e2e.demo.profiles import EXPLOIT, Profile
@@ -27,6 +28,8 @@ HONEST: Final = "relevance"
 FLAWED: Final = "relevance-flawed"
 """Of the one in front of the same model with a planted flaw."""
 ROLLOUT_STATES: Final = ("RollingOut", "Baking", "Promoting")
+CHANGED_SECONDS: Final = 180
+"""In which all pods of a release are to have changed revisions."""
 AFTERWARDS_SECONDS: Final = 25
 """How long the client goes on after a cycle ended, so that what serves then is seen too."""
 
@@ -139,6 +142,12 @@ class Act:
         change = {"spec": {"reward": {"relevance": {"serviceName": HONEST}}}}
         name = self._played.release
         self._stage.site.kubectl("patch", "rewriterrelease", name, "--type=merge", f"--patch={json.dumps(change)}")
+
+    def bring_back(self, revision: str) -> None:
+        """Ask for an earlier revision, as a person would, and wait until it serves."""
+        name = self._played.release
+        self._stage.site.kubectl("annotate", "rewriterrelease", name, f"rewriter.dev/rollback-to={revision}")
+        self._wait(lambda seen: seen.status.get("serves") == revision, 300, f"{revision} serves again")
 
     def note(self, number: int, seen: Seen) -> None:
         """Copy record, phases and gate report of a cycle."""
@@ -270,7 +279,53 @@ def claim_rolled_back(played: Played) -> None:
     played.claim(bool(after) and not wrong, text, f"{len(wrong)} it did not")
 
 
-ACTS: Final = {1: play_promotion, 2: play_rejection, 3: play_rollback, 4: play_repair}
+def play_in_place(stage: Stage, played: Played) -> None:
+    """Act five, played when asked for: a promotion, and the base model brought back, by the two pods that there are."""
+    with Act(stage, played, HONEST) as act:
+        census = Census(stage.site, played.release)
+        try:
+            _all_serve(census, stage.profile.replicas, "0")
+            first = census.now()
+            act.finish_cycle(1)
+            act.so_far()
+            claim_promoted(played)
+            _all_serve(census, stage.profile.replicas, "1")
+            act.bring_back("r0000")
+            _all_serve(census, stage.profile.replicas, "0")
+            time.sleep(AFTERWARDS_SECONDS)
+        finally:
+            census.close()
+    claim_in_place(played, first, [*census.looks, census.now()])
+
+
+def _all_serve(census: Census, replicas: int, revision: str) -> None:
+    """Wait until all pods do."""
+    end = time.monotonic() + CHANGED_SECONDS
+    while (found := list(census.now().revisions.values())) != [revision] * replicas:
+        if time.monotonic() > end:
+            raise ClaimFailed(f"not all pods serve revision {revision} after {CHANGED_SECONDS} s: {found}")
+        time.sleep(1)
+
+
+def claim_in_place(played: Played, first: Look, looks: Sequence[Look]) -> None:
+    """What must be true of pods that changed revisions."""
+    failed = [request for request in played.requests if request.status != 200]
+    text = f"0 of {len(played.requests)} requests failed until the base model was back"
+    played.claim(not failed, text, f"{len(failed)} failed, the first: {failed[0].problem}" if failed else "")
+    pods = {uid for look in looks for uid in look.revisions}
+    text = (
+        f"the {len(first.revisions)} serving pods of the beginning were all that there ever were, in {len(looks)} looks"
+    )
+    played.claim(pods == first.revisions.keys(), text, f"{len(pods)} were seen")
+    played.claim({look.restarts for look in looks} == {0}, "none of them restarted")
+    served = {tuple(sorted(look.revisions.values())) for look in looks}
+    played.claim(("0", "1") in served, "each revision had one of them while both served", str(sorted(served)))
+    for name in STAGES:
+        last = next((request.revision for request in reversed(played.requests) if request.stage == name), "nobody")
+        played.claim(last == "r0000", f"{name} is served by the base model again", last)
+
+
+ACTS: Final = {1: play_promotion, 2: play_rejection, 3: play_rollback, 4: play_repair, 5: play_in_place}
 USUAL: Final = (1, 2, 3)
 """What is played unless something else is asked for."""
 
@@ -282,5 +337,6 @@ def new_act(number: int, model: str) -> Played:
         2: ("a flawed reward is exploited, and refused", "shop-flawed"),
         3: ("slow in finerank, rolled back", "shop-slow"),
         4: ("a flawed reward is repaired, and the next cycle promoted", "shop-repaired"),
+        5: ("promoted and brought back by the pods that there are", "shop-in-place"),
     }[number]
     return Played(number, title, release, model, time.time())

@@ -65,6 +65,9 @@ class Profile:
     """spec.data, as JSON."""
     checks: str = "[]"
     """spec.gate.checks, as JSON. The demo's models keep every default."""
+    replicas: int = 1
+    capacity: str = "Surge"
+    """spec.serving.capacity.mode."""
 
 
 TINY: Final = Profile(
@@ -129,6 +132,11 @@ REHEARSAL: Final = replace(
 )
 """For tests of the machinery, not a demo: the tiny model with limits that it keeps whatever it learnt that day, so that
 a test of traffic does not hang on its luck. The gate's self-test must still pass with them."""
+
+IN_PLACE: Final = replace(REHEARSAL, model="in-place", replicas=2, capacity="InPlace", acts=(5,))
+"""The same, and the candidate's weights are loaded into pods that served the incumbent."""
+
+REHEARSALS: Final = {profile.model: profile for profile in (REHEARSAL, IN_PLACE)}
 
 PROFILES: Final = {profile.model: profile for profile in (TINY, SMOLLM2)}
 """What the demo is played with."""

@@ -31,6 +31,10 @@ Never stale: a pod that is to hold other weights is replaced."""
 SERVING: Final = "REWRITER_SERVING"
 """JSON of messages.ServingConfig: which revision a serving pod serves."""
 
+SERVING_FILE: Final = "REWRITER_SERVING_FILE"
+"""Path of a file with JSON of messages.ServingOrder, in place of the two above, in pods that change revisions
+(spec.serving.capacity.mode InPlace). Empty while nothing is ordered; looked at again and again."""
+
 PREPARE: Final = "REWRITER_PREPARE"
 """JSON of messages.PrepareOrder: what the prepare pod checks and imports."""
 

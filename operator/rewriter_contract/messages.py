@@ -72,6 +72,15 @@ class ServingConfig:
 
 
 @dataclass(frozen=True)
+class ServingOrder:
+    """What a pod of the pool (spec.serving.capacity.mode InPlace) is to serve from now on: an annotation of the pod,
+    which it reads as a file, so that a container that restarts while no operator is there comes back with it."""
+
+    serving: ServingConfig
+    engine: EngineConfig
+
+
+@dataclass(frozen=True)
 class WeightsRef:
     """A weight set on the volume: version, and the digest of its manifest."""
 

@@ -25,7 +25,7 @@ from rewriter_operator.cluster.observe import Observation, asked, read, with_wri
 from rewriter_operator.cluster.release import read_release
 from rewriter_operator.cluster.stored import ROLE, StatusRefused, check_kept, refused
 from rewriter_operator.cluster.unwatched import Trouble, Unwatched
-from rewriter_operator.core.decision import Decision, Removal, RevisionOutcome
+from rewriter_operator.core.decision import Decision, PodChange, Removal, RevisionOutcome
 from rewriter_operator.core.diff import Want, first_difference, outdated, surplus
 from rewriter_operator.core.metric_calls import due
 from rewriter_operator.core.metric_looks import new_verdicts
@@ -58,8 +58,9 @@ log = logging.getLogger(__name__)
 
 _Found = TypeVar("_Found")
 
-Repair = Manifest | Removal | RevisionOutcome
-"""A child to make or to put right, one to delete, or what to write into a revision's status."""
+Repair = Manifest | PodChange | Removal | RevisionOutcome
+"""A child to make or to put right, a pod that changes revisions, a child to delete, or what to write into a revision's
+status."""
 
 
 @dataclass(frozen=True)
@@ -267,6 +268,8 @@ class Reconciler:
         difference = first_difference(rested, world.children)
         if difference is not None:
             return next(item for item in manifests if (item.kind, item.name) == (difference.kind, difference.name))
+        if decision.assignment is not None:
+            return decision.assignment
         removals = [
             *decision.replace,
             *outdated(wants, world.children),
@@ -281,6 +284,9 @@ class Reconciler:
                 applied = await self.hands.apply(repair)
                 self.contests.repaired(name, repair, applied.before)
                 return applied.after
+            case PodChange():
+                await self.hands.assign(repair)
+                return None
             case Removal():
                 await self.hands.remove(repair)
                 return None

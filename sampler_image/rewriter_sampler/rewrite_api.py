@@ -18,6 +18,7 @@ from prometheus_client import generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
 from rewriter_contract import wire
+from rewriter_contract.agent import boot_id
 from rewriter_contract.messages import (
     STAGE_HEADER,
     LoadState,
@@ -78,8 +79,8 @@ class Backend(Protocol):
 class RewriteApi:
     """One pod's API over one backend."""
 
-    def __init__(self, backend: Backend, token: str, boot_id: str) -> None:
-        self._backend, self._token, self._boot_id = backend, token, boot_id
+    def __init__(self, backend: Backend, token: str, life: str) -> None:
+        self._backend, self._token, self._boot_id = backend, token, life
         self._counters = Counters(backend.revision)
         self.draining = False
         """Set on SIGTERM: not ready any more, but whatever still arrives is answered."""
@@ -94,8 +95,16 @@ class RewriteApi:
         app.router.add_get("/metrics", self._get_metrics)
         return app
 
+    def _counted(self) -> Counters:
+        """Of the revision that is served now: a pod that changes revisions counts anew, as another life, so that
+        nothing that one has answered is counted for the other."""
+        if self._counters.revision != self._backend.revision:
+            self._counters, self._boot_id = Counters(self._backend.revision), boot_id()
+        return self._counters
+
     async def _post_rewrite(self, request: web.Request) -> web.Response:
         started = time.perf_counter()
+        counters, revision = self._counted(), self._backend.revision  # the backend changes only between requests
         stage = request.headers.get(STAGE_HEADER, "")
         answer = Answer(seconds=0.0, ok=False, timeout=True)  # what stands when the consumer hangs up
         try:
@@ -103,7 +112,7 @@ class RewriteApi:
             stage = stage or body.stage
             found = await self._backend.rewrite(body.query, body.n)
             answer = Answer(seconds=0.0, ok=True, empty=not found.rewrites, copies=found.copies)
-            return self._json(HTTPStatus.OK, RewriteResponse(found.rewrites, self._backend.revision))
+            return self._json(HTTPStatus.OK, RewriteResponse(found.rewrites, revision))
         except RewriteFailed as error:
             answer = Answer(seconds=0.0, ok=False, timeout=error.status is HTTPStatus.GATEWAY_TIMEOUT)
             return self._json(error.status, {"reason": error.reason, "message": str(error)})
@@ -117,23 +126,23 @@ class RewriteApi:
             return self._json(HTTPStatus.INTERNAL_SERVER_ERROR, {"reason": "InternalError", "message": "see the log"})
         finally:
             took = replace(answer, seconds=time.perf_counter() - started)
-            self._counters.add(stage or UNKNOWN_STAGE, took, is_mirrored(request.headers.get("Host", "")))
+            counters.add(stage or UNKNOWN_STAGE, took, is_mirrored(request.headers.get("Host", "")))
 
     async def _get_stats(self, request: web.Request) -> web.Response:
         given = request.headers.get("Authorization", "")
         if not hmac.compare_digest(given.encode(), f"Bearer {self._token}".encode()):
             body = {"reason": "BadToken", "message": "this call needs the release's agent token"}
             return self._json(HTTPStatus.UNAUTHORIZED, body)
-        now = self._backend.condition()
+        now, counters = self._backend.condition(), self._counted()
         stats = ServingStats(
             boot_id=self._boot_id,
             revision=self._backend.revision,
             state=now.state,
             weights=now.weights,
-            stages=self._counters.by_stage(),
+            stages=counters.by_stage(),
             message=now.message,
         )
-        told = wire.to_wire(replace(stats, shadowed=self._counters.shadowed()))
+        told = wire.to_wire(replace(stats, shadowed=counters.shadowed()))
         if not told["shadowed"]:  # an operator that mirrors nothing may be from before there was such a field
             del told["shadowed"]
         return self._json(HTTPStatus.OK, told)
@@ -151,7 +160,7 @@ class RewriteApi:
 
     async def _get_metrics(self, _: web.Request) -> web.Response:
         return web.Response(
-            body=generate_latest(self._counters.registry), headers={"Content-Type": CONTENT_TYPE_LATEST}
+            body=generate_latest(self._counted().registry), headers={"Content-Type": CONTENT_TYPE_LATEST}
         )
 
     def _json(self, status: HTTPStatus, body: Any) -> web.Response:

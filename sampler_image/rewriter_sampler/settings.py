@@ -72,6 +72,11 @@ def serving_config(environ: Mapping[str, str]) -> ServingConfig:
     return _config(environ, env.SERVING, ServingConfig)
 
 
+def serving_file(environ: Mapping[str, str]) -> Path | None:
+    """Where it is written what to serve, in a pod that changes revisions; None in all others."""
+    return Path(environ[env.SERVING_FILE]) if environ.get(env.SERVING_FILE) else None
+
+
 def _config(environ: Mapping[str, str], name: str, kind: type[Config]) -> Config:
     try:
         return wire.loads(kind, _required(environ, name), name)

@@ -56,7 +56,7 @@ class Counters(Collector):
     """Totals since the pod's start."""
 
     def __init__(self, revision: str) -> None:
-        self._revision = revision
+        self.revision = revision
         self._stages: dict[str, _Totals] = {}
         self._shadowed: dict[str, _Totals] = {}
         self.registry = CollectorRegistry()
@@ -91,7 +91,7 @@ class Counters(Collector):
         ):
             family = CounterMetricFamily(f"{prefix}_{name}", text + of, labels=["stage", "revision"])
             for stage, totals in stages.items():
-                family.add_metric([stage, self._revision], getattr(totals, name))
+                family.add_metric([stage, self.revision], getattr(totals, name))
             yield family
         yield self._latency(prefix, of, stages)
 
@@ -101,7 +101,7 @@ class Counters(Collector):
         bounds = [*(str(bound / 1000) for bound in LATENCY_BUCKETS_MS), "+Inf"]
         for stage, totals in stages.items():
             buckets = list(zip(bounds, accumulate(totals.buckets), strict=True))
-            family.add_metric([stage, self._revision], buckets, totals.seconds)
+            family.add_metric([stage, self.revision], buckets, totals.seconds)
         return family
 
 

@@ -62,16 +62,21 @@ def test_bounds_of_the_length_that_can_be_met_are_not_refused(check: dict[str, f
     assert refusals(body(**{"gate.checks": [{"name": "LengthRatio", **check}]})) == []
 
 
-@pytest.mark.parametrize("mode", ["Surge", "ScaleWithShare"])
-def test_both_capacities_are_taken(mode: str) -> None:
-    assert refusals(body(**{"serving.capacity": {"mode": mode}})) == []
+@pytest.mark.parametrize("mode", ["Surge", "ScaleWithShare", "InPlace"])
+def test_each_capacity_is_taken(mode: str) -> None:
+    assert refusals(body(**{"serving.replicas": 2, "serving.capacity": {"mode": mode}})) == []
 
 
-@pytest.mark.parametrize("mode", ["InPlace", "scaleWithShare", "", 1])
+def test_one_pod_cannot_change_in_place() -> None:
+    (told,) = refusals(body(**{"serving.replicas": 1, "serving.capacity": {"mode": "InPlace"}}))
+    assert "spec.serving.replicas" in told and "got 1; must be at least 2 with capacity.mode InPlace" in told
+
+
+@pytest.mark.parametrize("mode", ["inPlace", "scaleWithShare", "", 1])
 def test_another_capacity_is_refused_with_those_that_there_are(mode: object) -> None:
     told = "\n".join(refusals(body(**{"serving.capacity": {"mode": mode}})))
     assert "spec.serving.capacity.mode" in told
-    assert not isinstance(mode, str) or ("Surge" in told and "ScaleWithShare" in told)
+    assert not isinstance(mode, str) or all(known in told for known in ("Surge", "ScaleWithShare", "InPlace"))
 
 
 @pytest.mark.parametrize("sample", sorted((ROOT / "manifests" / "samples").glob("*.yaml")), ids=lambda path: path.name)

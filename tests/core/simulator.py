@@ -5,6 +5,7 @@ order to a pod. Nothing in it decides anything about a release. After every pass
 """
 
 import hashlib
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -21,6 +22,7 @@ from rewriter_contract.messages import (
     PromotionRecord,
     SamplerState,
     SamplesOrder,
+    ServingOrder,
     ServingStats,
     ShardRef,
     StageCounters,
@@ -34,8 +36,9 @@ from rewriter_contract.messages import (
 from rewriter_operator.api.release import RewriterReleaseSpec
 from rewriter_operator.api.states import State
 from rewriter_operator.api.status import PhaseStep, RewriterReleaseStatus
+from rewriter_operator.core import pool
 from rewriter_operator.core.children import servings
-from rewriter_operator.core.decision import Decision, Note, OrderToPod, Removal
+from rewriter_operator.core.decision import Decision, Note, OrderToPod, PodChange, Removal, revision_name
 from rewriter_operator.core.diff import Want, first_difference, outdated, surplus
 from rewriter_operator.core.gating import SIDES, evidence_paths, is_gathered
 from rewriter_operator.core.intents import known_revisions
@@ -96,6 +99,12 @@ class Server:
     boot_id: str
     stages: dict[str, StageCounters] = field(default_factory=dict)
     shadowed: dict[str, StageCounters] = field(default_factory=dict)
+    weights: WeightsRef | None = None
+    """Of a pool's pod, which says what it has loaded."""
+    loaded_by: float = 0
+    """When what it was told to load will be there; 0 while nothing is under way."""
+    left: tuple[int, float] = (-1, 0)
+    """Of a pool's pod: the revision whose label it had last, and until when the gateway sends it requests still."""
 
 
 @dataclass
@@ -112,6 +121,10 @@ class Behaviour:
     copies_are_marked: bool = True
     """False: the router mirrors without the mark by which a pod tells a copy from a request."""
     serving_ready: bool = True
+    load_seconds: float = 20
+    """What a pool's pod takes to load a weight set."""
+    load_fails: str = ""
+    """The revision that no pool's pod can load."""
     requests_per_second: int = 20
     candidate_error_rate: float = 0.0
     candidate_latency: str = "50"
@@ -140,6 +153,9 @@ class Behaviour:
     record_lingers: bool = False
     """A record pod that is deleted writes its record all the same, and is gone only with `pods_are_gone()`."""
 
+
+GATEWAY_SECONDS = 5.0
+"""A gateway sends a pod requests for this long after its label is gone."""
 
 AT_ONE_MOMENT = 500
 """Writes without a pause: more, and the operator undoes what it does."""
@@ -192,6 +208,8 @@ class Simulator:
         self.writes: list[str] = []
         self.notes: list[Note] = []
         self.states: list[State] = [self.status.state]
+        self.lost = 0
+        """Requests that reached no pod, or one that serves something else by now."""
         self.remainders: dict[tuple[str | None, str], float] = {}
         self.uids = 0
         self.decided_twice = -1
@@ -247,6 +265,7 @@ class Simulator:
         """Time goes by without the operator."""
         self.now += seconds
         self._answer_requests(seconds)
+        self._load()
 
     def share(self, stage: str = "finerank") -> int:
         """Percent that the live route gives to a candidate."""
@@ -334,7 +353,7 @@ class Simulator:
             unknown_works=frozenset(path for role, path in paths if path not in works and _runs(world, role)),
             evidence=rows,
             report_digest=self.report_digest if len(rows) == 2 else "",
-            stats=self._stats() if state in TRAFFIC_STATES or asks_leaving(world) else {},
+            stats=self._stats() if state in TRAFFIC_STATES or asks_leaving(world) or pool.asks(world) else {},
         )
 
     def _scored(self, shard: EvidenceRows) -> EvidenceRows:
@@ -376,6 +395,23 @@ class Simulator:
         planned = {stage.name.value: {0, *(s.set_share for s in stage.steps)} for stage in world.spec.rollout.stages}
         assert all(share in planned[stage] for stage, share in carried.items() if stage in planned)
         self._check_weights()
+        self._check_pool(world)
+
+    def _check_pool(self, world: World) -> None:
+        """Nothing answers as what its Service is not, and whoever the live route names has a pod that does answer."""
+        for pod in world.pool:
+            found = self.servers[pod.name]
+            assert pod.role is Role.POOL or found.revision == revision_name(pod.cycle), f"{pod.name} serves another"
+        if not world.pool or any(item.cycle >= 0 for item in self._own_deployments()):
+            return
+        for service in {name for live in self.backends.values() for name, weight in live.items() if weight}:
+            revision = names.revision_of(service, "shop")
+            lent = [pod for pod in world.pool if pod.role is Role.SERVING and pod.cycle == revision]
+            assert revision is None or lent, f"{service} has requests and no pod"
+
+    def _own_deployments(self) -> list[Deployment]:
+        found = [child for child in self.children.values() if isinstance(child, Deployment)]
+        return [item for item in found if item.role is Role.SERVING]
 
     def _check_weights(self) -> None:
         """Nothing that serves, is loaded, or may be asked for was ever removed from the volume."""
@@ -405,6 +441,9 @@ class Simulator:
         difference = first_difference(wants, world.children)
         if difference is not None:
             self._apply(next(m for m in manifests if (m.kind, m.name) == (difference.kind, difference.name)))
+            return True
+        if decision.assignment is not None:
+            self._assign(decision.assignment)
             return True
         removals = [*decision.replace, *outdated(wants, world.children)]
         removals += surplus(wants, after, kept_revisions(after))
@@ -468,6 +507,8 @@ class Simulator:
         match manifest.kind:
             case "Pod":
                 child: Child = self._new_pod(common, manifest)
+            case "Deployment" if common["role"] is Role.POOL:
+                child = self._new_pool(common, manifest)
             case "Deployment":
                 child = self._new_deployment(common, manifest)
             case "PodDisruptionBudget":
@@ -541,6 +582,54 @@ class Simulator:
             self.servers.setdefault(name, Server(revision, f"boot-{name}-{self.uids}"))
         return Deployment(**common, replicas=replicas, ready=ready)
 
+    def _new_pool(self, common: dict[str, Any], manifest: Manifest) -> Deployment:
+        """Its pods stay what they are; new ones are told nothing yet."""
+        replicas = manifest.body["spec"]["replicas"]
+        for index in range(replicas):
+            self._new_pool_pod(f"{manifest.name}-{index}")
+        return Deployment(**common, replicas=replicas)
+
+    def _new_pool_pod(self, name: str) -> None:
+        if ("Pod", name) not in self.children:
+            pod = Pod("Pod", name, self._uid(), Role.POOL, 0, 0, "", phase="Running", ip="10.0.0.3", pool=True)
+            self.children[("Pod", name)] = pod
+            self.servers[name] = Server("", f"boot-{name}-{self.uids}")
+
+    def _assign(self, change: PodChange) -> None:
+        pod, server = self.children[("Pod", change.pod)], self.servers[change.pod]
+        assert isinstance(pod, Pod) and pod.uid == change.uid
+        did = f"order {json.loads(change.order)['serving']['revision']}" if change.order is not None else ""
+        label = f"label r{change.label:04d}" if change.label is not None else "release"
+        self.writes.append(f"{did or label} {change.pod}")
+        if pod.role is Role.SERVING and pod.ready:
+            server.left = (pod.cycle, self.now + GATEWAY_SECONDS)
+        if change.label is None:
+            pod = replace(pod, role=Role.POOL, cycle=0, released_at=change.at)
+        else:
+            pod = replace(pod, role=Role.SERVING, cycle=change.label, assigned_at=change.at)
+        if change.order is not None:
+            pod = replace(pod, order=change.order, ready=False)
+            server.loaded_by = self.now + self.behaviour.load_seconds
+        self.children[("Pod", change.pod)] = pod
+
+    def _load(self) -> None:
+        """Pods that were told long enough ago have loaded, and count anew."""
+        for key, pod in self.children.items():
+            server = self.servers.get(key[1])
+            if not isinstance(pod, Pod) or server is None or not 0 < server.loaded_by <= self.now:
+                continue
+            order = wire.loads(ServingOrder, pod.order)
+            if order.serving.revision != self.behaviour.load_fails:
+                boot_id = f"boot-{pod.name}-{self._uid()}"
+                self.servers[key[1]] = Server(order.serving.revision, boot_id, weights=order.serving.weights)
+                self.children[key] = replace(pod, ready=True)
+
+    def restart_pool_pod(self, name: str) -> None:
+        """The pod is replaced: a node was drained, or somebody deleted it."""
+        del self.children[("Pod", name)]
+        del self.servers[name]
+        self._new_pool_pod(f"{name}x")
+
     def _new_route(self, common: dict[str, Any], manifest: Manifest) -> Route:
         self.backends = _divided(manifest.body["spec"])
         self.mirrors = copied(manifest.body["spec"])
@@ -571,7 +660,8 @@ class Simulator:
             return
         del self.children[(removal.kind, removal.name)]
         live = {name for backends in self.backends.values() for name in backends}
-        serves = removal.kind in ("Deployment", "Service") and removal.name in live
+        lent = any(pod.role is Role.SERVING and pod.cycle == child.cycle for pod in self.world().pool)
+        serves = removal.kind in ("Service", *([] if lent else ["Deployment"])) and removal.name in live
         assert not serves, f"{removal.name} is deleted while the route still names it"
         self._forget(child)
         if removal.kind == "Deployment":
@@ -661,7 +751,7 @@ class Simulator:
                 server.boot_id,
                 server.revision,
                 LoadState.READY,
-                None,
+                server.weights,
                 self._told(name, server),
                 shadowed=dict(server.shadowed),
             )
@@ -692,7 +782,9 @@ class Simulator:
             self._count(service, stage, copies, mirrored=self.behaviour.copies_are_marked)
 
     def _count(self, service: str, stage: str, requests: int, mirrored: bool = False) -> None:
-        pods = sorted(name for name in self.servers if name.rsplit("-", 1)[0] == service)
+        pods = self._endpoints(service)
+        if not pods and names.revision_of(service, "shop") is not None:
+            self.lost += requests
         cycle = self.status.cycle
         ours = bool(cycle and cycle.candidate and service == names.serving("shop", cycle.candidate.revision))
         for index, name in enumerate(pods):
@@ -708,6 +800,22 @@ class Simulator:
                 empty=before.empty,
                 latency_ms=_histogram(before.latency_ms, bucket, count),
             )
+
+    def _endpoints(self, service: str) -> list[str]:
+        """Pods to which the gateway sends a Service's requests."""
+        own = [name for name in self.servers if name.rsplit("-", 1)[0] == service]
+        revision = names.revision_of(service, "shop")
+        lent = []
+        for key, pod in self.children.items():
+            if not isinstance(pod, Pod) or not pod.pool or revision is None:
+                continue
+            left, until = self.servers[key[1]].left
+            is_learnt = pod.role is Role.SERVING and pod.cycle == revision and pod.ready
+            if is_learnt or (left == revision and self.now < until):
+                assert self.servers[key[1]].revision == revision_name(revision), f"{key[1]} is asked and serves another"
+                assert pod.ready, f"{key[1]} is asked while it loads"
+                lent.append(key[1])
+        return sorted([*own, *lent])
 
     def _uid(self) -> str:
         self.uids += 1

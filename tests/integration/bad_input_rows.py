@@ -1293,6 +1293,20 @@ PODS: Final = (
     ),
     Refused(
         38,
+        "one pod that is to change in place",
+        at("spec.serving", {"replicas": 1, "capacity": {"mode": "InPlace"}}),
+        ("spec.serving.replicas", "got 1", "must be at least 2 with capacity.mode InPlace"),
+        at("spec.serving", {"replicas": 2, "capacity": {"mode": "InPlace"}}),
+    ),
+    Refused(
+        38,
+        "pods to keep where none are left",
+        at("spec.serving", {"replicas": 2, "capacity": {"mode": "InPlace"}, "scaleDownDelay": "1h"}),
+        ("spec.serving.scaleDownDelay", 'got "1h"', "must be 0s with capacity.mode InPlace"),
+        at("spec.serving", {"replicas": 2, "capacity": {"mode": "InPlace"}, "scaleDownDelay": "0s"}),
+    ),
+    Refused(
+        38,
         "a drain that may take none",
         at("spec.serving.maxUnavailable", 0),
         ("spec.serving.maxUnavailable", "0", "greater than or equal to 1"),

@@ -146,6 +146,7 @@ _JOINT: Final = (
 _BESIDE: Final[Mapping[tuple[str, str], Mapping[str, Any]]] = {
     ("training.optimizer.zeroStage", "minimum"): {"model.dtype": "float32"},
     ("model.maxLength", "minimum"): {"serving.maxTokens": 1, "training.sampling.maxTokens": 1},
+    ("serving.capacity.mode", "InPlace"): {"serving.replicas": 2},
     ("serving.maxTokens", "maximum"): {"model.maxLength": 2048},
     ("training.sampling.maxTokens", "maximum"): {"model.maxLength": 2048},
     ("training.sampling.samplesPerQuery", "minimum"): {"training.pairs": {"topK": 1}},

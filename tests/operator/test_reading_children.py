@@ -125,6 +125,31 @@ def test_what_a_sampler_was_made_for_is_read_from_its_template_alone(value: str,
     assert isinstance(told, Pod) and told.made_for is None
 
 
+def of_pool(labels: dict[str, str], **annotations: str) -> Pod:
+    ours = {"rewriter.dev/role": "serving", "rewriter.dev/number": "0", "rewriter.dev/pool": "serving"}
+    body = item(
+        "Pod",
+        labels=ours | labels,
+        creationTimestamp="2026-01-01T00:00:00Z",
+        annotations={f"rewriter.dev/{key.replace('_', '-')}": value for key, value in annotations.items()},
+    )
+    found = _read_child(body, OWNER)
+    assert isinstance(found, Pod) and found.pool
+    return found
+
+
+def test_a_pod_of_the_pool_serves_what_its_label_says_and_without_one_nobody() -> None:
+    serves = of_pool({"rewriter.dev/cycle": "2"}, assigned_at="2026-01-01T00:00:05+00:00", serving="{}")
+    assert (serves.role, serves.cycle, serves.order) == (Role.SERVING, 2, "{}")
+    assert serves.assigned_at == serves.created_at + 5
+    assert of_pool({}).role is Role.POOL
+
+
+@pytest.mark.parametrize("text", ["soon", "2026-13-01", "[]"])
+def test_a_moment_that_somebody_made_unreadable_is_long_ago(text: str) -> None:
+    assert of_pool({}, released_at=text).released_at == 0
+
+
 def observed(*children: dict[str, Any]) -> Observation:
     read = tuple(child for entry in children if (child := _read_child(entry, OWNER)))
     world = make_world()

@@ -12,7 +12,7 @@ from rewriter_contract.messages import STAGE_HEADER, ServingConfig, WeightsRef
 from rewriter_operator.core.limits import crossed_limit
 from rewriter_operator.core.traffic import Look, look
 from rewriter_sampler.rewrite_api import RewriteApi
-from rewriter_sampler.serve import ServedRevision
+from rewriter_sampler.serve import ServedRevision, Serves
 from tests.builders import make_spec, stage_status, stats
 
 ASKED = 30
@@ -29,9 +29,10 @@ def hung() -> ServedRevision:
     """r0002, whose engine was ready and hangs since."""
     served = ServedRevision.__new__(ServedRevision)
     wanted = WeightsRef("r0002-p02", "0" * 64)
-    served._serving = ServingConfig("r0002", wanted, max_tokens=8, max_rewrites=1, request_timeout_seconds=0.2)
-    served._config = SimpleNamespace(prompt=SimpleNamespace(stop=()))  # type: ignore[assignment]
-    served._prompts = SimpleNamespace(prompt=lambda query: query)  # type: ignore[assignment]
+    serving = ServingConfig("r0002", wanted, max_tokens=8, max_rewrites=1, request_timeout_seconds=0.2)
+    prompts = SimpleNamespace(prompt=lambda query: query, config=SimpleNamespace(stop=()))
+    served._serves = Serves(serving, prompts)  # type: ignore[arg-type]
+    served._revision = "r0002"
     served._thread = HungThread()  # type: ignore[assignment]
     served._in_pod = 0
     return served

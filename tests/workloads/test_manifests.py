@@ -11,6 +11,7 @@ from rewriter_operator.core.begun_spec import spec_digest
 from rewriter_operator.core.decision import (
     Wanted,
     WantedPod,
+    WantedPool,
     WantedRevision,
     WantedRoute,
     WantedServing,
@@ -34,6 +35,7 @@ WANTED: dict[str, Wanted] = {
     "trainer": WantedPod(Role.TRAINER, 2),
     "sampler": WantedPod(Role.SAMPLER, 2, 0),
     "serving": WantedServing(2, ServingConfig("r0002", weights_ref())),
+    "pool": WantedPool(),
     "passthrough": WantedServing(-1, ServingConfig("passthrough")),
     "route": WantedRoute((("finerank", 1), ("recall", None)), candidate=2, shares=(("finerank", 25),)),
     "token": WantedToken(),
@@ -41,7 +43,7 @@ WANTED: dict[str, Wanted] = {
         RewriterRevisionSpec(release_name="shop", revision=2, weights=weights(), spec_digest=digest_of("spec"))
     ),
 }
-PODS = ("prepare", "record", "trainer", "sampler", "serving", "passthrough")
+PODS = ("prepare", "record", "trainer", "sampler", "serving", "pool", "passthrough")
 
 
 def manifests(what: str) -> list[Manifest]:
@@ -74,7 +76,7 @@ def test_every_pod_is_restricted(what: str) -> None:
         assert context["readOnlyRootFilesystem"] is True
         assert context["capabilities"] == {"drop": ["ALL"]}
     kinds = {kind for volume in spec["volumes"] for kind in volume if kind != "name"}
-    assert kinds <= {"emptyDir", "persistentVolumeClaim"}
+    assert kinds <= {"emptyDir", "persistentVolumeClaim", "downwardAPI"}
 
 
 @pytest.mark.parametrize("what", PODS)
@@ -85,7 +87,7 @@ def test_only_pods_that_must_write_the_volume_can(what: str) -> None:
         assert mounts == []
     else:
         assert mounts[0]["subPath"] == "shop"
-        assert mounts[0].get("readOnly", False) is (what == "serving")
+        assert mounts[0].get("readOnly", False) is (what in ("serving", "pool"))
 
 
 @pytest.mark.parametrize("what", PODS)
@@ -133,6 +135,7 @@ def test_pods_and_revisions_are_never_updated() -> None:
         "RewriterRevision": False,
         "Deployment": True,
         "Service": True,
+        "PodDisruptionBudget": True,
         "HTTPRoute": True,
     }
 
@@ -434,3 +437,37 @@ def test_a_budget_changes_nothing_of_the_pods_that_it_is_about() -> None:
         for more in ({}, {"serving.maxUnavailable": 4})
     )
     assert one.digest == four.digest, "the Deployment"
+
+
+def test_pods_of_the_pool_are_made_for_no_revision_and_are_found_by_no_revisions_service() -> None:
+    made, budget = manifests("pool")
+    template, selector = made.body["spec"]["template"], made.body["spec"]["selector"]["matchLabels"]
+    assert selector == budget.body["spec"]["selector"]["matchLabels"] == template["metadata"]["labels"]
+    (service,) = [item.body for item in manifests("serving") if item.kind == "Service"]
+    missing = service["spec"]["selector"].items() - selector.items()
+    assert dict(missing) == {names.LABEL_CYCLE: "2"}, "the label that a pod is given is all that it lacks"
+    variables = {item["name"] for item in template["spec"]["containers"][0]["env"]}
+    assert not variables & {env.SERVING, env.ENGINE}
+
+
+def test_there_is_never_a_pod_more_than_the_pool_has() -> None:
+    made, budget = manifests("pool")
+    assert made.body["spec"]["strategy"]["rollingUpdate"] == {"maxUnavailable": 1, "maxSurge": 0}
+    assert budget.body["spec"]["maxUnavailable"] == 1
+
+
+def test_what_a_pod_of_the_pool_serves_is_a_file_that_kubelet_writes_from_its_annotation() -> None:
+    spec = pod_spec("pool")
+    (item,) = next(volume["downwardAPI"]["items"] for volume in spec["volumes"] if volume["name"] == "order")
+    assert item["fieldRef"] == {"fieldPath": "metadata.annotations['rewriter.dev/serving']"}
+    (container,) = spec["containers"]
+    (mount,) = [mount for mount in container["volumeMounts"] if mount["name"] == "order"]
+    (path,) = [item["value"] for item in container["env"] if item["name"] == env.SERVING_FILE]
+    assert path == f"{mount['mountPath']}/{item['path']}" and mount["readOnly"] is True
+
+
+def test_a_revision_of_the_pool_has_a_service_and_nothing_else() -> None:
+    lent = WantedServing(2, ServingConfig("r0002", weights_ref()), has_deployment=False)
+    (made,) = render(WORLD.release, (lent,), INSTALLATION)
+    (own,) = [item for item in manifests("serving") if item.kind == "Service"]
+    assert made.body == own.body, "the same as with pods of its own, so that a change of the mode moves no request"

@@ -215,6 +215,24 @@ _SERVING_RULES = rules(
         got="%d of %d",
         path=".maxUnavailable",
     ),
+    sentence(
+        "!has(self.capacity) || !has(self.capacity.mode) || self.capacity.mode != 'InPlace' || !has(self.replicas)"
+        " || self.replicas >= 2",
+        "must be at least 2 with capacity.mode InPlace: one pod serves the incumbent while another one loads the "
+        "candidate; raise it, or take capacity.mode ScaleWithShare or Surge",
+        shown="self.replicas",
+        got="%d",
+        path=".replicas",
+    ),
+    sentence(
+        "!has(self.capacity) || !has(self.capacity.mode) || self.capacity.mode != 'InPlace'"
+        " || !has(self.scaleDownDelay) || self.scaleDownDelay == '0s'",
+        "must be 0s with capacity.mode InPlace: what was replaced has no pods of its own to keep; take it away, or take "
+        "capacity.mode ScaleWithShare or Surge",
+        shown="self.scaleDownDelay",
+        got=QUOTED,
+        path=".scaleDownDelay",
+    ),
 )
 
 
@@ -508,13 +526,16 @@ class Gate(SpecModel):
 
 
 class Capacity(SpecModel):
-    """How many serving pods a candidate has until all stages are at full share. The incumbent keeps all of its own."""
+    """How many serving pods a candidate has until all stages are at full share, and whose."""
 
-    mode: Literal["Surge", "ScaleWithShare"] = "Surge"
+    mode: Literal["Surge", "ScaleWithShare", "InPlace"] = "Surge"
     """Surge: a second set of pods, all of replicas, before the first share. ScaleWithShare: of replicas the part that
     its largest share is, over all stages, rounded up; one at least. A share rises only when the pods for it are ready.
     How much each stage asks is not known, so the largest share is what is safe. A change to ScaleWithShare takes no pod
-    from a candidate that has them."""
+    from a candidate that has them. InPlace: as many, but of the replicas that there are: the candidate's weights are
+    loaded into pods that served the incumbent, one after the other, and back again when it is taken back. There are
+    never more than replicas pods, two at least. The incumbent keeps one until the promotion, and with Surge and
+    ScaleWithShare all."""
 
 
 class Serving(Pods):
@@ -530,7 +551,7 @@ class Serving(Pods):
     tensor_parallel: Annotated[int, Field(ge=1, le=16)] = 1
     ready_timeout: Duration = "15m"
     """Candidate pods that are not ready by then end the cycle as Failed; incumbents go on serving. With ScaleWithShare
-    those for each later share have as long, and take the candidate back."""
+    and InPlace those for each later share have as long, and take the candidate back."""
     capacity: Capacity = Capacity()
     scale_down_delay: Delay = "0s"
     """Pods of a revision that was replaced are kept for this long, without a request, so that a rollback to it loads

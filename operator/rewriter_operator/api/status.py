@@ -439,8 +439,8 @@ class StageStatus(ApiModel):
     approved_at: float = 0
     """When the approval of its pause was seen, while what it would raise is in doubt; 0 otherwise."""
     pods_for: Annotated[Percent, Field(exclude_if=operator.not_)] = 0
-    """With capacity.mode ScaleWithShare: the share that the candidate's pods were last brought up for, here. It never
-    falls while the candidate may have requests, so that no pod goes from under them."""
+    """With capacity.mode ScaleWithShare and InPlace: the share that the candidate's pods were last brought up for,
+    here. It never falls while the candidate may have requests, so that no pod goes from under them."""
     pods_at: Annotated[float, Field(exclude_if=operator.not_)] = 0
     """Since when the pods for it are waited for; 0 otherwise."""
     share_at: float = 0
@@ -528,8 +528,8 @@ class StepPlan(ApiModel):
     share: Percent
     """Percent that the candidate has in it."""
     pods: Annotated[int, Field(ge=1)] | None = None
-    """SetShare and Shadow, with capacity.mode ScaleWithShare: pods of the candidate that are ready before, at least:
-    what an earlier step needed stays. Absent: all are."""
+    """SetShare and Shadow, with capacity.mode ScaleWithShare and InPlace: pods of the candidate that are ready before,
+    at least: what an earlier step needed stays. Absent: all are."""
     requests: Annotated[int, Field(ge=1)] | None = None
     """SetShare: of both sides, that verify the share in 80 of 100 rollouts. Analysis, Shadow: of the candidate."""
     stage_requests: Annotated[int, Field(ge=1)] | None = None

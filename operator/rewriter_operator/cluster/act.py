@@ -13,9 +13,9 @@ from typing import Any
 from rewriter_operator import metrics
 from rewriter_operator.api.model import API_VERSION
 from rewriter_operator.cluster.agents import Agents
-from rewriter_operator.cluster.fence import Term, check_epoch, marked
+from rewriter_operator.cluster.fence import ANNOTATION_EPOCH, Term, check_epoch, marked
 from rewriter_operator.cluster.kube import Kube, is_owned_by
-from rewriter_operator.core.decision import Note, OrderToPod, Removal, RevisionOutcome
+from rewriter_operator.core.decision import Note, OrderToPod, PodChange, Removal, RevisionOutcome
 from rewriter_operator.core.world import World
 from rewriter_operator.errors import Retry
 from rewriter_operator.workloads import names
@@ -106,6 +106,23 @@ class Hands:
         live = await self.kube.own_by_apply(live)  # once in the object's life
         after = await self.kube.apply(body, live["metadata"]["resourceVersion"])
         return Applied(found, {**after, "kind": kind})
+
+    async def assign(self, change: PodChange) -> None:
+        """Take the next step of a pod of the pool from one revision to another, in one write."""
+        live = await self.kube.get("Pod", change.pod)
+        if live is None or live["metadata"]["uid"] != change.uid:
+            return
+        live = {**live, "kind": "Pod"}
+        check_epoch(live, self.term.epoch)
+        log.info("pod %s: %s: %s", change.pod, "unlabelled" if change.label is None else change.label, change.why)
+        metrics.WRITES.labels("assign", "Pod").inc()
+        moment = datetime.fromtimestamp(change.at, UTC).isoformat()
+        told = names.ANNOTATION_RELEASED if change.label is None else names.ANNOTATION_ASSIGNED
+        annotations: dict[str, str | None] = {ANNOTATION_EPOCH: str(self.term.epoch), told: moment}
+        if change.order is not None:
+            annotations[names.ANNOTATION_SERVING] = change.order
+        label = None if change.label is None else str(change.label)
+        await self.kube.mark(live, {names.LABEL_CYCLE: label}, annotations)
 
     async def order(self, world: World, token: str, order: OrderToPod) -> None:
         """PUT an order to a cycle's pod. What became of it is read in the next reconcile."""

@@ -146,6 +146,17 @@ class Kube:
         """
         await self._merge(live, {"annotations": annotations})
 
+    async def mark(
+        self, live: dict[str, Any], labels: dict[str, str | None], annotations: dict[str, str | None]
+    ) -> None:
+        """Set labels and annotations, or take away those that are None, on the version of the object that was read;
+        nothing where it is gone.
+
+        Raises:
+            Conflict: when the object changed since.
+        """
+        await self._merge(live, {"labels": labels, "annotations": annotations})
+
     async def own_by_apply(self, live: dict[str, Any]) -> dict[str, Any]:
         """Turn the ownership of fields that `create` gave us into that of `apply`; the object as it is afterwards.
 

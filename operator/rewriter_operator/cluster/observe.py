@@ -18,6 +18,7 @@ from rewriter_operator.api.status import PhaseStep
 from rewriter_operator.cluster.agents import ROWS_SECONDS, Agents
 from rewriter_operator.cluster.kube import Kube, is_owned_by
 from rewriter_operator.cluster.release import read_release
+from rewriter_operator.core import pool
 from rewriter_operator.core.begun_spec import in_force
 from rewriter_operator.core.gating import SIDES, evidence_paths, is_gathered
 from rewriter_operator.core.states import TRAFFIC_STATES
@@ -110,7 +111,7 @@ async def _asked(world: World, agents: Agents, token: str) -> World:
         ]
         world = await _with_works(world, agents, token, paths)
         return await _with_evidence(world, agents, token)
-    if state in TRAFFIC_STATES or asks_leaving(world):
+    if state in TRAFFIC_STATES or asks_leaving(world) or pool.asks(world):
         return await _with_stats(world, agents, token)
     return world
 
@@ -179,7 +180,8 @@ async def _rows(world: World, agents: Agents, token: str, index: int, path: str)
 
 
 async def _with_stats(world: World, agents: Agents, token: str) -> World:
-    pods = [pod for role in (Role.SERVING, Role.PASSTHROUGH) for pod in world.pods(role) if pod.ip and not pod.deleting]
+    roles = (Role.SERVING, Role.PASSTHROUGH, Role.POOL)
+    pods = [pod for role in roles for pod in world.pods(role) if pod.ip and not pod.deleting]
     answers = await asyncio.gather(*(agents.get(ServingStats, pod.ip, token, "/v1/stats") for pod in pods))
     stats = {pod.name: answer for pod, answer in zip(pods, answers, strict=True) if isinstance(answer, ServingStats)}
     refusing = frozenset(pod.name for pod, answer in zip(pods, answers, strict=True) if answer == 401)
@@ -256,11 +258,12 @@ def _child(item: dict[str, Any], owner_uid: str) -> Child | None:
     if not of_deployment and not is_owned_by(item, owner_uid):
         return None
     cycle = labels.get(names.LABEL_CYCLE, "0")
+    serves_none = item["kind"] == "Pod" and names.LABEL_POOL in labels and names.LABEL_CYCLE not in labels
     common: dict[str, Any] = {
         "kind": item["kind"],
         "name": metadata["name"],
         "uid": metadata["uid"],
-        "role": Role(labels[names.LABEL_ROLE]),
+        "role": Role.POOL if serves_none else Role(labels[names.LABEL_ROLE]),
         "cycle": -1 if cycle == "passthrough" else int(cycle),
         "number": int(labels.get(names.LABEL_NUMBER, "0")),
         "spec_hash": metadata.get("annotations", {}).get(names.ANNOTATION_HASH, ""),
@@ -315,6 +318,20 @@ def _pod(item: dict[str, Any]) -> dict[str, Any]:
         "created_at": _seconds(item["metadata"]["creationTimestamp"]),
         "gone_by": _seconds(ends) if (ends := item["metadata"].get("deletionTimestamp")) else 0,
         "made_for": _made_for(item),
+        **_of_pool(item["metadata"]),
+    }
+
+
+def _of_pool(metadata: dict[str, Any]) -> dict[str, Any]:
+    """What the operator has written on a pod that can change revisions."""
+    annotations = metadata.get("annotations", {})
+    if names.LABEL_POOL not in metadata.get("labels", {}):
+        return {}
+    return {
+        "pool": True,
+        "order": annotations.get(names.ANNOTATION_SERVING, ""),
+        "released_at": _moment(annotations.get(names.ANNOTATION_RELEASED, "")),
+        "assigned_at": _moment(annotations.get(names.ANNOTATION_ASSIGNED, "")),
     }
 
 
@@ -370,6 +387,14 @@ def _intended_shares(item: dict[str, Any], live: dict[str, int]) -> dict[str, in
     except (KeyError, ValueError, RecursionError):
         return {}
     return dict.fromkeys(live, 0) | written if isinstance(written, dict) else {}
+
+
+def _moment(text: str) -> float:
+    """Of an annotation of ours; 0 where somebody has made it unreadable, which is long ago."""
+    try:
+        return _seconds(text) if text else 0
+    except ValueError:
+        return 0
 
 
 def _seconds(timestamp: str) -> float:

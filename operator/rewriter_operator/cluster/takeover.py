@@ -58,7 +58,11 @@ async def _mark(kube: Kube, live: dict[str, Any], epoch: int) -> None:
 
 
 def _is_spared(live: dict[str, Any]) -> bool:
-    """Pods of a Deployment are the Deployment's; what is on its way out needs no mark."""
-    role = live["metadata"].get("labels", {}).get(names.LABEL_ROLE)
-    of_deployment = live["kind"] == "Pod" and role in (Role.SERVING, Role.PASSTHROUGH)
+    """Pods of a Deployment are the Deployment's, but for those whose label we change; what is on its way out needs no
+    mark."""
+    labels = live["metadata"].get("labels", {})
+    role = labels.get(names.LABEL_ROLE)
+    of_deployment = (
+        live["kind"] == "Pod" and role in (Role.SERVING, Role.PASSTHROUGH) and names.LABEL_POOL not in labels
+    )
     return of_deployment or "deletionTimestamp" in live["metadata"]

@@ -5,7 +5,7 @@ Level-triggered: whatever is missing is made, whatever is too many is removed, w
 
 from typing import Final
 
-from rewriter_contract.messages import PASSTHROUGH, ServingConfig, WeightsRef
+from rewriter_contract.messages import PASSTHROUGH, ServingConfig, ServingOrder, WeightsRef
 from rewriter_operator.api.model import seconds
 from rewriter_operator.api.revision import RevisionPhase, RewriterRevisionSpec, RewriterRevisionStatus
 from rewriter_operator.api.states import State
@@ -15,6 +15,7 @@ from rewriter_operator.core.decision import (
     RevisionOutcome,
     Wanted,
     WantedPod,
+    WantedPool,
     WantedRevision,
     WantedRoute,
     WantedServing,
@@ -24,7 +25,7 @@ from rewriter_operator.core.decision import (
 from rewriter_operator.core.preparing import prepare_order, refusal
 from rewriter_operator.core.recipe import engine_of, recipe_of
 from rewriter_operator.core.states import CANDIDATE_STATES, TRAFFIC_STATES
-from rewriter_operator.core.world import Deployment, Revision, Role, World
+from rewriter_operator.core.world import Revision, Role, World
 
 DRAIN_SECONDS = 30
 """Serving pods that nothing routes to any more are kept this long for requests that are under way."""
@@ -85,7 +86,7 @@ def _idle(world: World) -> tuple[int, ...]:
         revisions.add(back.revision)
     last = max(status.draining_since, status.leaving.since if status.leaving else 0)
     if not status.draining_since or world.now - last < DRAIN_SECONDS:
-        present = (child for child in world.children if isinstance(child, Deployment) and child.role is Role.SERVING)
+        present = (child for child in world.children if child.kind == "Service" and child.role is Role.SERVING)
         revisions |= {child.cycle for child in present if not child.deleting}
     return tuple(sorted(revisions))
 
@@ -144,13 +145,46 @@ def _brought_back(world: World) -> Serving | None:
 
 def _servings(world: World) -> list[Wanted]:
     wanted: list[Wanted] = [WantedServing(-1, _config(world, PASSTHROUGH, None, world.spec.serving.max_tokens))]
-    for number, serving in sorted(servings(world).items()):
-        recipe = serving.recipe or recipe_of(world.spec)
-        ref = WeightsRef(serving.weights.version, serving.weights.digest)
-        config = _config(world, serving_name(serving), ref, recipe.max_tokens)
-        engine = engine_of(recipe, world.spec.serving.tensor_parallel)
-        wanted.append(WantedServing(number, config, engine, capacity.replicas(world, number)))
+    if _has_pool(world):
+        wanted.append(WantedPool(held=world.status.state in CANDIDATE_STATES | {State.RETURNING}))
+    for number, order in orders(world).items():
+        has_deployment = _has_deployment(world, number)
+        replicas = capacity.replicas(world, number)
+        wanted.append(WantedServing(number, order.serving, order.engine, replicas, has_deployment))
     return wanted
+
+
+def orders(world: World) -> dict[int, ServingOrder]:
+    """What the pods of each revision that should have any are to serve."""
+    return {number: _order(world, serving) for number, serving in sorted(servings(world).items())}
+
+
+def _order(world: World, serving: Serving) -> ServingOrder:
+    recipe = serving.recipe or recipe_of(world.spec)
+    ref = WeightsRef(serving.weights.version, serving.weights.digest)
+    config = _config(world, serving_name(serving), ref, recipe.max_tokens)
+    return ServingOrder(config, engine_of(recipe, world.spec.serving.tensor_parallel))
+
+
+def _has_pool(world: World) -> bool:
+    """In place, and after a change to another mode until every revision's own pods are up: both are behind the same
+    Services."""
+    serving = servings(world)
+    if not serving or capacity.in_place(world.spec):
+        return bool(serving)
+    own = (world.own_deployment(Role.SERVING, number) for number in serving)
+    return world.own_deployment(Role.POOL) is not None and not all(
+        item and 0 < item.replicas <= item.ready for item in own
+    )
+
+
+def _has_deployment(world: World, number: int) -> bool:
+    """Unless in place; after a change to it until the pool answers in its stead."""
+    if not capacity.in_place(world.spec):
+        return True
+    lent = sum(world.answers_from_pool(pod) for pod in world.pool if pod.cycle == number)
+    due = capacity.targets(world, servings(world)).get(number, 0)
+    return world.own_deployment(Role.SERVING, number) is not None and lent < due
 
 
 def _config(world: World, name: str, weights: WeightsRef | None, max_tokens: int) -> ServingConfig:

@@ -51,6 +51,17 @@ class WantedServing:
     engine: EngineConfig | None = None
     replicas: int | None = None
     """Of a candidate that has not all of them yet; None: as many as the spec says."""
+    has_deployment: bool = True
+    """False: pods of the pool bear the revision's label, and there is only the Service."""
+
+
+@dataclass(frozen=True)
+class WantedPool:
+    """The pods of capacity.mode InPlace, whatever they serve."""
+
+    held: bool = False
+    """It is divided between revisions: nothing of it is changed now, because a pod that is replaced may be a
+    revision's only one."""
 
 
 @dataclass(frozen=True)
@@ -86,7 +97,7 @@ class WantedToken:
     """The Secret with the agents' token."""
 
 
-Wanted = WantedPod | WantedServing | WantedRoute | WantedRevision | WantedToken
+Wanted = WantedPod | WantedServing | WantedPool | WantedRoute | WantedRevision | WantedToken
 
 
 @dataclass(frozen=True)
@@ -105,6 +116,20 @@ class RevisionOutcome:
 
     revision: int
     status: RewriterRevisionStatus
+
+
+@dataclass(frozen=True)
+class PodChange:
+    """A write to one pod of the pool: its label, or what it is to load, or both."""
+
+    pod: str
+    uid: str
+    at: float
+    why: str
+    label: int | None = None
+    """The revision that it serves from now on; None: none."""
+    order: str | None = None
+    """JSON of ServingOrder; None: what it was told before."""
 
 
 @dataclass(frozen=True)
@@ -133,6 +158,8 @@ class Decision:
     status: RewriterReleaseStatus
     wanted: tuple[Wanted, ...] = ()
     order: OrderToPod | None = None
+    assignment: PodChange | None = None
+    """The next step of a pod of the pool from one revision to another."""
     outcomes: tuple[RevisionOutcome, ...] = ()
     replace: tuple[Removal, ...] = ()
     """Children that exist and are wanted, but are beyond repair: removed so that they are made anew."""

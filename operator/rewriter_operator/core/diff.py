@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from rewriter_operator.core.children import DRAIN_SECONDS, OF_SERVING_PODS
+from rewriter_operator.core.children import DRAIN_SECONDS, OF_SERVING_PODS, servings
 from rewriter_operator.core.decision import Removal
 from rewriter_operator.core.taken_over import is_off
 from rewriter_operator.core.world import Budget, Child, Deployment, Role, Route, World
@@ -93,15 +93,24 @@ def surplus(wants: Iterable[Want], world: World, kept_revisions: set[int]) -> li
         if child.role is Role.REVISION and child.cycle in kept_revisions:
             continue
         is_leaving = ("Deployment", child.name) not in wanted  # else only its budget goes: one pod needs none
-        if child.kind in OF_SERVING_PODS and is_leaving and not _drained(world):
+        if child.kind in OF_SERVING_PODS and is_leaving and not (_is_relieved(child, world) or drained(world)):
             continue
-        if child.kind == "Pod" and child.role in (Role.SERVING, Role.PASSTHROUGH):
+        if child.kind == "Pod" and child.role in (Role.SERVING, Role.PASSTHROUGH, Role.POOL):
             continue  # they belong to their Deployment
         removals.append(Removal(child.kind, child.name, child.uid, "nothing needs it any more"))
     return removals
 
 
-def _drained(world: World) -> bool:
+def _is_relieved(child: Child, world: World) -> bool:
+    """Pods that others take the place of, behind the same Services (the mode of capacity changed): they end as a pod of
+    a rolling update does, and nothing has to leave the route for it."""
+    needed = servings(world)
+    if child.kind == "Service" or not needed:
+        return False
+    return child.role is Role.POOL or (child.role is Role.SERVING and child.cycle in needed)
+
+
+def drained(world: World) -> bool:
     """The route is as it should be, it is in force, and requests under way had their time."""
     since = world.status.draining_since
     return bool(since and world.now - since >= DRAIN_SECONDS and is_off(world, world.status, DRAIN_SECONDS))

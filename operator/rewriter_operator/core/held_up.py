@@ -7,6 +7,8 @@ a wait that only a person can end must not look like one that ends by itself.
 from typing import Final
 
 from rewriter_operator.api.conditions import rfc3339
+from rewriter_operator.core.decision import revision_name
+from rewriter_operator.core.serving_order import ordered
 from rewriter_operator.core.world import Deployment, Pod, Role, World
 
 STARTING_SECONDS: Final = 60
@@ -51,7 +53,7 @@ def not_gone(world: World) -> str:
     """The first deleted pod of a cycle that is still there, and why nothing takes its place; empty while none is."""
     for child in world.children:
         match child:
-            case Pod(role=Role.SERVING | Role.PASSTHROUGH):
+            case Pod(role=Role.SERVING | Role.PASSTHROUGH | Role.POOL):
                 continue  # their Deployment makes others beside them, and they write nothing
             case Pod(gone_by=ends) if ends and world.now - ends > GOING_SECONDS:
                 return (
@@ -67,7 +69,16 @@ def words_of(world: World, role: Role, revision: int) -> str:
     deployment = world.deployment(role, revision)
     told = [deployment.message if deployment else ""]
     told += [pod.message for pod in world.pods(role) if pod.cycle == revision and not pod.ready and not pod.deleting]
+    told += [_of_coming(world, pod, revision) for pod in world.pool]
     return next((f": {text[:600]}" for text in told if text), "")
+
+
+def _of_coming(world: World, pod: Pod, revision: int) -> str:
+    """Why a pod of the pool that was told to serve the revision does not yet, in its own words."""
+    order, stats = ordered(pod.order), world.stats.get(pod.name)
+    if order is None or order.serving.revision != revision_name(revision) or pod.role is not Role.POOL:
+        return ""
+    return pod.message or (f"pod {pod.name}: {stats.message}" if stats and stats.message else "")
 
 
 def _is_late(world: World, pod: Pod) -> bool:

@@ -4,7 +4,7 @@ One function per state; around it what holds in every state: an abort, a changed
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from typing import Final
 
@@ -19,6 +19,7 @@ from rewriter_operator.core import (
     holding,
     intents,
     kept_up,
+    pool,
     preparing,
     recording,
     replacing,
@@ -37,7 +38,7 @@ from rewriter_operator.core.decision import Decision, Note, Removal, Step
 from rewriter_operator.core.samplers import failed_pod
 from rewriter_operator.core.states import Event, allows
 from rewriter_operator.core.summary import gold_decay, summarised
-from rewriter_operator.core.world import Role, World
+from rewriter_operator.core.world import Child, Role, World
 
 IDLE_SECONDS = 60.0
 """Resync: what no event told of is seen after this long at the latest."""
@@ -60,11 +61,12 @@ def plan(world: World) -> Decision:
         status=status,
         wanted=wanted(after),
         order=step.order,
+        assignment=pool.next_change(after),
         outcomes=revision_outcomes(after),
         replace=(*step.replace, *_broken(world)),
         notes=(*step.notes, *kept.notes, *_ignored(world, status), *_queued(world, status), *_decayed(world, status)),
         urgent_route=_route_carries_more(world, status),
-        wait_seconds=min(step.wait_seconds, _until_drained(after), kept_up.seconds_left(after)),
+        wait_seconds=min(step.wait_seconds, _until_drained(after), kept_up.seconds_left(after), pool.until_next(after)),
     )
 
 
@@ -224,14 +226,17 @@ def _drained(world: World, status: RewriterReleaseStatus) -> RewriterReleaseStat
     """Remember since when serving pods are superfluous; they are removed only after the drain time."""
     needed = servings(_with_status(world, status))
     surplus = any(  # Services too: a Deployment that is gone must not end the drain before its Service went
-        child.kind in OF_SERVING_PODS and child.role is Role.SERVING and child.cycle not in needed
-        for child in world.children
+        child.kind in OF_SERVING_PODS and _serves_none_of(child, needed) for child in world.children
     )
     if surplus and not status.draining_since:
         return evolve(status, draining_since=world.now)
     if not surplus and status.draining_since:
         return evolve(status, draining_since=0)
     return status
+
+
+def _serves_none_of(child: Child, needed: Collection[int]) -> bool:
+    return not needed if child.role is Role.POOL else child.role is Role.SERVING and child.cycle not in needed
 
 
 def _until_drained(world: World) -> float:

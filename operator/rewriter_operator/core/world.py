@@ -5,15 +5,18 @@ as zero, empty or false.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from functools import cached_property
-from typing import Any
+from typing import Any, Final
 
 from rewriter_contract.messages import EvidenceRows, FusionTerm, SamplerState, ServingStats, WeightsRef, WorkReport
 from rewriter_operator.api.release import RewriterReleaseSpec
 from rewriter_operator.api.status import RewriterReleaseStatus
 from rewriter_operator.core.begun_spec import in_force
+
+LEARNT_SECONDS: Final = 3
+"""A pod counts as available only after the gateway had the time to learn its address."""
 
 
 class Role(StrEnum):
@@ -27,6 +30,8 @@ class Role(StrEnum):
     PASSTHROUGH = "passthrough"
     AGENT_TOKEN = "agent-token"
     ROUTE = "route"
+    POOL = "pool"
+    """The Deployment of capacity.mode InPlace, and its pods while they serve no revision."""
     REVISION = "revision"
 
 
@@ -77,6 +82,15 @@ class Pod(Child):
     """When it should be gone at the latest, after somebody deleted it; 0 while nobody did."""
     made_for: WeightsRef | None = None
     """The weights that a sampler's template names; None: it was made empty."""
+    pool: bool = False
+    """A serving pod that can change revisions: `cycle` is the one that its label names, and counts for Role.SERVING
+    only."""
+    order: str = ""
+    """Of a pool's pod: JSON of ServingOrder, what it was told to load last; empty for one that was told nothing."""
+    released_at: float = 0
+    """When its label was taken away, so that no new request reaches it; 0 for one that never had any."""
+    assigned_at: float = 0
+    """When it got the label that it has, or had last."""
 
 
 @dataclass(frozen=True)
@@ -217,11 +231,35 @@ class World:
         return None
 
     def deployment(self, role: Role, revision: int = 0) -> Deployment | None:
-        """The serving pods of a revision, or the passthrough's."""
+        """The serving pods of a revision, or the passthrough's: of its own Deployment, and those that the pool lends.
+
+        What the pool lends counts as one that exists, with the pods that bear the revision's label.
+        """
+        own = self.own_deployment(role, revision)
+        lent = [pod for pod in self.pool if pod.role is role and pod.cycle == revision]
+        if not lent:
+            return own
+        up = sum(self.answers_from_pool(pod) for pod in lent)
+        if own is not None:
+            return replace(own, replicas=own.replicas + len(lent), ready=own.ready + up)
+        return Deployment("Deployment", lent[0].name, "", role, revision, 0, "", replicas=len(lent), ready=up)
+
+    def own_deployment(self, role: Role, revision: int = 0) -> Deployment | None:
+        """The Deployment that makes pods for this alone."""
         for child in self.children:
             if isinstance(child, Deployment) and (child.role, child.cycle) == (role, revision) and not child.deleting:
                 return child
         return None
+
+    @cached_property
+    def pool(self) -> list[Pod]:
+        """Pods that can change revisions, whatever they serve now, by name; without those on their way out."""
+        found = [child for child in self.children if isinstance(child, Pod) and child.pool and not child.deleting]
+        return sorted(found, key=lambda pod: pod.name)
+
+    def answers_from_pool(self, pod: Pod) -> bool:
+        """Whether requests for its label's revision reach it: the gateway has had the time to learn of it."""
+        return pod.role is Role.SERVING and pod.ready and self.now - pod.assigned_at >= LEARNT_SECONDS
 
     @property
     def route(self) -> Route | None:

@@ -13,12 +13,18 @@ LABEL_ROLE: Final = "rewriter.dev/role"
 LABEL_CYCLE: Final = "rewriter.dev/cycle"
 """Cycle of a cycle's pods, revision of serving pods, -1 for the passthrough."""
 LABEL_NUMBER: Final = "rewriter.dev/number"
+LABEL_POOL: Final = "rewriter.dev/pool"
+"""Of pods that can change revisions: they have the label of the cycle only while they serve one."""
 LABEL_MANAGED: Final = "app.kubernetes.io/managed-by"
 MANAGER: Final = "rewriter-operator"
 
 ANNOTATION_HASH: Final = "rewriter.dev/spec-hash"
 ANNOTATION_WITHDRAWN: Final = "rewriter.dev/withdrawn"
 ANNOTATION_SHARES: Final = "rewriter.dev/shares"
+ANNOTATION_SERVING: Final = "rewriter.dev/serving"
+"""Of a pool's pod: JSON of ServingOrder."""
+ANNOTATION_RELEASED: Final = "rewriter.dev/released-at"
+ANNOTATION_ASSIGNED: Final = "rewriter.dev/assigned-at"
 
 
 def cycle_pod(release: str, role: Role, cycle: int, number: int) -> str:
@@ -29,6 +35,18 @@ def cycle_pod(release: str, role: Role, cycle: int, number: int) -> str:
 def serving(release: str, revision: int) -> str:
     """`shop-r0007`; `shop-passthrough` for -1. Of the Deployment, its Service and its budget."""
     return f"{release}-passthrough" if revision < 0 else f"{release}-r{revision:04d}"
+
+
+def pool(release: str) -> str:
+    """Of the Deployment whose pods serve whatever revision they are told to, and of its budget."""
+    return f"{release}-serving"
+
+
+def pool_labels(release: str) -> dict[str, str]:
+    """What the pool finds its pods by: without the revision, which changes."""
+    found = labels(release, Role.SERVING) | {LABEL_POOL: "serving"}
+    del found[LABEL_CYCLE]
+    return found
 
 
 def revision_of(service: str, release: str) -> int | None:

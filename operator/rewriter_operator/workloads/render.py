@@ -14,6 +14,7 @@ from rewriter_operator.core.begun_spec import in_force
 from rewriter_operator.core.decision import (
     Wanted,
     WantedPod,
+    WantedPool,
     WantedRevision,
     WantedRoute,
     WantedServing,
@@ -25,7 +26,7 @@ from rewriter_operator.workloads.installation import Installation
 from rewriter_operator.workloads.pods import cycle_pod
 from rewriter_operator.workloads.router import body as route_body
 from rewriter_operator.workloads.routers import ROUTERS
-from rewriter_operator.workloads.serving import deployment, disruption_budget, service
+from rewriter_operator.workloads.serving import deployment, disruption_budget, pool, pool_budget, service
 
 _COMPARED: Final = (*ROUTERS, "PodDisruptionBudget")
 
@@ -90,11 +91,18 @@ def _bodies(release: Release, item: Wanted, installation: Installation) -> list[
         case WantedPod():
             return [(cycle_pod(release.name, release.spec, item, installation), False)]
         case WantedServing():
+            if not item.has_deployment:
+                return [(service(release.name, item), True)]
             budget = disruption_budget(release.name, release.spec, item)
             return [
                 (deployment(release.name, release.spec, item, installation), True),
                 (service(release.name, item), True),
                 *([(budget, True)] if budget else []),
+            ]
+        case WantedPool():
+            return [
+                (pool(release.name, release.spec, installation), not item.held),
+                (pool_budget(release.name, release.spec), True),
             ]
         case WantedRoute():
             return [(route_body(ROUTERS[release.spec.traffic.route_kind], release, item), True)]

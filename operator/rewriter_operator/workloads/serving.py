@@ -1,19 +1,28 @@
 """The Deployment and Service of a revision, and of the passthrough; the budget that a node drain has to keep."""
 
-from typing import Any
+from typing import Any, Final
 
 from rewriter_contract import env, wire
 from rewriter_operator.api.model import seconds
 from rewriter_operator.api.release import RewriterReleaseSpec
 from rewriter_operator.core.decision import WantedServing
-from rewriter_operator.core.world import Role
+from rewriter_operator.core.world import LEARNT_SECONDS, Role
 from rewriter_operator.workloads import names
 from rewriter_operator.workloads.installation import Installation
 from rewriter_operator.workloads.pods import PORT, Program, pod_metadata, pod_template, without_queue
 
-MIN_READY_SECONDS = 3
-"""A pod counts as available only after the gateway had the time to learn its address."""
+LABELLED_SECONDS = 15
+"""A new pod of the pool that is ready has yet to be seen by the operator, to be given its label, and to be learnt of by
+the gateway; until then no other one is replaced."""
 
+ORDER_MOUNT = "/order"
+ORDER_FILE = "serving"
+
+_ORDER: Final = {
+    "path": ORDER_FILE,
+    "fieldRef": {"fieldPath": f"metadata.annotations['{names.ANNOTATION_SERVING}']"},
+}
+"""What a pool's pod reads, and kubelet writes anew when the annotation changes; an empty file while there is none."""
 
 ENDING_SECONDS = 15
 """Of a pod's grace period, beside the requests that it may be answering: it answers on until the gateway has learnt
@@ -38,6 +47,47 @@ def _spread(labels: dict[str, str]) -> dict[str, Any]:
         "whenUnsatisfiable": "ScheduleAnyway",
         "labelSelector": {"matchLabels": labels},
     }
+
+
+def pool(release: str, spec: RewriterReleaseSpec, installation: Installation) -> dict[str, Any]:
+    """The pods that all revisions share. A pod that is replaced goes before its successor comes: there is no GPU for
+    one more."""
+    program = Program(
+        image=spec.serving.image or installation.sampler_image,
+        module="rewriter_sampler.serve",
+        environment={env.SERVING_FILE: f"{ORDER_MOUNT}/{ORDER_FILE}"},
+        writes_volume=False,
+    )
+    labels = names.pool_labels(release)
+    template = pod_template(release, spec, program, spec.serving, installation, once=False)
+    template["terminationGracePeriodSeconds"] = grace_seconds(spec)
+    template["topologySpreadConstraints"] = [_spread(labels)]
+    template["volumes"].append({"name": "order", "downwardAPI": {"items": [_ORDER]}})
+    template["containers"][0]["volumeMounts"].append({"name": "order", "mountPath": ORDER_MOUNT, "readOnly": True})
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {"name": names.pool(release), "labels": names.labels(release, Role.POOL)},
+        "spec": {
+            "replicas": spec.serving.replicas,
+            "revisionHistoryLimit": 1,
+            "minReadySeconds": LABELLED_SECONDS,
+            "selector": {"matchLabels": labels},
+            "strategy": {
+                "type": "RollingUpdate",
+                "rollingUpdate": {"maxUnavailable": spec.serving.max_unavailable, "maxSurge": 0},
+            },
+            "template": {"metadata": pod_metadata(spec.serving, labels), "spec": template},
+        },
+    }
+
+
+def pool_budget(release: str, spec: RewriterReleaseSpec) -> dict[str, Any]:
+    """How many of the pool's pods may go at once when nodes are drained, whatever they serve. One that loads another
+    revision counts as gone."""
+    body = _budget(names.pool(release), names.labels(release, Role.POOL), names.pool_labels(release))
+    body["spec"]["maxUnavailable"] = min(spec.serving.max_unavailable, max(1, spec.serving.replicas - 1))
+    return body
 
 
 def deployment(
@@ -73,7 +123,7 @@ def deployment(
         "spec": {
             "replicas": _replicas(spec, wanted),
             "revisionHistoryLimit": 1,
-            "minReadySeconds": MIN_READY_SECONDS,
+            "minReadySeconds": LEARNT_SECONDS,
             "selector": {"matchLabels": labels},
             # A pod is taken away only after its successor is ready: the gateway never sees an empty Service.
             "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 0, "maxSurge": 1}},
@@ -103,14 +153,19 @@ def disruption_budget(release: str, spec: RewriterReleaseSpec, wanted: WantedSer
     if replicas < 2:
         return None
     labels = names.labels(release, Role.SERVING, wanted.revision)
+    body = _budget(names.serving(release, wanted.revision), labels, labels)
+    body["spec"]["maxUnavailable"] = min(spec.serving.max_unavailable, replicas - 1)  # a candidate may have fewer
+    return body
+
+
+def _budget(name: str, labels: dict[str, str], selected: dict[str, str]) -> dict[str, Any]:
     return {
         "apiVersion": "policy/v1",
         "kind": "PodDisruptionBudget",
-        "metadata": {"name": names.serving(release, wanted.revision), "labels": labels},
+        "metadata": {"name": name, "labels": labels},
         "spec": {
-            "maxUnavailable": min(spec.serving.max_unavailable, replicas - 1),  # a candidate may have fewer than all
             "minAvailable": None,  # said, because a budget to which somebody adds it is refused with both
-            "selector": {"matchLabels": labels},
+            "selector": {"matchLabels": selected},
             # A pod that does not answer is nobody's loss, and must not keep its node from being drained.
             "unhealthyPodEvictionPolicy": "AlwaysAllow",
         },

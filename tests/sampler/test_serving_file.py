@@ -1,0 +1,213 @@
+"""What a pod does with the file that says what it is to serve; and the order in which one revision follows another."""
+
+import asyncio
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from rewriter_contract import wire
+from rewriter_contract.messages import EngineConfig, LoadState, PromptConfig, ServingConfig, ServingOrder, WeightsRef
+from rewriter_contract.weights import WeightsRefused
+from rewriter_sampler import serve
+from rewriter_sampler.drawing import Drawn
+from rewriter_sampler.serve import ServedRevision, Serves
+from rewriter_sampler.serving_file import LOOK_AGAIN_SECONDS, ServingFile
+
+
+def order(revision: str, **engine: Any) -> ServingOrder:
+    weights = WeightsRef(f"{revision}-p01", "0" * 64)
+    return ServingOrder(ServingConfig(revision, weights), EngineConfig(PromptConfig("{query}"), **engine))
+
+
+@dataclass
+class Pod:
+    """Notes what it is told."""
+
+    loads: bool = True
+    told: list[str] = field(default_factory=list)
+    refused: list[str] = field(default_factory=list)
+    now: float = 0.0
+
+    def load(self, order: ServingOrder) -> bool:
+        self.told.append(order.serving.revision)
+        return self.loads
+
+    def refuse(self, why: str) -> None:
+        self.refused.append(why)
+
+
+@pytest.fixture
+def pod() -> Pod:
+    return Pod()
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "serving"
+
+
+@pytest.fixture
+def followed(pod: Pod, path: Path) -> ServingFile:
+    return ServingFile(path, pod, lambda: pod.now)
+
+
+def test_nothing_is_loaded_until_something_is_said(pod: Pod, path: Path, followed: ServingFile) -> None:
+    followed.look()
+    path.write_text("")
+    followed.look()
+    assert pod.told == pod.refused == []
+
+
+def test_each_order_is_loaded_once(pod: Pod, path: Path, followed: ServingFile) -> None:
+    for revision in ("r0001", "r0001", "r0002", "r0001"):
+        path.write_text(wire.dumps(order(revision)))
+        followed.look()
+        followed.look()
+    assert pod.told == ["r0001", "r0002", "r0001"]
+
+
+def test_an_annotation_that_is_taken_away_changes_nothing(pod: Pod, path: Path, followed: ServingFile) -> None:
+    for text in (wire.dumps(order("r0001")), "", wire.dumps(order("r0001"))):
+        path.write_text(text)
+        followed.look()
+    assert pod.told == ["r0001"] and pod.refused == []
+
+
+def test_files_that_were_refused_are_looked_at_again_after_a_while(pod: Pod, path: Path, followed: ServingFile) -> None:
+    pod.loads = False
+    path.write_text(wire.dumps(order("r0001")))
+    for now in (0.0, 1.0, LOOK_AGAIN_SECONDS - 1, LOOK_AGAIN_SECONDS + 1, LOOK_AGAIN_SECONDS + 2):
+        pod.now = now
+        followed.look()
+    assert pod.told == ["r0001", "r0001"]
+    path.write_text(wire.dumps(order("r0002")))
+    followed.look()
+    assert pod.told[-1] == "r0002", "another order waits for nothing"
+
+
+@pytest.mark.parametrize("text", ["{", "{}", "[]", wire.dumps(ServingOrder(ServingConfig("r1"), order("r1").engine))])
+def test_what_cannot_be_served_is_refused_once_with_a_sentence(
+    pod: Pod, path: Path, followed: ServingFile, text: str
+) -> None:
+    path.write_text(text)
+    followed.look()
+    followed.look()
+    assert pod.told == [] and len(pod.refused) == 1
+
+
+class Engine:
+    """Of a pod that serves r0001: draws when it is let, and notes what is done to it."""
+
+    def __init__(self) -> None:
+        self.done: list[str] = []
+        self.draws: list[Future[Drawn]] = []
+
+    def draw(self, _: Any) -> "Future[Drawn]":
+        self.draws.append(Future())
+        return self.draws[-1]
+
+    def call(self, function: Callable[[Any], Any]) -> Any:
+        answers = {"reset_prefix_cache": True, "prompt_logprobs": [], "bos_text": "", "chat_text": ""}
+
+        def did(name: str) -> Callable[..., Any]:
+            return lambda *_: self.done.append(name) or answers.get(name)
+
+        return function(SimpleNamespace(**{name: did(name) for name in ("reload", "name_weights", *answers)}))
+
+
+@pytest.fixture
+def engine() -> Engine:
+    return Engine()
+
+
+@pytest.fixture
+def served(engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ServedRevision:
+    """Whatever set it is told to load is whole, and of the same model."""
+    first = order("r0001")
+    found = ServedRevision(tmp_path, first)
+    found._thread = engine  # type: ignore[assignment]
+    found._built = serve.Built(tmp_path, first.engine)
+    found._loaded = first.serving.weights
+    prompts = SimpleNamespace(prompt=lambda query: query, config=SimpleNamespace(stop=()))
+    found._serves = Serves(first.serving, prompts)  # type: ignore[arg-type]
+    found._condition = serve.Condition(LoadState.READY, first.serving.weights)
+    manifest = SimpleNamespace(canary=SimpleNamespace(token_ids=()))
+    monkeypatch.setattr(serve, "verify", lambda *_: manifest)
+    monkeypatch.setattr(serve, "check_same_model", lambda *_: None)
+    monkeypatch.setattr(serve.canary, "check", lambda *_: 0.0)
+    return found
+
+
+def test_what_is_being_answered_is_answered_before_anything_is_reloaded(served: ServedRevision, engine: Engine) -> None:
+    async def story() -> None:
+        asked = asyncio.create_task(served.rewrite("red shoes", 1))
+        await asyncio.sleep(0.05)
+        loading = threading.Thread(target=served.load, args=(order("r0002"),))
+        loading.start()
+        await asyncio.sleep(0.2)
+        assert engine.done == [] and served.revision == "r0001"
+        assert served.condition().state is LoadState.LOADING, "no other request is taken"
+        with pytest.raises(serve.RewriteFailed, match="not loaded yet"):
+            await served.rewrite("too late", 1)
+        engine.draws[0].set_result(Drawn(()))
+        assert (await asked).rewrites == ()
+        await asyncio.to_thread(loading.join, 5)
+
+    asyncio.run(story())
+    assert engine.done[:3] == ["reload", "reset_prefix_cache", "prompt_logprobs"]
+    assert (served.revision, served.condition().state) == ("r0002", LoadState.READY)
+
+
+def test_other_limits_of_the_same_weights_reload_nothing_and_refuse_nobody(
+    served: ServedRevision, engine: Engine
+) -> None:
+    told = order("r0001")
+    assert served.load(ServingOrder(ServingConfig("r0001", told.serving.weights, max_rewrites=2), told.engine))
+    assert engine.done == ["bos_text"]
+    assert served._serves is not None and served._serves.serving.max_rewrites == 2
+
+
+def test_a_refused_set_leaves_the_engine_as_it_was_and_the_way_back_loads_nothing(
+    served: ServedRevision, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: Any) -> None:
+        raise WeightsRefused("a flipped bit")
+
+    monkeypatch.setattr(serve, "verify", refuse)
+    assert not served.load(order("r0002"))
+    assert (served.condition().state, served.condition().message) == (
+        LoadState.FAILED,
+        "weights r0002-p01 are refused: a flipped bit",
+    )
+    assert served.load(order("r0001"))
+    assert engine.done == ["bos_text"]
+    assert (served.revision, served.condition().state) == ("r0001", LoadState.READY)
+
+
+def test_each_set_is_compared_with_the_one_before_which_is_still_there(
+    served: ServedRevision, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compared: list[str] = []
+    monkeypatch.setattr(serve, "check_same_model", lambda before, _: compared.append(before.name))
+    for revision in ("r0002", "r0003"):
+        assert served.load(order(revision))
+    assert compared[1:] == ["r0002-p01"]
+
+
+@pytest.mark.parametrize("differs", [{"dtype": "bfloat16"}, {"max_length": 64}, {"tensor_parallel": 2}])
+def test_another_engine_ends_the_process(
+    served: ServedRevision, engine: Engine, monkeypatch: pytest.MonkeyPatch, differs: dict[str, Any]
+) -> None:
+    def ended(why: str, code: int = 0) -> None:
+        raise SystemExit(code)
+
+    monkeypatch.setattr(serve, "end_process", ended)
+    with pytest.raises(SystemExit) as end:
+        served.load(order("r0002", **differs))
+    assert (end.value.code, engine.done) == (serve.EXIT_OTHER_ENGINE, [])
