@@ -227,8 +227,8 @@ _SERVING_RULES = rules(
     sentence(
         "!has(self.capacity) || !has(self.capacity.mode) || self.capacity.mode != 'InPlace'"
         " || !has(self.scaleDownDelay) || self.scaleDownDelay == '0s'",
-        "must be 0s with capacity.mode InPlace: what was replaced has no pods of its own to keep; take it away, or take "
-        "capacity.mode ScaleWithShare or Surge",
+        "must be 0s with capacity.mode InPlace: what was replaced has no pods of its own to keep; take it away, or "
+        "take capacity.mode ScaleWithShare or Surge",
         shown="self.scaleDownDelay",
         got=QUOTED,
         path=".scaleDownDelay",
