@@ -11,13 +11,17 @@ import math
 import types
 from enum import StrEnum
 from functools import cache
-from typing import Any, TypeVar, Union, cast, get_args, get_origin, get_type_hints
+from typing import Any, Final, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
 T = TypeVar("T")
 
 
 class WireError(ValueError):
     """A body does not have the form its receiver documents; the message names the field and what it must be."""
+
+
+_SCALARS: Final = frozenset({str, int, float, bool, type(None)})
+"""What most of a body is, and is JSON already: asked for first, as a plan writes thousands of them."""
 
 
 def camel(name: str) -> str:
@@ -28,9 +32,12 @@ def camel(name: str) -> str:
 
 def to_wire(value: Any) -> Any:
     """A dataclass (or a tree of lists and dicts of them) as JSON-ready objects; None fields are left out."""
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        pairs = ((field.name, getattr(value, field.name)) for field in dataclasses.fields(value))
-        return {camel(name): to_wire(item) for name, item in pairs if item is not None}
+    kind: type = type(value)
+    if kind in _SCALARS:
+        return value
+    if (fields := _fields(kind)) is not None:
+        pairs = ((name, getattr(value, field.name)) for name, field in fields.items())
+        return {name: to_wire(item) for name, item in pairs if item is not None}
     if isinstance(value, dict):
         return {str(key): to_wire(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
@@ -59,6 +66,12 @@ def loads(kind: type[T], text: str | bytes, path: str = "body") -> T:
     except (ValueError, RecursionError) as error:  # the second: nested deeper than Python reads
         raise WireError(f"{path}: not JSON ({error})") from error
     return from_wire(kind, data, path)
+
+
+@cache
+def _fields(kind: type) -> dict[str, "dataclasses.Field[Any]"] | None:
+    """Of a dataclass, by their names on the wire; None of any other type."""
+    return {camel(field.name): field for field in dataclasses.fields(kind)} if dataclasses.is_dataclass(kind) else None
 
 
 @cache
@@ -97,15 +110,15 @@ def _is_optional(kind: Any) -> bool:
 
 
 def _read_dataclass(kind: type, data: dict[str, Any], path: str) -> Any:
-    known = {camel(field.name): field for field in dataclasses.fields(kind)}
+    known, hints = _fields(kind) or {}, _hints(kind)
     for key in data:
         if key not in known:
             raise WireError(f"{path}.{key}: unknown field; known: {', '.join(sorted(known))}")
     values = {}
     for key, field in known.items():
         if key in data:
-            values[field.name] = _read(_hints(kind)[field.name], data[key], f"{path}.{key}")
-        elif field.default is dataclasses.MISSING and _is_optional(_hints(kind)[field.name]):
+            values[field.name] = _read(hints[field.name], data[key], f"{path}.{key}")
+        elif field.default is dataclasses.MISSING and _is_optional(hints[field.name]):
             values[field.name] = None  # to_wire leaves None out, so absence is how None travels
         elif field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
             raise WireError(f"{path}.{key}: required field is missing")

@@ -5,6 +5,10 @@ when one changes. Until they do, such a look asks the pods alone: a glance, whic
 may conclude one thing only, that there is nothing to do. Whatever it would do is decided again from everything read
 live, and an event that was lost costs no more than LASTING_SECONDS.
 
+A pass that has written goes on with what it read, as it is after the write by the API server's own answer, as long as
+no event but its own came and the reading is as young as one that a slow API server answers: a status and the share that
+it decides are one reading, not two of ten lists each (docs/decisions/0042).
+
 What a person changes of the release overtakes what was read of it: no glance rests on that any more. It still tells how
 the children were, which is enough to give a candidate's share back (withdraw_first.py), and decides no other write.
 """
@@ -18,6 +22,10 @@ from rewriter_operator.cluster.observe import Observation
 
 LASTING_SECONDS: Final = 15.0
 """Also what a change of an object that is not watched (Services, Secrets, claims) may wait for in mid-cycle."""
+
+
+YOUNG_SECONDS: Final = 2.0
+"""After its first request a reading is too old to decide another write."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +43,14 @@ class Told:
     """Of its children, and of what the operator writes of itself."""
     wishes: int = 0
     """Of what people change of it."""
+
+
+@dataclass(frozen=True)
+class Begun:
+    """A reading under way: what was told of the release before, and when its first request was sent."""
+
+    told: Told
+    at: float
 
 
 @dataclass
@@ -63,16 +79,20 @@ class Readings:
         self._told.pop(name, None)
         self._kept.pop(name, None)
 
-    def begin(self, name: str) -> Told:
+    def begin(self, name: str) -> Begun:
         """A reading begins, which ends the one before; what `keep` is to be given with it."""
         self._kept.pop(name, None)
-        return self._of(name)
+        return Begun(self._of(name), self.clock())
 
-    def keep(self, name: str, observation: Observation, begun: Told) -> None:
+    def keep(self, name: str, observation: Observation, begun: Begun) -> None:
         """All that was read in a pass that found nothing to do; not kept when a child changed while it was read."""
         told = self._of(name)
-        if told.changes == begun.changes:
-            self._kept[name] = _Reading(observation, self.clock(), overtaken=told.wishes != begun.wishes)
+        if told.changes == begun.told.changes:
+            self._kept[name] = _Reading(observation, self.clock(), overtaken=told.wishes != begun.told.wishes)
+
+    def holds(self, name: str, begun: Begun) -> bool:
+        """Whether another write may be decided from this reading: it is young, and nothing was told of since."""
+        return self._of(name) == begun.told and self.clock() - begun.at < YOUNG_SECONDS
 
     def of(self, name: str) -> Observation | None:
         """The last reading, if it still holds."""

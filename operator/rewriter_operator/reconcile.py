@@ -1,4 +1,4 @@
-"""Observe, plan, write one thing. The only place where reading, thinking and writing meet.
+"""Observe, plan, write one thing, plan again. The only place where reading, thinking and writing meet.
 
 The order of writes is the promise of this operator: traffic is taken back before anything else happens; what is decided
 is in status before it is carried out; and a crash between any two writes re-enters the same step.
@@ -8,9 +8,10 @@ import asyncio
 import logging
 import math
 import time
+from collections.abc import Awaitable
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, TypeVar
 
 from rewriter_operator import metrics
 from rewriter_operator.api.conditions import Reason
@@ -20,7 +21,7 @@ from rewriter_operator.cluster.contests import Contests
 from rewriter_operator.cluster.kube import Forbidden, Invalid
 from rewriter_operator.cluster.metric_access import MetricAccess
 from rewriter_operator.cluster.metric_services import MetricServices
-from rewriter_operator.cluster.observe import Observation, asked, read
+from rewriter_operator.cluster.observe import Observation, asked, read, with_written
 from rewriter_operator.cluster.release import read_release
 from rewriter_operator.cluster.stored import ROLE, StatusRefused, check_kept, refused
 from rewriter_operator.cluster.unwatched import Trouble, Unwatched
@@ -34,14 +35,15 @@ from rewriter_operator.core.summary import gold_decay
 from rewriter_operator.core.world import Role, World
 from rewriter_operator.errors import Retry, Stalled, Waiting
 from rewriter_operator.queue import Again
-from rewriter_operator.readings import LASTING_SECONDS, Readings
+from rewriter_operator.readings import LASTING_SECONDS, Begun, Readings
+from rewriter_operator.telling import Telling
 from rewriter_operator.withdraw_first import WithdrawFirst
 from rewriter_operator.workloads import names
 from rewriter_operator.workloads.installation import Installation
 from rewriter_operator.workloads.render import Manifest, render
 
 SOON = Again(0.05, goes_on=True)
-"""After a write, the next one follows at once."""
+"""After a write of which the reading can tell nothing further: at once, with everything read anew."""
 
 READ_AT_ONCE = 6
 """Releases of which nobody waits for anything. Their lists keep an API server on two cores busy; more of them at a time
@@ -54,9 +56,19 @@ GONE = Again(math.inf)
 
 log = logging.getLogger(__name__)
 
+_Found = TypeVar("_Found")
+
 Repair = Manifest | PodChange | Removal | RevisionOutcome
 """A child to make or to put right, a pod that changes revisions, a child to delete, or what to write into a revision's
 status."""
+
+
+@dataclass(frozen=True)
+class Wrote:
+    """A write of a pass."""
+
+    answer: dict[str, Any] | None = None
+    """The object as the API server answered; None where what is there now must be read."""
 
 
 @dataclass(frozen=True)
@@ -111,7 +123,7 @@ class Reconciler:
         if kept is None:
             return None
         try:
-            thought = await self._think(await asked(kept, self.hands.agents, time.time()))
+            thought = await self._looked_at(kept)
             rests = self._rests(thought)
         except Exception:  # a pass that reads everything meets it too, and knows what to do about it
             return None
@@ -129,35 +141,56 @@ class Reconciler:
             self.unwatched.forget(name)
             self.readings.forget(name)
             return GONE
+        return await self._decided(live, begun, urgent)
+
+    async def _decided(self, live: dict[str, Any], begun: Begun, urgent: bool) -> Again:
+        """Write after write from one reading, until there is nothing to do or something must be read anew."""
+        name = live["metadata"]["name"]
+        async with Telling(self.hands) as telling:
+            reading = await self._guarded(live, self._read(live, urgent))
+            while True:
+                thought = await self._guarded(live, self._looked_at(reading))
+                self._count(name, thought.decision.status.state.value)
+                self._count_decay(name, bool(gold_decay(thought.decision.status)))
+                wrote = await self._write_one(live, thought, telling)
+                if wrote is None:
+                    break
+                if wrote.answer is None or not self.readings.holds(name, begun):
+                    return SOON
+                after = with_written(reading, wrote.answer)
+                if after is None:
+                    return SOON
+                reading, live = after, wrote.answer if wrote.answer["kind"] == "RewriterRelease" else live
+        if thought.decision.wait_seconds < LASTING_SECONDS:  # a thousand releases at rest need no memory of it
+            self.readings.keep(name, reading, begun)
+        return Again(thought.decision.wait_seconds)
+
+    async def _guarded(self, live: dict[str, Any], work: Awaitable[_Found]) -> _Found:
+        """What was found; where nothing can be, a candidate that nothing watches any more must not stay up."""
         try:
-            async with nullcontext() if urgent else self._turns:
-                reading = await read(self.hands.kube, read_release(live))
-            thought = await self._think(await asked(reading, self.hands.agents, time.time()))
+            return await work
         except Forbidden as error:
             await self.forbidden(live, error)
             raise
         except (Retry, Waiting):
             raise
-        except Exception as error:  # whatever it is: a candidate that nothing watches any more must not stay up
+        except Exception as error:  # whatever it is
             await self.unwatched.failed(live, _trouble(error))
             raise
-        self._count(name, thought.decision.status.state.value)
-        self._count_decay(name, bool(gold_decay(thought.decision.status)))
-        try:
-            wrote = await self._write_one(live, thought)
-        except StatusRefused as error:
-            await self.unwatched.failed(live, Trouble(Reason.STATUS_REFUSED, str(error)))
-            raise
-        if wrote:
-            return SOON
-        if thought.decision.wait_seconds < LASTING_SECONDS:  # a thousand releases at rest need no memory of it
-            self.readings.keep(name, reading, begun)
-        return Again(thought.decision.wait_seconds)
 
     async def forbidden(self, live: dict[str, Any], error: Forbidden) -> None:
         """Something cannot be read: told like a plan that fails, because nothing watches the candidate any more."""
         message = f"the operator may not read what it needs: {error}; give its Role the verb back ({ROLE})"
         await self.unwatched.failed(live, Trouble(Reason.FORBIDDEN, message))
+
+    async def _read(self, live: dict[str, Any], urgent: bool) -> Observation:
+        release = read_release(live)
+        async with nullcontext() if urgent else self._turns:
+            return await read(self.hands.kube, release)
+
+    async def _looked_at(self, reading: Observation) -> Thought:
+        """The reading, with what the pods say now."""
+        return await self._think(await asked(reading, self.hands.agents, time.time()))
 
     async def _think(self, observation: Observation) -> Thought:
         """Decide, render: whatever this raises, nothing was written."""
@@ -182,23 +215,24 @@ class Reconciler:
         wants = decision.urgent_route or decision.order is not None or _says_more(thought)
         return not wants and self.refusals.get(thought.after.release.name) is None and self._repair_of(thought) is None
 
-    async def _write_one(self, live: dict[str, Any], thought: Thought) -> bool:
-        """The one write of this pass (two, when traffic is being taken back: the route, then the status), if any."""
+    async def _write_one(self, live: dict[str, Any], thought: Thought, telling: Telling) -> Wrote | None:
+        """The one write that is due (two, when traffic is being taken back: the route, then the status), if any."""
         observation, decision, manifests = thought.observation, thought.decision, thought.manifests
         world = observation.world
         refusal = await self._urgent_route(world, manifests) if decision.urgent_route else None
         if _says_more(thought) or "status" not in live:
-            await self._write_status(live, world, decision)
-            return True
+            stored = await self._write_status(live, world, decision, telling)
+            return Wrote(None if decision.urgent_route else stored)
         self.unwatched.forget(world.release.name)
         if refusal is not None:
             raise refusal  # told already: again with backoff
-        if decision.urgent_route or await self._repaired(thought):
-            return True
-        if decision.order is not None:
+        if decision.urgent_route:
+            return Wrote()
+        repaired = await self._repaired(thought)
+        if repaired is None and decision.order is not None:
             await self.hands.order(world, observation.token, decision.order)
-            return True
-        return False
+            return Wrote()
+        return repaired
 
     async def _urgent_route(self, world: World, manifests: list[Manifest]) -> Forbidden | Invalid | Foreign | None:
         """Write it; where it is not taken, why. What is decided is written all the same, and tried again."""
@@ -212,18 +246,19 @@ class Reconciler:
             return error
         return None
 
-    async def _repaired(self, thought: Thought) -> bool:
+    async def _repaired(self, thought: Thought) -> Wrote | None:
         """Make the next repair; where the API server does not take it, its words go into the next pass's conditions."""
         name, repair = thought.after.release.name, self._repair_of(thought)
         try:
-            await self._carry_out(name, repair)
+            answer = await self._carry_out(name, repair) if repair is not None else None
         except (Forbidden, Invalid, Foreign) as error:
             if self.refusals.get(name) == str(error):
                 raise  # told already: again with backoff
             self.refusals[name] = str(error)
             log.warning("%s: %s", name, error)
-            return True
-        return self.refusals.pop(name, None) is not None or repair is not None
+            return Wrote()
+        refused = self.refusals.pop(name, None) is not None
+        return Wrote(answer) if refused or repair is not None else None
 
     def _repair_of(self, thought: Thought) -> Repair | None:
         """The next child that is missing, or the next one too many; None when all is as it should be."""
@@ -242,35 +277,43 @@ class Reconciler:
         ]
         return removals[0] if removals else next(iter(decision.outcomes), None)
 
-    async def _carry_out(self, name: str, repair: Repair | None) -> None:
+    async def _carry_out(self, name: str, repair: Repair) -> dict[str, Any] | None:
+        """The object as it is then, where the API server has answered that."""
         match repair:
             case Manifest():
-                before = await self.hands.apply(repair)
-                self.contests.repaired(name, repair, before)
+                applied = await self.hands.apply(repair)
+                self.contests.repaired(name, repair, applied.before)
+                return applied.after
             case PodChange():
                 await self.hands.assign(repair)
+                return None
             case Removal():
                 await self.hands.remove(repair)
+                return None
             case RevisionOutcome():
-                await self.hands.revision_status(name, repair)
+                return await self.hands.revision_status(name, repair)
 
-    async def _write_status(self, live: dict[str, Any], world: World, decision: Decision) -> None:
+    async def _write_status(
+        self, live: dict[str, Any], world: World, decision: Decision, telling: Telling
+    ) -> dict[str, Any]:
         """Status by PUT with the resourceVersion that was read; events and counters only after it landed."""
-        await self._keep_status(live, decision.status)
+        try:
+            stored = await self._keep_status(live, decision.status)
+        except StatusRefused as error:
+            await self.unwatched.failed(live, Trouble(Reason.STATUS_REFUSED, str(error)))
+            raise
         self.unwatched.forget(world.release.name)
         if len(decision.status.history) and decision.status.history[:1] != world.status.history[:1]:
             metrics.CYCLES.labels(decision.status.history[0].outcome.value).inc()
         for verdict in new_verdicts(world.status, decision.status):
             metrics.METRIC_LOOKS.labels(verdict.value).inc()
-        for note in decision.notes:
-            log.info("%s: %s: %s", world.release.name, note.reason, note.message)
-            try:
-                await self.hands.tell(live, note)
-            except Retry as error:  # an Event is for people; a release never waits for one
-                log.warning("%s: event %s not written: %s", world.release.name, note.reason, error)
+        if decision.notes:
+            telling.say(live, decision.notes)
+        return stored
 
-    async def _keep_status(self, live: dict[str, Any], status: RewriterReleaseStatus) -> None:
-        """
+    async def _keep_status(self, live: dict[str, Any], status: RewriterReleaseStatus) -> dict[str, Any]:
+        """The release as it is stored.
+
         Raises:
             StatusRefused: when the API server does not take it, or not all of it.
         """
@@ -278,13 +321,14 @@ class Reconciler:
         given.pop("operatorEpoch", None)  # the term's own is written, and told of when a new leader begins
         try:
             if name in self.dropped:
-                check_kept(given, await self.hands.release_status(live, given, dry_run=True))
+                check_kept(given, (await self.hands.release_status(live, given, dry_run=True)).get("status"))
             stored = await self.hands.release_status(live, given)
         except (Forbidden, Invalid) as error:
             raise refused(error) from error
         self.dropped.add(name)
-        check_kept(given, stored)
+        check_kept(given, stored.get("status"))
         self.dropped.discard(name)
+        return stored
 
     def _count(self, name: str, state: str | None) -> None:
         before = self.states.pop(name, None)

@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from rewriter_operator.cli.asking import Refusal
+from rewriter_operator.cli.cel import cel_value, holds
 from rewriter_operator.cli.command import main
 from rewriter_operator.cli.lint import lint, refusals
 from tests.builders import spec_body
@@ -125,3 +126,10 @@ def test_the_exit_code_tells(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     assert "greater than or equal to 2" in found[1]["refusals"][0]
     assert main(["lint", str(tmp_path / "none.yaml")]) == 1
     assert "cannot be read" in capsys.readouterr().err
+
+
+def test_no_verdict_is_taken_from_an_equal_value_of_another_type() -> None:
+    """What was judged once is known; to Python 1, 1.0 and True are the same."""
+    values = [cel_value(1, {"type": "integer"}), cel_value(1, {"type": "number"}), cel_value(True, {"type": "boolean"})]
+    assert [holds("type(self) == int", value) for value in values] == [True, False, False]
+    assert [holds("type(self) == double", value) for value in values] == [False, True, False]

@@ -54,6 +54,14 @@ def test_pods_that_a_share_waits_for_are_shown() -> None:
     assert "set 100 %: with 12 pods ready, verified" in text
 
 
+def test_pods_that_copies_wait_for_are_shown() -> None:
+    steps = ({"shadow": {"percent": 20, "duration": "1h"}}, {"setShare": 100})
+    scaled = {"serving.replicas": 12, "serving.capacity": {"mode": "ScaleWithShare"}}
+    spec = make_spec(**scaled, **{"rollout.stages": [stage("finerank", *steps)]})
+    text = "\n".join(lines(plan_branch("shop", plan_of(spec, make_status(spec)))))
+    assert "shadow: with 3 pods ready, 20 % of the requests mirrored" in text
+
+
 def test_a_running_cycle_shows_its_own_plan_with_what_was_measured() -> None:
     cycle = make_cycle(SPEC, 7, gate_queries=400)
     first = planned(SPEC, cycle, None)

@@ -34,6 +34,16 @@ def test_what_is_written_reads_back_the_same() -> None:
     assert wire.loads(Outer, wire.dumps(VALUE)) == VALUE
 
 
+@dataclass(frozen=True)
+class Nothing:
+    """A body without a field is one, too."""
+
+
+def test_a_dataclass_without_fields_is_an_empty_object() -> None:
+    assert wire.dumps([Nothing()]) == "[{}]"
+    assert wire.loads(Nothing, "{}") == Nothing()
+
+
 def test_equal_values_have_equal_text_and_camel_case() -> None:
     assert wire.dumps(Inner(0.5)) == '{"colour":"Red","learningRate":0.5}'
 

@@ -344,6 +344,40 @@ def test_the_plan_says_with_how_many_pods() -> None:
     assert {step.pods for step in planned(surge, make_cycle(surge), None).stages[0].steps} == {None}
 
 
+SHADOWED = ({"shadow": {"percent": 60, "duration": "3m"}}, {"setShare": 10}, {"setShare": 100})
+
+
+def test_the_plan_names_pods_for_a_shadow_and_those_that_stay_after_it() -> None:
+    spec = scaled(stage("finerank", *SHADOWED))
+    (found,) = planned(spec, make_cycle(spec), None).stages
+    assert [(step.does, step.pods) for step in found.steps] == [("Shadow", 3), ("SetShare", 3), ("SetShare", 4)]
+    story = passed(spec)
+    had = {}
+    while not story.status.history:
+        at = story.status.stages[0]
+        step = "Shadow" if story.mirrors.get("finerank") else at.share
+        had.setdefault(step, (candidate(story) or pytest.fail("no pods")).replicas if step else 0)
+        if not story.reconcile():
+            story.pass_time(5)
+    assert had == {0: 0, "Shadow": 3, 10: 3, 100: 4}, "as it was foretold"
+
+
+def test_the_plan_counts_what_other_stages_begin_with_or_have_ended_with() -> None:
+    spec = scaled(
+        stage("finerank", {"setShare": 5}, {"setShare": 100}),
+        stage("rawrank", {"setShare": 50}, {"setShare": 100}),
+        stage("recall", {"setShare": 5}, {"setShare": 100}, depends_on=("rawrank",)),
+    )
+    found = planned(spec, make_cycle(spec), None).stages
+    assert {item.name: [step.pods for step in item.steps] for item in found} == {
+        "finerank": [2, 4],
+        "rawrank": [2, 4],
+        "recall": [4, 4],
+    }
+    story = passed(spec).until(lambda it: it.share("finerank") == 5)
+    assert (candidate(story) or pytest.fail("no pods")).ready == 2
+
+
 @pytest.mark.parametrize("first", [[], [{"pause": {"duration": "5m"}}]], ids=["copies first", "a pause first"])
 def test_copies_have_their_pods_before_they_are_made(first: list[dict[str, Any]]) -> None:
     steps = [*first, {"shadow": {"percent": 60, "duration": "3m"}}, {"setShare": 10}, {"setShare": 100}]

@@ -6,6 +6,7 @@ import pytest
 
 from rewriter_operator.api.release import RewriterReleaseSpec
 from rewriter_operator.api.states import State
+from rewriter_operator.api.status import RewriterReleaseStatus
 from rewriter_operator.core.cycle import ABORT_ANNOTATION, ROLLBACK_ANNOTATION
 from tests.builders import make_spec, stage
 from tests.core.simulator import Simulator
@@ -110,6 +111,10 @@ def test_a_stage_without_a_pod_that_answers_is_waited_for() -> None:
     story.settle()
     assert story.condition("Ready")[0] == "False"
     assert computed(live(story)) == "InProgress"
+
+
+def test_a_release_that_is_only_created_is_waited_for() -> None:
+    assert computed({"metadata": {"generation": 1}, "status": RewriterReleaseStatus().to_api()}) == "InProgress"
 
 
 @pytest.mark.parametrize("seen, found", [(1, "Current"), (0, "InProgress"), (-1, "InProgress")])

@@ -10,9 +10,8 @@ import signal
 import sys
 import time
 
-from e2e.cluster import control_plane
 from tests.faults.campaign import APART, Reference, all_plans, carry_out, names_of, sample_plans
-from tests.faults.cluster_setup import install
+from tests.faults.cluster_setup import install, own_plane
 from tests.faults.plans import Plan, Played
 
 
@@ -37,7 +36,7 @@ def main() -> int:
 
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what was started is ended
     started = time.monotonic()
-    plane = control_plane("faults", until_exit_of=os.getpid(), watch_cache=False)
+    plane = own_plane(os.getpid())
     try:
         install(plane)
         learn = arguments.learn or (1 if arguments.sample else 2)

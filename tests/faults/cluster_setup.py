@@ -4,7 +4,7 @@ import json
 import subprocess
 from pathlib import Path
 
-from e2e.cluster import ControlPlane
+from e2e.cluster import ControlPlane, control_plane
 from e2e.cluster.established import until_established
 from e2e.cluster.parts import PARTS, GoPart
 from tests.faults.kubelet import NODE
@@ -13,6 +13,15 @@ ROOT = Path(__file__).parents[2]
 HTTP_ROUTES = "config/crd/standard/gateway.networking.k8s.io_httproutes.yaml"
 
 VIRTUAL_SERVICES = ROOT / "tests/virtual_services.yaml"
+
+
+def own_plane(owner: int) -> ControlPlane:
+    """The control plane of a process, which ends with it.
+
+    Without EndpointSlices, that nobody here asks for: the loopback addresses of stand-ins are refused, and each Service
+    would be tried again and told of in an Event for as long as a run lasts.
+    """
+    return control_plane("faults", until_exit_of=owner, watch_cache=False, endpoints=False)
 
 
 def install(plane: ControlPlane) -> None:

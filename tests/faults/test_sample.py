@@ -4,14 +4,10 @@ import pytest
 
 from e2e.cluster import ControlPlane
 from tests.faults.campaign import CODES, Report, carry_out, names_of, sample_plans
-from tests.faults.cluster_setup import add_node
 from tests.faults.plans import Fault
 from tests.faults.sample import SAMPLE, Sampled
 from tests.faults.signatures import kind_of
 from tests.faults.workloads import WORKLOADS
-from tests.integration.conftest import api
-
-__all__ = ["api"]  # the session's one control plane, as a fixture of this module too
 
 pytestmark = [pytest.mark.integration, pytest.mark.xdist_group("faults")]  # played once, side by side
 
@@ -19,7 +15,6 @@ pytestmark = [pytest.mark.integration, pytest.mark.xdist_group("faults")]  # pla
 @pytest.fixture(scope="module")
 def report(api: ControlPlane) -> Report:
     """All plans of the sample, played side by side."""
-    add_node(api)
     return carry_out(api.kubeconfig, names_of(""), sample_plans, learn=1, parallel=4, tell=lambda played: None)
 
 

@@ -6,13 +6,9 @@ import pytest
 
 from e2e.cluster import ControlPlane
 from tests.faults.campaign import play_all, players
-from tests.faults.cluster_setup import add_node
 from tests.faults.end_state import differences
 from tests.faults.plans import Plan, Played
 from tests.faults.stories import HEALTHY, POISON, STORIES
-from tests.integration.conftest import api
-
-__all__ = ["api"]  # the session's one control plane, as a fixture of this module too
 
 pytestmark = [pytest.mark.integration, pytest.mark.xdist_group("faults")]
 
@@ -23,7 +19,6 @@ A_PASS_SECONDS = 20.0
 @pytest.fixture(scope="module")
 def played(api: ControlPlane) -> dict[str, Played]:
     """All stories, side by side."""
-    add_node(api)
     with players(4) as pool:
         runs = play_all(pool, api.kubeconfig, [Plan(name) for name in STORIES], tell=lambda played: None)
         found = {run.plan.workload: run for run in runs}

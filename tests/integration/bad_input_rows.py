@@ -373,6 +373,16 @@ ROLLOUT: Final = (
     *(
         Refused(
             18,
+            f"scaleDownDelay {text!r}",
+            at("spec.serving.scaleDownDelay", text),
+            ("spec.serving.scaleDownDelay", f'"{text}"', f"{_A_DURATION}, at most 720h; e.g. 0s, 30s"),
+            at("spec.serving.scaleDownDelay", mended),
+        )
+        for text, mended in (("-5m", "0s"), ("721h", "720h"), ("0", "30s"), ("0m", "5m"), ("00s", "1s"))
+    ),
+    *(
+        Refused(
+            18,
             f"pause {text!r}",
             stages({"setShare": 5}, {"pause": {"duration": text}}, FULL),
             ("spec.rollout.stages[0].steps[1].pause.duration", f'"{text}"', _A_DURATION),

@@ -1,9 +1,12 @@
 """What kubectl shows of a release: refusals, explanations, defaults, columns. Every rule is in test_bad_input.py."""
 
+import json
+
 import pytest
 
 from e2e.cluster import ClusterError
-from tests.integration.conftest import Space, release
+from tests.integration.conftest import COLLECTIONS, Space, release
+from tests.kstatus import computed
 
 pytestmark = pytest.mark.integration
 
@@ -32,6 +35,18 @@ def test_defaults_are_written_out(space: Space) -> None:
     spec = space.get("rr", "shop")["spec"]
     assert spec["rollout"]["limits"]["maxErrorRate"] == 0.01
     assert spec["training"]["mpo"]["beta"] == 0.1
+
+
+def test_a_release_that_no_operator_has_seen_is_waited_for(space: Space) -> None:
+    """Also one that a hand gave a status, which the API server takes from nobody but the operator."""
+    written = {"observedGeneration": 1, "conditions": [], "state": "Idle"}
+    created = json.loads(space.create({**release(), "status": written}, "-o", "json"))
+    for live in (created, space.get("rr", "shop")):
+        assert live["status"]["observedGeneration"] == -1
+        assert live["status"]["state"] == "Bootstrapping"
+        assert computed(live) == "InProgress"
+    listed = space.calls.call("GET", COLLECTIONS["rr"][0].format(space.name)).body["items"]
+    assert [computed(item) for item in listed] == ["InProgress"]
 
 
 def test_columns_tell_the_state(space: Space) -> None:

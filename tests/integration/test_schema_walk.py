@@ -72,6 +72,12 @@ def read(spec: Any) -> RewriterReleaseSpec | str:
         return str(error)
 
 
+def test_the_cases_are_asked_for_in_one_worker(request: pytest.FixtureRequest) -> None:
+    """Else each worker asks for all of them: half a minute of the API server's, for the same answers."""
+    if getattr(request.config.option, "loadgroup", False):
+        assert request.node.nodeid.endswith("@schema-walk"), "this pytest-xdist does not see groups under this pytest"
+
+
 @pytest.mark.parametrize("name", CASES)
 def test_both_give_the_verdict_that_the_schema_asks_for(answers: dict[str, Answer], name: str) -> None:
     case, answer = CASES[name], answers[name]

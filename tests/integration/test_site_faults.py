@@ -288,6 +288,51 @@ def test_a_release_that_is_deleted_and_created_again_at_once_adopts_nothing(spac
     assert space.get("rr", "shop")["status"]["state"] == "Bootstrapping"
 
 
+ADOPTED = "secrets,deployments,services,httproutes,rewriterrevisions,poddisruptionbudgets"
+CYCLE_PODS = "rewriter.dev/release=shop,rewriter.dev/role in (prepare,record,trainer,sampler)"
+
+
+def collector_knows_routes(space: Space) -> None:
+    """It has taken notice of the CRD: an owner that is not there is seen. One that has not would let go of no route,
+    and collect it later."""
+    owner = {"apiVersion": "v1", "kind": "ConfigMap", "name": "gone", "uid": "00000000-0000-0000-0000-000000000000"}
+    metadata = {"name": "probe", "ownerReferences": [owner]}
+    body = {"apiVersion": "gateway.networking.k8s.io/v1", "kind": "HTTPRoute", "metadata": metadata, "spec": {}}
+    space.create(body)
+    eventually(lambda: not space.get("httproute", "probe"), PATIENCE, "the garbage collector knows HTTPRoutes")
+
+
+def given_back(space: Space, uid: str) -> None:
+    """As docs/operations.md says it."""
+    owner = {"apiVersion": "rewriter.dev/v1alpha1", "kind": "RewriterRelease", "name": "shop", "uid": uid}
+    owned = json.dumps({"metadata": {"ownerReferences": [{**owner, "controller": True, "blockOwnerDeletion": True}]}})
+    for name in space.kubectl("get", ADOPTED, "-l", "rewriter.dev/release=shop", "-o", "name").split():
+        space.kubectl("patch", name, "--type=merge", "-p", owned)
+    space.kubectl("delete", "pods", "-l", CYCLE_PODS)
+
+
+def test_what_an_orphaning_delete_left_serves_on_and_can_be_given_back(space: Space, operator: Operator) -> None:
+    started(space)
+    preparing(space)
+    route, token = space.get("httproute", ROUTE)["spec"], space.get("secret", "shop-agent-token")["data"]
+    old = space.get("rr", "shop")["metadata"]["uid"]
+    collector_knows_routes(space)
+    space.kubectl("delete", "rr", "shop", "--cascade=orphan", f"--timeout={PATIENCE:.0f}s")
+    eventually(lambda: owners(space) == set(), PATIENCE, "the garbage collector has let go of all")
+    left = space.names("deployments,services,secrets,httproutes,pods")
+    space.create(release())
+    refused = "Secret shop-agent-token is there already and is not of RewriterRelease shop"
+    eventually(lambda: space.condition("Stalled")[2].startswith(refused), PATIENCE, "what is in the way is named")
+    assert space.get("httproute", ROUTE)["spec"] == route, "requests go where they went"
+    assert space.names("deployments,services,secrets,httproutes,pods") == left
+    new = space.get("rr", "shop")["metadata"]["uid"]
+    given_back(space, new)
+    eventually(lambda: owners(space) == {new} != {old}, PATIENCE, "every child is the new release's")
+    preparing(space)
+    eventually(lambda: space.condition("Stalled")[1] != "ChildRefused", PATIENCE, "nothing is in the way")
+    assert space.get("secret", "shop-agent-token")["data"] == token, "pods that serve still know it"
+
+
 def test_an_operator_whose_namespace_is_deleted_lives_on_and_serves_it_when_it_is_there_again(
     space: Space, operator: Operator
 ) -> None:

@@ -106,8 +106,9 @@ class Search(Kube):
     async def own_by_apply(self, live: dict[str, Any]) -> dict[str, Any]:
         return live
 
-    async def apply(self, body: dict[str, Any], version: str) -> None:
+    async def apply(self, body: dict[str, Any], version: str) -> dict[str, Any]:
         self.writes.append(f"apply {body['kind']}")
+        return body
 
     async def create(self, body: dict[str, Any]) -> dict[str, Any] | None:
         return body

@@ -153,7 +153,7 @@ SERIES = {"metric": {"pod": "a"}, "value": [0, "1"]}
         (200, b'{"status": "success", "data": 7}', "answered with no result"),
         (400, b'{"status": "error", "error": "parse error:\\n unexpected"}', "answered 400: parse error: unexpected"),
         (503, b"", "answered 503 with no JSON object"),
-        (500, sample("1"), "answered 500: no error is named"),
+        pytest.param(500, sample("1"), "answered 500: no error is named", id="500 with a sample"),
     ],
 )
 def test_every_other_answer_of_prometheus_is_unknown_with_its_reason(status: int, body: bytes, reason: str) -> None:

@@ -30,8 +30,9 @@ class Namespace(Kube):
     async def own_by_apply(self, live: dict[str, Any]) -> dict[str, Any]:
         return live
 
-    async def apply(self, body: dict[str, Any], version: str) -> None:
+    async def apply(self, body: dict[str, Any], version: str) -> dict[str, Any]:
         self.applied = True
+        return body
 
 
 def given(owner: str | None, labels: dict[str, str]) -> Namespace:

@@ -1,15 +1,20 @@
 """Objects that somebody has edited by hand are read as far as they go, and never keep the others from being read."""
 
 import base64
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from rewriter_contract import env, wire
 from rewriter_contract.messages import WeightsRef
-from rewriter_operator.cluster.observe import _read_child, _token
-from rewriter_operator.core.world import Budget, Pod, Role, Route
-from tests.builders import weights_ref
+from rewriter_operator.api.release import RewriterReleaseSpec
+from rewriter_operator.api.states import State
+from rewriter_operator.api.status import RewriterReleaseStatus
+from rewriter_operator.cluster.observe import Observation, _read_child, _token, with_written
+from rewriter_operator.core.begun_spec import began_with
+from rewriter_operator.core.world import Budget, Deployment, Pod, Role, Route
+from tests.builders import make_cycle, make_spec, make_status, make_world, weights_ref
 
 OWNER = "uid-shop"
 
@@ -143,3 +148,65 @@ def test_a_pod_of_the_pool_serves_what_its_label_says_and_without_one_nobody() -
 @pytest.mark.parametrize("text", ["soon", "2026-13-01", "[]"])
 def test_a_moment_that_somebody_made_unreadable_is_long_ago(text: str) -> None:
     assert of_pool({}, released_at=text).released_at == 0
+
+
+def observed(*children: dict[str, Any]) -> Observation:
+    read = tuple(child for entry in children if (child := _read_child(entry, OWNER)))
+    world = make_world()
+    return Observation(replace(world, release=replace(world.release, uid=OWNER), children=read), token="t")
+
+
+def test_a_child_that_was_written_is_known_as_the_api_server_answered() -> None:
+    before = observed(item("Deployment", name="a"), item("Service", name="b"), item("Deployment", name="b"))
+    changed = item("Deployment", name="b") | {"spec": {"replicas": 3}, "status": {}}
+    after = with_written(before, changed)
+    assert after is not None and after.token == "t"
+    found = {(child.kind, child.name): child for child in after.world.children}
+    assert list(found) == [("Service", "b"), ("Deployment", "b")], "the first has no replicas, and was never read"
+    deployment = found["Deployment", "b"]
+    assert isinstance(deployment, Deployment)
+    assert (deployment.replicas, deployment.observed, deployment.ready) == (3, False, 0)
+
+
+def test_a_token_that_was_made_is_the_one_to_ask_pods_with() -> None:
+    labels = {"rewriter.dev/role": Role.AGENT_TOKEN, "rewriter.dev/cycle": "0"}
+    secret = item("Secret", labels=labels) | {"data": {"token": base64.b64encode(b"new").decode()}}
+    after = with_written(observed(), secret)
+    assert after is not None and after.token == "new"
+
+
+def stored(spec: RewriterReleaseSpec, status: RewriterReleaseStatus, **metadata: Any) -> dict[str, Any]:
+    """The release as the API server answers."""
+    values = {"namespace": "search", "name": "shop", "uid": OWNER, "generation": 1}
+    made = {"creationTimestamp": "2026-11-23T10:00:00Z"}
+    return {
+        "kind": "RewriterRelease",
+        "metadata": values | made | metadata,
+        "spec": spec.to_api(),
+        "status": status.to_api(),
+    }
+
+
+def test_a_status_that_was_written_is_the_releases() -> None:
+    spec = make_spec()
+    before = Observation(make_world(spec), token="t")
+    after = with_written(before, stored(spec, make_status(spec, message="more")))
+    assert after is not None
+    assert after.world.status.message == "more"
+    assert after.world.spec is before.world.spec, "what was worked out about a spec is remembered by the object"
+
+
+def test_after_a_status_with_another_spec_in_force_all_is_to_be_read_anew() -> None:
+    """It may name another claim, or route by another kind of object."""
+    begun, spec = make_spec(onChange="Queue"), make_spec(onChange="Queue", **{"volume.claimName": "another"})
+    runs = make_status(spec, state=State.TRAINING, cycle=make_cycle(begun, began_with=began_with(begun)))
+    during = Observation(make_world(spec, runs), token="t")
+    goes_on = stored(spec, runs.model_copy(update={"message": "more"}))
+    assert with_written(during, goes_on) is not None
+    assert with_written(during, stored(spec, make_status(spec))) is None
+
+
+def test_a_release_that_is_being_deleted_is_not_known_any_more() -> None:
+    spec = make_spec()
+    item = stored(spec, make_status(spec), deletionTimestamp="2026-11-23T11:00:00Z")
+    assert with_written(Observation(make_world(spec), token="t"), item) is None

@@ -2,6 +2,7 @@
 
 import asyncio
 import copy
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -12,8 +13,8 @@ from rewriter_operator.cluster.own_writes import REMEMBERED, OwnWrites
 from rewriter_operator.core.decision import Decision
 from rewriter_operator.core.world import World
 from rewriter_operator.leading import Leading, Version, Wish
-from rewriter_operator.readings import LASTING_SECONDS, Readings
-from rewriter_operator.reconcile import READ_AT_ONCE, Reconciler
+from rewriter_operator.readings import LASTING_SECONDS, YOUNG_SECONDS, Readings
+from rewriter_operator.reconcile import GONE, READ_AT_ONCE, SOON, Reconciler
 from rewriter_operator.settings import from_environment
 from tests.builders import INSTALLATION, make_world, spec_body
 from tests.operator.test_unwatched import Cluster, route
@@ -115,33 +116,76 @@ def test_of_a_release_at_rest_nothing_is_kept(monkeypatch: pytest.MonkeyPatch) -
 def test_what_a_glance_would_write_is_decided_again_from_what_is_read_live(monkeypatch: pytest.MonkeyPatch) -> None:
     """The live release says something else than what the glance knows, and that is what the write is decided from."""
     cluster = Counted()
-    reconciler = cluster.reconciler(monkeypatch, "", "as the glance saw it", "as it is")
+    reconciler = cluster.reconciler(monkeypatch, "", "as the glance saw it", "as it is", "")
     passes(reconciler, 1)
     cluster.release["metadata"]["generation"] = 5
     passes(reconciler, 1)
-    assert [world.release.generation for world in cluster.planned] == [4, 4, 5]
+    assert [world.release.generation for world in cluster.planned] == [4, 4, 5, 5]
     assert cluster.release["status"]["message"] == "as it is"
     assert cluster.writes == ["status"]
 
 
-def test_after_what_a_glance_led_to_everything_is_read_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Though no event has told of the write yet."""
+def test_what_was_read_for_a_write_is_good_for_those_that_follow_from_it(monkeypatch: pytest.MonkeyPatch) -> None:
     cluster = Counted()
-    reconciler = cluster.reconciler(monkeypatch, "", "more", "more", "")
-    passes(reconciler, 2)
+    reconciler = cluster.reconciler(monkeypatch, "", "one", "one", "two", "")
+    passes(reconciler, 1)
+    one_reading = cluster.reads
+    assert passes(reconciler, 1) == [2.0]
+    assert cluster.writes == ["status", "status"]
+    assert cluster.reads == 2 * one_reading
+    assert cluster.planned[-1].status.message == "two", "the last look is one at what was written"
+    assert reconciler.readings.of("shop"), "and the next one may be a glance"
+
+
+def told(reconciler: Reconciler, clocked: Clocked) -> None:
+    reconciler.readings.changed("shop")
+
+
+def asked_for(reconciler: Reconciler, clocked: Clocked) -> None:
+    reconciler.readings.wished("shop")
+
+
+def slow(reconciler: Reconciler, clocked: Clocked) -> None:
+    clocked.now += YOUNG_SECONDS
+
+
+@pytest.mark.parametrize("meanwhile", [told, asked_for, slow])
+def test_after_a_write_everything_is_read_again_where_the_reading_may_be_overtaken(
+    meanwhile: Callable[[Reconciler, Clocked], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cluster, clocked = Counted(), Clocked()
+    reconciler = cluster.reconciler(monkeypatch, "one", "two", "")
+    reconciler.readings = clocked.readings
+    stored = cluster.put_status
+
+    async def put_status(body: dict[str, Any], dry_run: bool = False) -> dict[str, Any]:
+        if not cluster.writes:
+            meanwhile(reconciler, clocked)
+        return await stored(body, dry_run)
+
+    monkeypatch.setattr(cluster, "put_status", put_status)
+    assert asyncio.run(reconciler("shop")) == SOON
     assert cluster.writes == ["status"]
     before = cluster.reads
-    passes(reconciler, 1)
-    assert cluster.reads > before
+    assert passes(reconciler, 1) == [2.0]
+    assert cluster.writes == ["status", "status"]
+    assert cluster.reads == 2 * before
 
 
-def test_after_a_write_everything_is_read_again(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_deleted_in_the_moment_of_a_write_is_not_written_again(monkeypatch: pytest.MonkeyPatch) -> None:
     cluster = Counted()
-    reconciler = cluster.reconciler(monkeypatch, "more", "")
-    passes(reconciler, 1)
-    before = cluster.reads
-    passes(reconciler, 1)
-    assert cluster.reads > before
+    reconciler = cluster.reconciler(monkeypatch, "one", "two")
+    cluster.release["metadata"]["finalizers"] = ["somebody/holds-it"]
+    stored = cluster.put_status
+
+    async def put_status(body: dict[str, Any], dry_run: bool = False) -> dict[str, Any]:
+        cluster.release["metadata"]["deletionTimestamp"] = "2026-11-23T11:00:00Z"
+        return await stored(body, dry_run)
+
+    monkeypatch.setattr(cluster, "put_status", put_status)
+    assert asyncio.run(reconciler("shop")) == SOON
+    assert asyncio.run(reconciler("shop")) == GONE
+    assert cluster.writes == ["status"]
 
 
 def test_a_glance_that_fails_leaves_the_failure_to_a_pass_that_reads_everything(
@@ -233,7 +277,7 @@ def test_a_reading_that_a_person_overtook_while_it_was_read_is_known_and_holds_f
 
 
 def test_the_event_of_a_write_of_its_own_wakes_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The look that follows each write reads all of it anyway."""
+    """The plan that follows each write knows what was written anyway."""
     found, woken = leading(monkeypatch)
     found.release_changed("shop", Wish(1, {}), THEIRS)
     found.readings.keep("shop", READ, found.readings.begin("shop"))

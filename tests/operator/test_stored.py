@@ -43,6 +43,9 @@ class OldCrds(Namespace):
         self.unknown, self.refusal = unknown, refusal
         self.dry_runs = 0
 
+    async def create(self, body: dict[str, Any]) -> dict[str, Any] | None:
+        return None
+
     async def put_status(self, body: dict[str, Any], dry_run: bool = False) -> dict[str, Any]:
         only_conditions = {key for key in body["status"] if key not in self.release["status"]} <= {
             "conditions",

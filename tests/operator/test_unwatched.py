@@ -55,9 +55,10 @@ class Cluster(Kube):
     async def own_by_apply(self, live: dict[str, Any]) -> dict[str, Any]:
         return {**live, "metadata": {**live["metadata"], "resourceVersion": "7"}}
 
-    async def apply(self, body: dict[str, Any], version: str) -> None:
-        self.live = body
+    async def apply(self, body: dict[str, Any], version: str) -> dict[str, Any]:
+        self.live = {**body, "metadata": {**body["metadata"], "uid": "uid-route"}}
         self.writes.append("route")
+        return self.live
 
     async def put_status(self, body: dict[str, Any], dry_run: bool = False) -> dict[str, Any]:
         if self.refuses_status:

@@ -110,8 +110,9 @@ class Cluster(Kube):
     async def own_by_apply(self, live: dict[str, Any]) -> dict[str, Any]:
         return live
 
-    async def apply(self, body: dict[str, Any], version: str) -> None:
+    async def apply(self, body: dict[str, Any], version: str) -> dict[str, Any]:
         self.written.append(body)
+        return body
 
 
 def first(cluster: Cluster, known: World, overtaken: bool = True) -> tuple[bool, WithdrawFirst]:

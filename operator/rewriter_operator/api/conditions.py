@@ -75,6 +75,7 @@ class Reason(StrEnum):
     VERIFIED = "Verified"
     VERIFYING = "Verifying"
     SHARE_DOUBTED = "ShareDoubted"
+    COUNTERS_SILENT = "CountersSilent"
     NO_CANDIDATE = "NoCandidate"
 
 

@@ -186,6 +186,7 @@ def release_crd() -> dict[str, Any]:
     schema = _root_schema(
         "A query rewriter that is retrained, gated and released by itself.", spec, structural(RewriterReleaseStatus)
     )
+    schema["properties"]["status"]["default"] = {}  # observedGeneration -1 from the first moment on, for who waits
     schema |= rules(*_NAME_RULES[RULES], *_FRONT_SERVICE_RULES[RULES], *_change_rules()[RULES])
     return _crd("RewriterRelease", "rewriterreleases", ["rr"], schema, columns)
 

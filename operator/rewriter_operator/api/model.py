@@ -69,6 +69,9 @@ VolumePath = Annotated[
 Duration = Annotated[str, StringConstraints(max_length=6), lasting("8760h")]
 """A whole number of seconds, minutes or hours, up to a year: 30s, 15m, 12h."""
 
+Delay = Annotated[str, StringConstraints(max_length=6), lasting("720h", or_none=True)]
+"""How long something is put off: like a duration, or 0s for not at all."""
+
 CallTimeout = Annotated[str, StringConstraints(max_length=6), lasting("1h")]
 """Of one HTTP call."""
 

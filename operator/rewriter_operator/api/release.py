@@ -17,7 +17,7 @@ from rewriter_contract.messages import STAGE_HEADER
 from rewriter_contract.reports import CheckName
 from rewriter_operator.api.cron import CRON_RULES
 from rewriter_operator.api.endpoint import ServiceEndpoint, ServiceName
-from rewriter_operator.api.model import CallTimeout, Duration, Image, Name, SpecModel, VolumePath, rules
+from rewriter_operator.api.model import CallTimeout, Delay, Duration, Image, Name, SpecModel, VolumePath, rules
 from rewriter_operator.api.resources import (
     GPUS,
     RESOURCE_RULES,
@@ -544,6 +544,10 @@ class Serving(Pods):
     """Candidate pods that are not ready by then end the cycle as Failed; incumbents go on serving. With ScaleWithShare
     and InPlace those for each later share have as long, and take the candidate back."""
     capacity: Capacity = Capacity()
+    scale_down_delay: Delay = "0s"
+    """Pods of a revision that was replaced are kept for this long, without a request, so that a rollback to it loads
+    no model. They go earlier when a candidate's pods come up, or a pod finds no node. 0s: they go when they have
+    drained. A change acts at once, on those that are kept."""
 
 
 class Gateway(SpecModel):

@@ -276,6 +276,14 @@ class Rollback(ApiModel):
     ended_at: Annotated[str, Field(max_length=32)] = ""
 
 
+class Replaced(ApiModel):
+    """Revisions that served until something else took their place, and whose pods are kept up without requests."""
+
+    revisions: Annotated[list[Serving], Field(max_length=3)]
+    since: float
+    """When they were replaced."""
+
+
 class RecordWriting(ApiModel):
     """How it goes with writing promoted.json."""
 
@@ -360,6 +368,17 @@ class ShareWatch(ApiModel):
     """When the share was seen to be another; 0 without a doubt."""
 
 
+class Silence(ApiModel):
+    """Pods behind a share that tell no counters while the stage rests."""
+
+    since: float
+    """When a look first found it."""
+    why: ShortText
+    """The first pod, and what is wrong with it."""
+    told: bool = False
+    """It lasts, and people were told."""
+
+
 class MetricVerdict(StrEnum):
     """What a look at a metric says."""
 
@@ -437,6 +456,8 @@ class StageStatus(ApiModel):
     """When observedShare was last written."""
     watch: ShareWatch | None = None
     """Since the first share of the cycle was verified."""
+    silence: Silence | None = None
+    """While pods that answer requests tell no counters, in a pause, the bake, or a wait for a person."""
     shadow: Shadow | None = None
     """While the stage's requests are copied to the candidate."""
     metrics: Annotated[
@@ -507,8 +528,8 @@ class StepPlan(ApiModel):
     share: Percent
     """Percent that the candidate has in it."""
     pods: Annotated[int, Field(ge=1)] | None = None
-    """SetShare, with capacity.mode ScaleWithShare and InPlace: pods of the candidate that are ready before; absent: all
-    are."""
+    """SetShare and Shadow, with capacity.mode ScaleWithShare and InPlace: pods of the candidate that are ready before,
+    at least: what an earlier step needed stays. Absent: all are."""
     requests: Annotated[int, Field(ge=1)] | None = None
     """SetShare: of both sides, that verify the share in 80 of 100 rollouts. Analysis, Shadow: of the candidate."""
     stage_requests: Annotated[int, Field(ge=1)] | None = None
@@ -574,7 +595,8 @@ class Condition(ApiModel):
 class RewriterReleaseStatus(ApiModel):
     """What the operator knows. Conditions are the contract; `state` is for people."""
 
-    observed_generation: int = 0
+    observed_generation: int = -1
+    """-1: the operator has not looked yet."""
     operator_epoch: int = 0
     """Epoch of the operator that wrote last; one with a lower epoch writes nothing."""
     state: State = State.BOOTSTRAPPING
@@ -620,6 +642,8 @@ class RewriterReleaseStatus(ApiModel):
     baseline: Annotated[list[BaselineStep], Field(max_length=52)] = []
     """Judged candidates and their change of gold, newest first: a year of weekly ones, longer than objects are kept."""
     rollback: Rollback | None = None
+    replaced: Replaced | None = None
+    """With spec.serving.scaleDownDelay: what can be rolled back to without loading a model."""
     record: RecordWriting | None = None
     retention: RetentionStatus | None = None
     change: ShortText = ""

@@ -72,10 +72,14 @@ def matching(pattern: str, must: str) -> ValueRule:
     return ValueRule(f"self.matches(r'^({pattern})$')", lambda text: form.fullmatch(text) is not None, must, got=QUOTED)
 
 
-def lasting(longest: str, shortest: str = "") -> ValueRule:
-    """A duration: a whole number of seconds, minutes or hours, up to `longest`, and not below `shortest`."""
-    form = re.compile(r"[1-9][0-9]{0,4}[smh]")
+def lasting(longest: str, shortest: str = "", or_none: bool = False) -> ValueRule:
+    """A duration: a whole number of seconds, minutes or hours, up to `longest`, and not below `shortest`.
+
+    With `or_none` also 0s.
+    """
+    form = re.compile(r"(0s|[1-9][0-9]{0,4}[smh])" if or_none else r"[1-9][0-9]{0,4}[smh]")
     least = f" && duration(self) >= duration('{shortest}')" if shortest else ""
+    examples = "0s, 30s, 15m, 12h" if or_none else "30s, 15m, 12h"
     bounds = f"at least {shortest} and at most {longest}" if shortest else f"at most {longest}"
     return ValueRule(
         f"self.matches('^{form.pattern}$') && duration(self) <= duration('{longest}'){least}",
@@ -84,7 +88,7 @@ def lasting(longest: str, shortest: str = "") -> ValueRule:
             and seconds(text) <= seconds(longest)
             and (not shortest or seconds(text) >= seconds(shortest))
         ),
-        f"must be a whole number of seconds, minutes or hours, {bounds}; e.g. 30s, 15m, 12h",
+        f"must be a whole number of seconds, minutes or hours, {bounds}; e.g. {examples}",
         got=QUOTED,
     )
 

@@ -21,9 +21,21 @@ _QUANTITY: Final = re.compile(r"[0-9]+(\.[0-9]+)?(m|k|Ki|M|Mi|G|Gi|T|Ti)?")
 """Of the quantities that Kubernetes reads, those that our schema lets pass."""
 
 
+_JUDGED: Final[dict[tuple[str, str], bool]] = {}
+"""(rule, value with its types) -> whether it holds, of short values: releases are alike in most of their parts."""
+_SHORT: Final = 2000
+"""Characters of a value that may well come again; longer ones would only be kept."""
+
+
 def holds(rule: str, value: Any) -> bool:
     """Whether a value (as `cel_value` makes it) keeps a rule."""
-    return bool(_program(rule).evaluate({"self": value}))
+    key = (rule, repr(value))
+    if key not in _JUDGED:
+        verdict = bool(_program(rule).evaluate({"self": value}))
+        if len(key[1]) > _SHORT:
+            return verdict
+        _JUDGED[key] = verdict
+    return _JUDGED[key]
 
 
 def refusal(entry: Mapping[str, str], value: Any) -> str:

@@ -69,15 +69,18 @@ def _step(step: StepPlan) -> str:
             told = below if step.share == 100 else f"{below}, {above}"
             waits = "; waits for a window" if step.waits_for_window else ""
             verified = f"verified on about {step.requests} requests within {step.deadline}"
-            pods = f"with {step.pods} pod{'s' * (step.pods > 1)} ready, " if step.pods else ""
-            return f"set {step.share} %: {pods}{verified}; tells from it {told}{waits}"
+            return f"set {step.share} %: {_pods(step)}{verified}; tells from it {told}{waits}"
         case "Pause":
             return f"pause {step.seconds} s at {step.share} %"
         case "Approval":
             return f"pause at {step.share} % until a person approves"
         case "Shadow":
-            return f"shadow: {', '.join(_shadow(step))}"
+            return f"shadow: {_pods(step)}{', '.join(_shadow(step))}"
     return f"analysis at {step.share} %: {', '.join(_analysis(step))}"
+
+
+def _pods(step: StepPlan) -> str:
+    return f"with {step.pods} pod{'s' * (step.pods > 1)} ready, " if step.pods else ""
 
 
 def _analysis(step: StepPlan) -> Iterator[str]:

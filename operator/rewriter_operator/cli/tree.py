@@ -14,7 +14,7 @@ from rewriter_operator.api.status import (
     RewriterReleaseStatus,
     StageStatus,
 )
-from rewriter_operator.core import intents, metric_looks
+from rewriter_operator.core import intents, kept_up, metric_looks
 from rewriter_operator.core.decision import serving_name
 from rewriter_operator.core.world import World
 
@@ -41,7 +41,7 @@ def tree(world: World) -> Branch:
     """The whole release."""
     status = world.status
     head = f"{world.release.name}  {status.state}" + (f"  {status.message}" if status.message else "")
-    parts = (*_warnings(world), *_cycle(world), _stages(world), *_history(status), *_volume(status))
+    parts = (*_warnings(world), *_cycle(world), _stages(world), *_kept(world), *_history(status), *_volume(status))
     return Branch(head, _state_tone(status), parts)
 
 
@@ -155,6 +155,12 @@ def _stage(world: World, stage: StageStatus, awaited: str) -> Branch:
     below = [Branch(f"waits for you: {how}", BUSY)] if awaited else []
     below += [Branch(f"metric {metric_looks.shown(item)}", _TONES.get(item.verdict, BUSY)) for item in stage.metrics]
     return Branch(text, GOOD if stage.verified else BUSY, tuple(below))
+
+
+def _kept(world: World) -> Iterator[Branch]:
+    kept = kept_up.told(world.spec, world.status)
+    if kept:
+        yield Branch(f"{kept}: kubectl rewriter rollback-to {world.release.name} REVISION loads no model")
 
 
 def _step(step: Step) -> str:

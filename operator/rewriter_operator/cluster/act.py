@@ -28,6 +28,16 @@ class Foreign(Retry):
     """An object that has the name of one of our children belongs to somebody else; it is left alone."""
 
 
+@dataclass(frozen=True)
+class Applied:
+    """A child that was made or put right."""
+
+    before: dict[str, Any] | None
+    """As it was found; None where there was none."""
+    after: dict[str, Any] | None
+    """As the API server answered; None where somebody else had made it meanwhile."""
+
+
 @dataclass
 class Hands:
     """Everything that writes, during one term."""
@@ -36,8 +46,8 @@ class Hands:
     agents: Agents
     term: Term
 
-    async def apply(self, manifest: Manifest) -> dict[str, Any] | None:
-        """Create or update one child; the object as it was found, None where there was none.
+    async def apply(self, manifest: Manifest) -> Applied:
+        """Create or update one child.
 
         Raises:
             Foreign: when its name is taken.
@@ -47,12 +57,8 @@ class Hands:
         metrics.WRITES.labels("apply", manifest.kind).inc()
         body = marked(manifest.body, self.term.epoch)
         if manifest.kind == "Secret":
-            await self._create(_with_token(body))
-        elif manifest.update:
-            return await self._update(body)
-        else:
-            await self._create(body)
-        return None
+            return await self._create(_with_token(body))
+        return await self._update(body) if manifest.update else await self._create(body)
 
     async def remove(self, removal: Removal) -> None:
         """Delete one child, by uid and version."""
@@ -64,19 +70,23 @@ class Hands:
         metrics.WRITES.labels("delete", removal.kind).inc()
         await self.kube.delete(removal.kind, removal.name, removal.uid, live["metadata"]["resourceVersion"])
 
-    async def release_status(self, live: dict[str, Any], status: dict[str, Any], dry_run: bool = False) -> Any:
-        """Write a release's status on the version that was read, with our epoch in it; the status as it is stored."""
+    async def release_status(
+        self, live: dict[str, Any], status: dict[str, Any], dry_run: bool = False
+    ) -> dict[str, Any]:
+        """Write a release's status on the version that was read, with our epoch in it; the release as it is stored."""
         live = {**live, "kind": "RewriterRelease"}
         check_epoch(live, self.term.epoch)
         metrics.WRITES.labels("status", "RewriterRelease").inc()
         body = {**live, "status": {**status, "operatorEpoch": self.term.epoch}}
-        return (await self.kube.put_status(body, dry_run)).get("status")
+        return {**await self.kube.put_status(body, dry_run), "kind": "RewriterRelease"}
 
-    async def _create(self, body: dict[str, Any]) -> None:
-        if await self.kube.create(body) is None:
+    async def _create(self, body: dict[str, Any]) -> Applied:
+        made = await self.kube.create(body)
+        if made is None:
             live = await self._standing(body["kind"], body["metadata"]["name"])
             if live is not None:
                 check_owner(live, body)
+        return Applied(None, made and {**made, "kind": body["kind"]})
 
     async def _standing(self, kind: str, name: str) -> dict[str, Any] | None:
         """The object that has this name. Secrets are found in a list: the operator's Role has no more."""
@@ -84,19 +94,18 @@ class Hands:
             return await self.kube.get(kind, name)
         return next((item for item in await self.kube.list(kind) if item["metadata"]["name"] == name), None)
 
-    async def _update(self, body: dict[str, Any]) -> dict[str, Any] | None:
+    async def _update(self, body: dict[str, Any]) -> Applied:
         kind, name = body["kind"], body["metadata"]["name"]
         live = await self.kube.get(kind, name)
         if live is None:
-            await self._create(body)
-            return None
+            return await self._create(body)
         live = found = {**live, "kind": kind}
         if not _is_left_behind(live, body):
             check_owner(live, body)
         check_epoch(live, self.term.epoch)
         live = await self.kube.own_by_apply(live)  # once in the object's life
-        await self.kube.apply(body, live["metadata"]["resourceVersion"])
-        return found
+        after = await self.kube.apply(body, live["metadata"]["resourceVersion"])
+        return Applied(found, {**after, "kind": kind})
 
     async def assign(self, change: PodChange) -> None:
         """Take the next step of a pod of the pool from one revision to another, in one write."""
@@ -132,15 +141,16 @@ class Hands:
                 f"{pod.name} refused {order.path}: {answer.status} {answer.body[:600].decode(errors='replace')}"
             )
 
-    async def revision_status(self, release: str, outcome: RevisionOutcome) -> None:
-        """Write what became of a revision."""
+    async def revision_status(self, release: str, outcome: RevisionOutcome) -> dict[str, Any] | None:
+        """Write what became of a revision; the revision as it is then, None where there is none any more."""
         name = names.revision(release, outcome.revision)
         live = await self.kube.get("RewriterRevision", name)
-        if live is not None:
-            live = {**live, "kind": "RewriterRevision"}
-            check_epoch(live, self.term.epoch)
-            metrics.WRITES.labels("status", "RewriterRevision").inc()
-            await self.kube.put_status({**live, "status": outcome.status.to_api()})
+        if live is None:
+            return None
+        live = {**live, "kind": "RewriterRevision"}
+        check_epoch(live, self.term.epoch)
+        metrics.WRITES.labels("status", "RewriterRevision").inc()
+        return {**live, **await self.kube.put_status({**live, "status": outcome.status.to_api()})}
 
     async def tell(self, live: dict[str, Any], note: Note) -> None:
         """Post a Kubernetes Event about the release."""

@@ -15,6 +15,7 @@ from urllib.request import getproxies
 import aiohttp
 from kubernetes.aio import client, config
 from kubernetes.aio.config import incluster_config
+from pydantic_core import from_json
 
 from rewriter_operator.cluster.fence import Term
 from rewriter_operator.cluster.own_writes import OwnWrites
@@ -104,8 +105,9 @@ class Kube:
             return False
         return True
 
-    async def apply(self, body: dict[str, Any], version: str) -> None:
-        """Server-side apply: own exactly the fields that are given, on the version of the object that was read.
+    async def apply(self, body: dict[str, Any], version: str) -> dict[str, Any]:
+        """Server-side apply: own exactly the fields that are given, on the version of the object that was read; the
+        object as it is then.
 
         Raises:
             Conflict: when the object changed since, or is gone.
@@ -113,7 +115,9 @@ class Kube:
         query = [("fieldManager", FIELD_MANAGER), ("force", "true")]
         path = self._path(body["kind"], body["metadata"]["name"])
         body = {**body, "metadata": {**body["metadata"], "resourceVersion": version}}
-        await self._call("PATCH", path, body=body, query=query, content_type="application/apply-patch+yaml")
+        written = await self._call("PATCH", path, body=body, query=query, content_type="application/apply-patch+yaml")
+        assert written is not None
+        return written
 
     async def create(self, body: dict[str, Any]) -> dict[str, Any] | None:
         """Create; None where the object is there already, which is fine, because names say what they are."""
@@ -238,7 +242,7 @@ class Kube:
             return None
         if response.status >= 400:
             raise _error(method, path, response.status, data)
-        found: dict[str, Any] = json.loads(data)
+        found: dict[str, Any] = from_json(data)  # in half the time of json.loads: what is listed is most of it
         if self.own_writes and method != "GET":
             self.own_writes.note(found)
         return found

@@ -17,6 +17,7 @@ from rewriter_operator.api.states import State
 from rewriter_operator.api.status import PhaseStep
 from rewriter_operator.cluster.agents import ROWS_SECONDS, Agents
 from rewriter_operator.cluster.kube import Kube, is_owned_by
+from rewriter_operator.cluster.release import read_release
 from rewriter_operator.core import pool
 from rewriter_operator.core.begun_spec import in_force
 from rewriter_operator.core.gating import SIDES, evidence_paths, is_gathered
@@ -66,6 +67,26 @@ async def read(kube: Kube, release: Release) -> Observation:
     children = tuple(child for item in objects if (child := _read_child(item, release.uid)) is not None)
     world = World(now=0, release=release, claim=claim, fusion=fusion, children=children)
     return Observation(world, _token(objects))
+
+
+def with_written(observation: Observation, item: dict[str, Any]) -> Observation | None:
+    """The same after a write of ours, which the API server answered with `item`: the release, or a child of it.
+
+    None where that changes what had to be read: the release is being deleted, or another spec is in force.
+    """
+    world = observation.world
+    if item["kind"] == "RewriterRelease":
+        release = read_release(item)
+        if release.generation == world.release.generation:  # the very object, about which much is worked out already
+            release = replace(release, spec=world.release.spec)
+        same = in_force(release.spec, release.status) == in_force(world.release.spec, world.release.status)
+        if "deletionTimestamp" in item["metadata"] or not same:
+            return None
+        return replace(observation, world=replace(world, release=release))
+    child = _read_child(item, world.release.uid)
+    others = (old for old in world.children if (old.kind, old.name) != (item["kind"], item["metadata"]["name"]))
+    world = replace(world, children=(*others, *((child,) if child else ())))
+    return Observation(world, _token([item]) or observation.token)
 
 
 async def asked(observation: Observation, agents: Agents, now: float) -> Observation:

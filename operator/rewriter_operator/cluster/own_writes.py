@@ -1,7 +1,7 @@
 """Which versions of objects this process wrote itself: the watch's event of such a one tells it nothing.
 
-After each write the same release is looked at again anyway, with everything read anew. Without this, an event that
-comes while that look is under way would end in another one, with its ten lists.
+After each write the same release is planned again anyway, over the object as the API server answered it. Without this,
+the event of that write would end a reading that knows it already, and lead to another one with its ten lists.
 """
 
 from collections import OrderedDict

@@ -11,7 +11,7 @@ incumbent keeps one pod until the promotion (docs/decisions/0040). Which pod cha
 from collections.abc import Collection, Mapping
 
 from rewriter_operator.api.model import evolve, seconds
-from rewriter_operator.api.release import RewriterReleaseSpec, Serving, Step
+from rewriter_operator.api.release import RewriterReleaseSpec, Serving, Stage, Step
 from rewriter_operator.api.states import State
 from rewriter_operator.api.status import StageStatus
 from rewriter_operator.core import held_up
@@ -104,12 +104,24 @@ def begun(world: World) -> list[StageStatus]:
     """The stages as a candidate's pods begin with them: those that wait for no other want their first share's."""
     if not scales(world.spec):
         return world.status.stages
-    plans = {plan.name.value: plan for plan in world.spec.rollout.stages}
-    firsts = {name: _percent_of(plan.steps[0]) for name, plan in plans.items() if not plan.depends_on}
+    firsts = _firsts(world.spec)
     return [
         evolve(stage, pods_for=max(stage.pods_for, firsts.get(stage.name, 0))) if stage.name in firsts else stage
         for stage in world.status.stages
     ]
+
+
+def foretold(spec: RewriterReleaseSpec, stage: Stage) -> list[int | None]:
+    """For status.plan: pods that are ready at least before each step of a stage; None: all are, or it waits for none.
+
+    What an earlier step had stays. A stage that waits for others begins with all, which they needed for full share.
+    """
+    most, pods = 100 if stage.depends_on else max(_firsts(spec).values(), default=0), list[int | None]()
+    for step in stage.steps:
+        asks = scales(spec) and (step.set_share or step.shadow)
+        most = max(most, _percent_of(step))
+        pods.append(pods_for(spec.serving, most) if asks else None)
+    return pods
 
 
 def awaited(world: World, stage: StageStatus, share: int) -> StageStatus | str | None:
@@ -161,6 +173,11 @@ def overdue(world: World) -> str | None:
             if short is not None:
                 return f"{stage.name}: the pods for {stage.pods_for} % are not up: {short} within {timeout}"
     return None
+
+
+def _firsts(spec: RewriterReleaseSpec) -> dict[str, int]:
+    """What the stages that wait for no other need pods for at their beginning, in percent."""
+    return {plan.name.value: _percent_of(plan.steps[0]) for plan in spec.rollout.stages if not plan.depends_on}
 
 
 def _percent_of(step: Step) -> int:

@@ -10,7 +10,7 @@ from rewriter_operator.api.model import seconds
 from rewriter_operator.api.revision import RevisionPhase, RewriterRevisionSpec, RewriterRevisionStatus
 from rewriter_operator.api.states import State
 from rewriter_operator.api.status import Cycle, Serving
-from rewriter_operator.core import capacity, recording, restarting, retention, validating
+from rewriter_operator.core import capacity, kept_up, recording, restarting, retention, validating
 from rewriter_operator.core.decision import (
     RevisionOutcome,
     Wanted,
@@ -75,9 +75,10 @@ def route(world: World) -> WantedRoute:
 
 
 def _idle(world: World) -> tuple[int, ...]:
-    """Backends to list without giving them requests: the passthrough, what is coming up, what is draining."""
+    """Backends to list without giving them requests: the passthrough, what is coming up, kept up, or draining."""
     status = world.status
     revisions = {-1} | {stage.incumbent.revision for stage in status.stages if stage.incumbent}
+    revisions |= {serving.revision for serving in kept_up.revisions(status)}
     if status.state in CANDIDATE_STATES and status.cycle and status.cycle.candidate:
         revisions.add(status.cycle.candidate.revision)
     back = _brought_back(world)
@@ -121,9 +122,10 @@ def _kept(world: World, revision: Revision) -> str:
 
 
 def servings(world: World) -> dict[int, Serving]:
-    """Revisions whose serving pods should exist: incumbents, the candidate from its deployment on, what comes back."""
+    """Revisions whose serving pods should exist: incumbents, the candidate from its deployment on, what comes back, and
+    for a while what was replaced."""
     status = world.status
-    found: dict[int, Serving] = {}
+    found = {serving.revision: serving for serving in kept_up.revisions(status)}
     for stage in status.stages:
         if stage.incumbent:
             found[stage.incumbent.revision] = stage.incumbent

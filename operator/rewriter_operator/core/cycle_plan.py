@@ -254,9 +254,8 @@ def _gate(spec: RewriterReleaseSpec, rows: int, measured: Measured | None) -> Ga
 
 def _stage(spec: RewriterReleaseSpec, stage: Stage) -> StagePlan:
     rollout, share, steps = spec.rollout, 0, []
-    for step in stage.steps:
+    for step, pods in zip(stage.steps, capacity.foretold(spec, stage), strict=True):
         share = step.set_share or share
-        pods = capacity.pods_for(spec.serving, share) if step.set_share and capacity.scales(spec) else None
         steps.append(evolve(_step(rollout, step, share), pods=pods))
     return StagePlan(
         name=stage.name.value,

@@ -14,6 +14,12 @@ from rewriter_operator.core.world import Deployment, Pod, Role, World
 STARTING_SECONDS: Final = 60
 """After this long a pod with a complaint is told of: a node that is being made, or one slow pull, is over by then."""
 
+UNSCHEDULABLE: Final = "Unschedulable"
+"""How the scheduler's words begin where no node has room."""
+
+OVER_QUOTA: Final = "exceeded quota"
+"""In the API server's words where a ResourceQuota has none."""
+
 GOING_SECONDS: Final = 60
 """The same for a pod that was deleted, from the end of its grace time on."""
 
@@ -29,6 +35,18 @@ def not_starting(world: World) -> str:
             case Deployment(deleting=False) if child.message:
                 return f"Deployment {child.name} gets no pods: {child.message[:600]}"
     return ""
+
+
+def without_room(world: World) -> str:
+    """The first child for which nodes or a quota have no room left; empty while there is enough."""
+    for child in world.children:
+        match child:
+            case Pod(phase="Pending", deleting=False) if child.message.startswith(UNSCHEDULABLE):
+                if _is_late(world, child):
+                    return f"pod {child.name} finds no node"
+            case Deployment(deleting=False) if child.message:
+                return f"Deployment {child.name} gets no pods"
+    return "a quota is used up" if OVER_QUOTA in world.refusal else ""
 
 
 def not_gone(world: World) -> str:

@@ -18,6 +18,7 @@ from rewriter_operator.core import (
     gating,
     holding,
     intents,
+    kept_up,
     pool,
     preparing,
     recording,
@@ -49,7 +50,8 @@ def plan(world: World) -> Decision:
     world = stalls.noted(_with_stages(_with_status(world, changes.remembered(world))))
     world = _with_status(world, taken_over.noted(world, set(servings(world))))
     step = _interrupted(world) or STATES[world.status.state](world)
-    status = preparing.foreseen(world, recording.ordered(world, step.status))
+    kept = kept_up.settled(world, preparing.foreseen(world, recording.ordered(world, step.status)))
+    status = kept.status
     status = _drained(world, summarised(world, status, next_trigger=_next_trigger(world, status)))
     status = _foretold(world, status)
     told = _with_status(world, status)
@@ -62,9 +64,9 @@ def plan(world: World) -> Decision:
         assignment=pool.next_change(after),
         outcomes=revision_outcomes(after),
         replace=(*step.replace, *_broken(world)),
-        notes=(*step.notes, *_ignored(world, status), *_queued(world, status), *_decayed(world, status)),
+        notes=(*step.notes, *kept.notes, *_ignored(world, status), *_queued(world, status), *_decayed(world, status)),
         urgent_route=_route_carries_more(world, status),
-        wait_seconds=min(step.wait_seconds, _until_drained(after), pool.until_next(after)),
+        wait_seconds=min(step.wait_seconds, _until_drained(after), kept_up.seconds_left(after), pool.until_next(after)),
     )
 
 

@@ -12,6 +12,7 @@ from rewriter_contract.messages import StorageOrder, StorageResult
 from rewriter_operator.api.model import evolve
 from rewriter_operator.api.release import RewriterReleaseSpec
 from rewriter_operator.api.status import RetentionStatus, RewriterReleaseStatus, Serving
+from rewriter_operator.core import kept_up
 from rewriter_operator.core.decision import Note
 from rewriter_operator.core.world import Child, Role, World
 
@@ -50,6 +51,7 @@ def kept_revisions(world: World) -> set[int]:
         kept.add(status.cycle.number)
     if status.rollback and status.rollback.to:
         kept.add(status.rollback.to.revision)
+    kept |= {serving.revision for serving in kept_up.revisions(status)}
     newest = [revision.cycle for revision in reversed(world.revisions)][: world.spec.history_limit]
     return kept | set(newest) | {serving.revision for serving in rollback_targets(world)}
 
@@ -89,6 +91,7 @@ def _kept_versions(world: World) -> list[str]:
     serving = [stage.incumbent for stage in status.stages if stage.incumbent]
     if cycle:
         serving += [item for item in (cycle.candidate, cycle.compared_with) if item]
+    serving += [item for item in kept_up.revisions(status) if is_kept(status, item)]
     back = status.rollback
     if back and back.to and not back.ended_at and is_kept(status, back.to):
         serving.append(back.to)

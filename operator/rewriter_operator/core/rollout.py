@@ -19,6 +19,7 @@ from rewriter_operator.core import (
     promotion_approval,
     recording,
     shadowing,
+    silence,
     taken_over,
     watching,
     windows,
@@ -31,6 +32,7 @@ from rewriter_operator.core.limits import crossed_limit, limit_in_doubt
 from rewriter_operator.core.metric_looks import Doubt
 from rewriter_operator.core.recording import Recording
 from rewriter_operator.core.shares import share_is_real
+from rewriter_operator.core.silence import PAUSED_LOOK_SECONDS
 from rewriter_operator.core.states import Event
 from rewriter_operator.core.traffic import Look, look, snapshot
 from rewriter_operator.core.world import Role, World
@@ -39,10 +41,8 @@ SETTLE_SECONDS = 3
 """Between a route's acceptance and the first counted request: the data plane takes a moment to take it over."""
 
 LOOK_SECONDS = 5
-"""Between two writes of observed shares into status, while a step waits for them."""
-
-PAUSED_LOOK_SECONDS = 30
-"""The same while none does. Limits are judged at every look all the same."""
+"""Between two writes of observed shares into status, while a step waits for them; PAUSED_LOOK_SECONDS while none does.
+Limits are judged at every look all the same."""
 
 
 def deploy(world: World) -> Step:
@@ -72,7 +72,7 @@ def roll_out(world: World) -> Step:
 
 def _watched(world: World, go_on: Callable[[World], Step]) -> Step:
     """Look at shares and metrics first; then the step back, or else on."""
-    look_at = metric_looks.counted(watching.watched(world))
+    look_at = silence.noted(metric_looks.counted(watching.watched(world)))
     step = degraded(look_at.world) or go_on(look_at.world)
     return replace(step, notes=(*look_at.notes, *step.notes))
 
@@ -112,13 +112,13 @@ def _baked(world: World) -> Step:
     status = evolve(world.status, stages=stages)
     baked_at = cycle.since + seconds(world.spec.rollout.bake)
     if world.now < baked_at:
-        return Step(evolve(status, message=f"baking for {world.spec.rollout.bake}"))
+        return Step(evolve(status, message=f"baking for {world.spec.rollout.bake}{silence.words(stages)}"[:1024]))
     asked = promotion_approval.asked(world, cycle)
     if asked.too_late:
         return _stop(world, Event.DEGRADED, "NotApproved", asked.too_late)
     status = evolve(status, cycle=asked.cycle)
     if asked.waits:
-        return Step(evolve(status, message=asked.waits[:1024]))
+        return Step(evolve(status, message=f"{asked.waits}{silence.words(stages)}"[:1024]))
     if asked.notes and asked.cycle.promotion:
         return Step(evolve(status, last_approval=asked.cycle.promotion.token), notes=asked.notes, wait_seconds=1)
     closed = windows.closed(world.spec.rollout, world.now)
@@ -321,7 +321,8 @@ def _pause(world: World, stage: StageStatus, pause: Pause) -> StageStatus | str:
     if pause.duration:
         over = world.now - stage.step_at - seconds(pause.duration)
         if over < 0:
-            return _looked(world, evolve(stage, message=f"pauses for {pause.duration}"))
+            told = f"pauses for {pause.duration}{silence.words([stage])}"
+            return _looked(world, evolve(stage, message=told[:1024]))
         doubt = _doubt(world, stage)
         if doubt is None:
             return _next(world, stage, "pause over")
@@ -334,7 +335,7 @@ def _pause(world: World, stage: StageStatus, pause: Pause) -> StageStatus | str:
         return _approved(world, stage)
     command = f"kubectl annotate --overwrite rr {world.release.name} {cycles.APPROVE_ANNOTATION}={wanted}"
     doubted = watching.doubted(stage)
-    told = f"waits for approval: {command}" + (f"; in doubt: {doubted}" if doubted else "")
+    told = f"waits for approval: {command}" + (f"; in doubt: {doubted}" if doubted else silence.words([stage]))
     return _looked(world, evolve(stage, approved_at=0, message=told[:1024]))
 
 

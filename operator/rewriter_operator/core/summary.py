@@ -5,7 +5,17 @@ from rewriter_operator.api.conditions import ConditionType, Reason, rfc3339, set
 from rewriter_operator.api.model import evolve
 from rewriter_operator.api.states import State
 from rewriter_operator.api.status import Condition, Outcome, RewriterReleaseStatus
-from rewriter_operator.core import drift, held_up, recording, restarting, retention, schedule, watching
+from rewriter_operator.core import (
+    drift,
+    held_up,
+    kept_up,
+    recording,
+    restarting,
+    retention,
+    schedule,
+    silence,
+    watching,
+)
 from rewriter_operator.core.decision import serving_name
 from rewriter_operator.core.states import CYCLE_STATES, TRAFFIC_STATES
 from rewriter_operator.core.world import Role, World
@@ -156,8 +166,9 @@ def _traffic_verified(world: World, status: RewriterReleaseStatus) -> _Answer:
         + f" observed on {stage.requests} requests"
         for stage in shared
     )
+    silent = [f"{stage.name}: {told}" for stage in shared if (told := silence.told(stage))]
     if all(stage.verified for stage in shared):
-        return True, Reason.VERIFIED, shown
+        return (None, Reason.COUNTERS_SILENT, "; ".join(silent)) if silent else (True, Reason.VERIFIED, shown)
     doubts = [f"{stage.name}: {doubt}" for stage in shared if (doubt := watching.doubted(stage)) is not None]
     if doubts:
         return False, Reason.SHARE_DOUBTED, "; ".join(doubts)
@@ -231,6 +242,11 @@ def _idle_message(world: World, status: RewriterReleaseStatus) -> str:
     )
     if refused:
         return refused.message
+    kept = kept_up.told(world.spec, status)
+    return (_last_message(status) + (f"; {kept}" if kept else ""))[:1024]
+
+
+def _last_message(status: RewriterReleaseStatus) -> str:
     rollback, ended = status.rollback, status.history[0].finished_at if status.history else ""
     if rollback and rollback.to and rollback.ended_at > ended:
         return rollback.message
@@ -238,7 +254,7 @@ def _idle_message(world: World, status: RewriterReleaseStatus) -> str:
         return "no cycle has run yet"
     last = status.history[0]
     verb = "promoted" if last.outcome is Outcome.PROMOTED else last.outcome.value
-    return f"cycle {last.number} {verb}: {last.message}"[:1024]
+    return f"cycle {last.number} {verb}: {last.message}"
 
 
 def _next_cycle(world: World, status: RewriterReleaseStatus) -> str | None:
