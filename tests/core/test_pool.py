@@ -131,6 +131,13 @@ def test_a_candidate_never_gets_the_incumbents_last_pod(replicas: int, share: in
     assert pods_for(in_place(**{"serving.replicas": replicas}).serving, share) == pods
 
 
+def test_nothing_is_kept_of_what_was_replaced_because_there_is_no_second_set() -> None:
+    story = begun(in_place(**{"serving.scaleDownDelay": "2h"}))
+    assert story.cycle_ends() == "Promoted"
+    assert story.wait(120) and serve(story) == {2: 4}
+    assert story.status.replaced is None and not story.has("Service", "shop-r0001")
+
+
 def test_two_pods_are_enough() -> None:
     story = begun(in_place(**{"serving.replicas": 2}))
     assert story.cycle_ends() == "Promoted"
