@@ -28,7 +28,7 @@ HONEST: Final = "relevance"
 FLAWED: Final = "relevance-flawed"
 """Of the one in front of the same model with a planted flaw."""
 ROLLOUT_STATES: Final = ("RollingOut", "Baking", "Promoting")
-CHANGED_SECONDS: Final = 180
+CHANGED_SECONDS: Final = 300
 """In which all pods of a release are to have changed revisions."""
 AFTERWARDS_SECONDS: Final = 25
 """How long the client goes on after a cycle ended, so that what serves then is seen too."""
@@ -281,6 +281,7 @@ def claim_rolled_back(played: Played) -> None:
 
 def play_in_place(stage: Stage, played: Played) -> None:
     """Act five, played when asked for: a promotion, and the base model brought back, by the two pods that there are."""
+    stage = replace(stage, profile=replace(stage.profile, replicas=2, capacity="InPlace"))
     with Act(stage, played, HONEST) as act:
         census = Census(stage.site, played.release)
         try:
