@@ -22,7 +22,7 @@ from e2e.demo.display import Display
 from e2e.demo.ground import CLUSTER_NAME, Ground, prepare_ground
 from e2e.demo.install import InstallError, Site, begin_base, install, prepare_base, remove_release, uninstall
 from e2e.demo.new_release import host_of
-from e2e.demo.profiles import PROFILES, REHEARSAL, SMOLLM2, TINY, Profile
+from e2e.demo.profiles import PROFILES, REHEARSALS, SMOLLM2, TINY, Profile
 from e2e.demo.recorder import Overdue
 from e2e.demo.report import write_report
 
@@ -68,7 +68,7 @@ def _require_room() -> None:
 
 
 def _play(options: argparse.Namespace, ground: Ground, display: Display) -> list[Played]:
-    profile = REHEARSAL if options.model == REHEARSAL.model else PROFILES[options.model]
+    profile = (PROFILES | REHEARSALS)[options.model]
     site = install(ground.cluster, ground.images, profile, options.data, host_of("shop"), display.say)
     theatre = Theatre(site, display, options.out, kept=options.acts[-1] if options.keep else 0)
     own = [number for number in options.acts if number in profile.acts]
@@ -136,7 +136,7 @@ def _facts(options: argparse.Namespace, started: float) -> dict[str, Any]:
 
 def _arguments(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m e2e.demo", description=__doc__)
-    parser.add_argument("--model", choices=[*sorted(PROFILES), REHEARSAL.model], default="smollm2")
+    parser.add_argument("--model", choices=[*sorted(PROFILES), *REHEARSALS], default="smollm2")
     parser.add_argument("--data", type=Path, default=DEFAULT_DATA, help="a collection in BEIR layout")
     parser.add_argument("--acts", type=_acts, default=list(USUAL), help="which acts, e.g. 1,3")
     parser.add_argument("--out", type=Path, default=REPOSITORY / "build" / "demo")

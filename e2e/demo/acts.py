@@ -281,7 +281,6 @@ def claim_rolled_back(played: Played) -> None:
 
 def play_in_place(stage: Stage, played: Played) -> None:
     """Act five, played when asked for: a promotion, and the base model brought back, by the two pods that there are."""
-    stage = replace(stage, profile=replace(stage.profile, replicas=2, capacity="InPlace"))
     with Act(stage, played, HONEST) as act:
         census = Census(stage.site, played.release)
         try:

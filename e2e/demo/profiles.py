@@ -123,7 +123,6 @@ REHEARSAL: Final = replace(
     phases=2,
     queries=64,
     learning_rate=2e-4,
-    acts=(1, 3, 5),
     data=TINY.data.removesuffix("}") + ', "validation": "data/validation.jsonl"}',
     checks=(
         '[{"name": "Repetition", "max": 0.15, "margin": 0.15}, {"name": "RewardGain", "min": -0.1},'
@@ -133,6 +132,11 @@ REHEARSAL: Final = replace(
 )
 """For tests of the machinery, not a demo: the tiny model with limits that it keeps whatever it learnt that day, so that
 a test of traffic does not hang on its luck. The gate's self-test must still pass with them."""
+
+IN_PLACE: Final = replace(REHEARSAL, model="in-place", replicas=2, capacity="InPlace", acts=(5,))
+"""The same, and the candidate's weights are loaded into pods that served the incumbent."""
+
+REHEARSALS: Final = {profile.model: profile for profile in (REHEARSAL, IN_PLACE)}
 
 PROFILES: Final = {profile.model: profile for profile in (TINY, SMOLLM2)}
 """What the demo is played with."""
