@@ -97,6 +97,14 @@ def test_answers_after_the_next_decision_of_the_stage_belong_to_that_one() -> No
     assert [moment.seconds for moment in found] == pytest.approx([0.5, 0.3])
 
 
+def test_an_abort_counts_from_the_asking_because_the_route_may_move_before_the_status_decides() -> None:
+    full, back = seen("Baking", {"finerank": 100}, 20.0), seen("Withdrawing", {}, 20.0, since=30.0)
+    answers = [answer(20.4, "r0001"), answer(21.0, "r0002"), answer(29.3, "r0002"), answer(29.5, "r0001")]
+    found = moments([seen("RollingOut", {"finerank": 25}, 1.0), full, back], answers, aborted_at=29.0)
+    assert [moment.seconds for moment in found] == pytest.approx([0.5, 0.4])
+    assert [moment.decision.at for moment in found] == [20.0, 29.0]
+
+
 def test_other_stages_and_failed_requests_show_nothing() -> None:
     statuses = [seen("RollingOut", {}), seen("RollingOut", {"finerank": 25}, share_at=10.0)]
     answers = [answer(10.1, "r0002", "rawrank"), answer(10.2, "r0002", status=503), answer(10.8, "r0002")]

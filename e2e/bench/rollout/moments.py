@@ -1,9 +1,11 @@
 """When what the operator decided became true for the client. Pure: from statuses and answers to seconds.
 
 A decision begins at the operator's own clock, in the pass that decided (`status.stages[].shareAt`, `status.cycle.since`
-of a withdrawal, `status.rollback.attemptAt` of a return): before its status write and before the route's. It is true
-when the client holds the answer that shows it, so everything in between counts: both writes, the gateway's controller,
-Envoy, requests under way, and the wait for a request that shows it.
+of a withdrawal, `status.rollback.attemptAt` of a return): before its status write and before the route's. An abort is
+the exception: what a person takes back is off the route before any pass decides it (docs/decisions/0030), so a
+withdrawal that was asked for counts from the asking. It is true when the client holds the answer that shows it, so
+everything in between counts: both writes, the gateway's controller, Envoy, requests under way, and the wait for a
+request that shows it.
 
     a rise from none      the first answer of the candidate
     a rise to all         the last answer of anybody else
@@ -13,6 +15,7 @@ Envoy, requests under way, and the wait for a request that shows it.
 Where the last answer of those who leave came before the decision, the first answer after it counts.
 """
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -60,9 +63,12 @@ def answered_at(request: Request) -> float:
     return request.at + request.milliseconds / 1000
 
 
-def moments(seen: Sequence[Seen], requests: Sequence[Request]) -> list[Moment]:
-    """Of every decision between the first and the last status that an answer can show."""
-    decisions = [decision for before, after in pairwise(seen) for decision in _decisions(before, after)]
+def moments(seen: Sequence[Seen], requests: Sequence[Request], aborted_at: float = math.inf) -> list[Moment]:
+    """Of every decision between the first and the last status that an answer can show.
+
+    `aborted_at`: Unix seconds just before a person's abort was sent.
+    """
+    decisions = [decision for before, after in pairwise(seen) for decision in _decisions(before, after, aborted_at)]
     answers = sorted((request for request in requests if not has_failed(request)), key=answered_at)
     return [
         Moment(decision, _seconds(decision, _answers_of(answers, decision, decisions)))
@@ -98,7 +104,7 @@ def _seconds(decision: Decision, answers: Sequence[Request]) -> float | None:
     return max(leaving) if leaving else ends[0][0]
 
 
-def _decisions(before: Seen, after: Seen) -> Iterator[Decision]:
+def _decisions(before: Seen, after: Seen, aborted_at: float) -> Iterator[Decision]:
     """What one status has that the one before had not."""
     returned = _returned_to(after) not in ("", _returned_to(before))
     for stage in after.status.get("stages", []):
@@ -107,7 +113,7 @@ def _decisions(before: Seen, after: Seen) -> Iterator[Decision]:
         if share > old:
             yield Decision(name, candidate_of(after), old, share, stage["shareAt"])
         elif share < old and after.state == "Withdrawing":  # a promotion ends the share too, and moves no request
-            yield Decision(name, candidate_of(before), old, share, after.cycle["since"])
+            yield Decision(name, candidate_of(before), old, share, min(after.cycle["since"], aborted_at))
         left = incumbent_of(before, name)
         if returned and left != incumbent_of(after, name):
             yield Decision(name, left, ALL, 0, after.status["rollback"]["attemptAt"])

@@ -4,6 +4,7 @@ Nothing is ordered that a person could not order by YAML and annotations, and no
 load and the client's log.
 """
 
+import math
 import os
 import time
 from collections.abc import Callable, Mapping
@@ -133,6 +134,7 @@ class Subject:
         if ended.asked_at:
             last = last_answer_after(ended.asked_at, requests, ended.revision)
             asked = Asked(ended.asked_at, ended.revision, ended.shares, last)
+        aborted_at = ended.asked_at if asked and played.kind is Kind.ABORT else math.inf
         return Observation(
             kind=played.kind,
             is_fulfilled=ended.is_fulfilled,
@@ -146,7 +148,7 @@ class Subject:
             load=Load(played.load, round(os.getloadavg()[0], 2)),
             requests=len(requests),
             failures=[_failure(request, seen) for request in requests if has_failed(request)],
-            moments=moments(seen, requests),
+            moments=moments(seen, requests, aborted_at),
             asked=asked,
         )
 
