@@ -1,6 +1,7 @@
 """The candidate beside the incumbents: worse, not worse, or it may be chance."""
 
 import random
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -10,9 +11,11 @@ from rewriter_operator.api.release import Comparison
 from rewriter_operator.api.status import Counters
 from rewriter_operator.core.anytime import at_least, at_most, exceeds
 from rewriter_operator.core.comparison import ALPHA, comparison_in_doubt, crossed_comparison
+from rewriter_operator.core.cycle import APPROVE_ANNOTATION
+from rewriter_operator.core.intents import step_approval
 from rewriter_operator.core.traffic import Look
-from tests.builders import make_spec
-from tests.core.test_rollout import rolled_back, with_share
+from tests.builders import make_spec, stage
+from tests.core.test_rollout import passed, rolled_back, with_share
 from tests.examples import examples
 
 
@@ -100,3 +103,40 @@ def test_a_candidate_that_is_worse_than_the_incumbents_is_taken_back_inside_its_
     message = rolled_back(story, "LimitCrossed")
     assert message.startswith("finerank: error rate 0.")
     assert "of the incumbents + 0.01" in message
+
+
+@pytest.mark.parametrize(
+    ("steps", "held_for"),
+    [
+        ([], 15 * 60),
+        ([{"pause": {"duration": "5m"}}], 20 * 60),
+        ([{"analysis": {"minRequests": 50, "deadline": "10m"}}], 10 * 60),
+        ([{"pause": {}}], 15 * 60),
+    ],
+    ids=["the next share", "after a pause", "an analysis", "once it was approved"],
+)
+def test_what_may_be_chance_holds_a_step_until_its_deadline_and_takes_nothing_back(
+    steps: list[dict[str, Any]], held_for: int
+) -> None:
+    """Half of all candidates that are as good as the incumbents look worse; the goal is one in twenty taken back."""
+    plan = [stage("finerank", {"setShare": 10}, *steps, {"setShare": 100})]
+    spec = make_spec(
+        **{
+            "rollout.stages": plan,
+            "rollout.limits.maxErrorRate": 1.0,
+            "rollout.comparison.maxErrorRateIncrease": 0.19,
+            "rollout.verification.timeout": "15m",
+        }
+    )
+    story = passed(spec, candidate_error_rate=0.2).until(lambda story: story.status.stages[0].verified)
+    if steps == [{"pause": {}}]:
+        story.wait(5)
+        assert story.status.cycle is not None
+        story.annotations[APPROVE_ANNOTATION] = step_approval(story.status.cycle, story.status.stages[0])
+    for _ in range(held_for // 60 - 1):
+        story.wait(60)
+    assert story.share() == 10
+    assert "of the incumbents + 0.19" in story.status.stages[0].message
+    assert story.cycle_ends() == "Promoted"
+    (risen,) = [note.message for note in story.notes if note.reason == "ShareSet" and "10 % -> 100 %" in note.message]
+    assert "worse by what may be chance: error rate 0." in risen

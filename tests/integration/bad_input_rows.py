@@ -673,6 +673,13 @@ METRICS: Final = (
         metric(),
     ),
     Refused(
+        26,
+        "a control character in a query",
+        metric(prometheus=_QUERY | {"query": "ctr\u0007"}),
+        ("spec.rollout.metrics[0].prometheus.query", "must not hold control characters"),
+        metric(prometheus=_QUERY | {"query": "ctr\n  + 0"}),
+    ),
+    Refused(
         28,
         "a Prometheus by its URL",
         metric(prometheus=_QUERY | {"serviceName": "http://prometheus:9090"}),

@@ -42,7 +42,7 @@ def measure(runs: int) -> dict[str, Any]:
     look, per_look = worse["0.5"]["ours"]["median_look"], Setting().candidate_per_look
     return {
         "aa_false_rollback_iid": equal["iid"]["ours"]["rate"],
-        "aa_false_rollback_ar": equal["ar"]["ours"]["rate"],
+        "aa_false_rollback_ar": max(equal[name]["ours"]["rate"] or 0 for name in ("ar", "ar_of_each_side_alone")),
         "candidate_requests_to_see_half_a_deviation": None if look is None else look * per_look,
         "fixed_horizon_requests_of_each_side": fixed_horizon(BASE_RATE, BASE_RATE + 0.5 * deviation, 0.01, 0.5),
         "equal_sides": equal,

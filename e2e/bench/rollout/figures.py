@@ -24,7 +24,7 @@ DEFINITIONS: Final = {
     "rollback_to_last_request_s": "the same for rewriter.dev/rollback-to and the revision that is left",
     "decision_to_data_plane_s": "from the operator's clock in the pass that decided until the client holds the answer "
     "that shows it: a rise from none: the candidate's first; a rise to all: the last of anybody else; a fall to none: "
-    "the last of who is left; an abort counts from just before it is sent, because its route moves before it is decided",
+    "the last of who is left; an abort counts from just before it is sent, for its route moves before it is decided",
     "p99": "nearest rank: the largest of fewer than 100 values",
 }
 

@@ -6,7 +6,6 @@ with which sentence, is docs/bad-input.md.
 """
 
 import operator
-import re
 from typing import Annotated, Any, Final, Literal
 
 from pydantic import Field, StringConstraints
@@ -30,7 +29,7 @@ from rewriter_operator.api.resources import (
 )
 from rewriter_operator.api.rollout_metrics import METRIC_RULES, ROLLOUT_RULES, RolloutMetric
 from rewriter_operator.api.stages import StageName
-from rewriter_operator.api.value_rules import QUOTED, ValueRule, at_most, lasting, matching, sentence
+from rewriter_operator.api.value_rules import PRINTABLE, QUOTED, ValueRule, at_most, lasting, matching, sentence
 from rewriter_operator.api.windows import FREEZE_RULES, Freeze, TimeZone, Window
 
 
@@ -55,9 +54,6 @@ class Volume(SpecModel):
     """Directory of this release on the volume. Never shared by two releases."""
 
 
-_CONTROL = r"[\x00-\x08\x0b-\x1f\x7f]"
-
-
 class Prompt(SpecModel):
     """How a query becomes the model's prompt."""
 
@@ -70,12 +66,7 @@ class Prompt(SpecModel):
             "must contain {query} exactly once",
             shown="self.split('{query}').size() - 1",
         ),
-        ValueRule(
-            f"!self.matches(r'{_CONTROL}')",
-            lambda text: re.search(_CONTROL, text) is None,
-            "must not hold control characters other than line feeds and tabs",
-            shown="",
-        ),
+        PRINTABLE,
     ] = "{query}"
     """Must contain `{query}` exactly once."""
     chat: bool = False
@@ -814,7 +805,8 @@ class Comparison(SpecModel):
     """The candidate's answers beside the incumbents' of the same stage and time.
 
     Worse than them by more than this and chance together: the candidate is taken back at once. By what may be chance:
-    no step advances. Not judged while either side has answered fewer than limits.minRequests, nor at a share of 100.
+    no step advances before its deadline, after which it goes on. Not judged while either side has answered fewer than
+    limits.minRequests, nor at a share of 100.
     """
 
     max_error_rate_increase: Annotated[float, Field(ge=0, le=1)] = 0.01

@@ -10,7 +10,7 @@ from pydantic import Field, StringConstraints
 from rewriter_operator.api.metric_access import SERVICE_RULES, MetricService
 from rewriter_operator.api.model import Name, SpecModel, rules
 from rewriter_operator.api.stages import StageName
-from rewriter_operator.api.value_rules import lasting, matching, sentence
+from rewriter_operator.api.value_rules import PRINTABLE, lasting, matching, sentence
 
 PLACEHOLDERS: Final = ("candidate", "incumbent", "stage", "release", "namespace")
 """What a query may hold between doubled braces."""
@@ -46,6 +46,7 @@ class PrometheusQuery(MetricService):
             rf"([^{{]|\{{[^{{]|\{{\{{({'|'.join(PLACEHOLDERS)})\}}\}})*",
             f"may hold {', '.join(f'{{{{{name}}}}}' for name in PLACEHOLDERS)} and no other doubled brace",
         ),
+        PRINTABLE,
     ]
     """PromQL with one number as its answer. {{candidate}} and {{incumbent}} become revisions, e.g. r0007 or
     passthrough; {{stage}}, {{release}} and {{namespace}} become names. A query with {{incumbent}} compares, and is not

@@ -72,6 +72,17 @@ def matching(pattern: str, must: str) -> ValueRule:
     return ValueRule(f"self.matches(r'^({pattern})$')", lambda text: form.fullmatch(text) is not None, must, got=QUOTED)
 
 
+_CONTROL: Final = r"[\x00-\x08\x0b-\x1f\x7f]"
+
+PRINTABLE: Final = ValueRule(
+    f"!self.matches(r'{_CONTROL}')",
+    lambda text: re.search(_CONTROL, text) is None,
+    "must not hold control characters other than line feeds and tabs",
+    shown="",
+)
+"""A text that people write and other programs parse."""
+
+
 def lasting(longest: str, shortest: str = "", or_none: bool = False) -> ValueRule:
     """A duration: a whole number of seconds, minutes or hours, up to `longest`, and not below `shortest`.
 

@@ -1,7 +1,8 @@
 """Does the candidate answer worse than the incumbents do, in the same stage at the same time?
 
-Three answers, as of a limit (core/limits.py): no; yes, by more than chance; and "over, but it may be chance". What both
-sides suffer from, such as a slow network or odd queries, is no fault of the candidate and is not held against it.
+Three answers, as of a limit (core/limits.py): no; yes, by more than chance; and "over, but it may be chance", which
+holds a step until its deadline and then no longer (docs/decisions/0043). What makes both sides fail alike, such as odd
+queries, is no fault of the candidate and is not held against it.
 """
 
 from collections.abc import Iterator

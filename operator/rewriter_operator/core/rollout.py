@@ -4,6 +4,7 @@ A step is left only on evidence: the route accepted at its generation, the obser
 limits not crossed, enough requests. What cannot be told stops the clock of promotion, never that of the deadlines.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -271,9 +272,10 @@ def _set_share(world: World, stage: StageStatus, share: int) -> StageStatus | st
         awaited = capacity.awaited(world, stage, share)
         if awaited is not None:
             return awaited
-        doubt = _doubt(world, stage)
+        timeout = seconds(world.spec.rollout.verification.timeout)
+        doubt = _doubt(world, stage, stage.step_at + timeout)
         if doubt is not None:  # what ended the last step may be long ago: the operator may have been away
-            overdue = world.now - max(stage.step_at, doubt.since) > seconds(world.spec.rollout.verification.timeout)
+            overdue = world.now - max(stage.step_at, doubt.since) > timeout
             why = f"share {share} % is not set, because {doubt}"
             return f"{stage.name}: {why}" if overdue else evolve(stage, message=why[:1024])
         return evolve(
@@ -323,10 +325,11 @@ def _pause(world: World, stage: StageStatus, pause: Pause) -> StageStatus | str:
         if over < 0:
             told = f"pauses for {pause.duration}{silence.words([stage])}"
             return _looked(world, evolve(stage, message=told[:1024]))
-        doubt = _doubt(world, stage)
+        timeout = seconds(world.spec.rollout.verification.timeout)
+        doubt = _doubt(world, stage, stage.step_at + seconds(pause.duration) + timeout)
         if doubt is None:
             return _next(world, stage, "pause over")
-        overdue = min(over, world.now - doubt.since) > seconds(world.spec.rollout.verification.timeout)
+        overdue = min(over, world.now - doubt.since) > timeout
         why = f"pause over, but {doubt}"
         return f"{stage.name}: {why}" if overdue else evolve(stage, message=why[:1024])
     assert world.status.cycle is not None
@@ -341,10 +344,10 @@ def _pause(world: World, stage: StageStatus, pause: Pause) -> StageStatus | str:
 
 def _approved(world: World, stage: StageStatus) -> StageStatus | str:
     """A person approves what was seen, not what nobody can see: a doubt then has as long as any other has."""
-    doubt, timeout = _doubt(world, stage), world.spec.rollout.verification.timeout
+    since, timeout = stage.approved_at or world.now, world.spec.rollout.verification.timeout
+    doubt = _doubt(world, stage, since + seconds(timeout))
     if doubt is None:
         return _next(world, evolve(stage, approved_at=0), "approved")
-    since = stage.approved_at or world.now
     if world.now - max(since, doubt.since) > seconds(timeout):
         return f"{stage.name}: approved, but {doubt} (for {timeout})"
     return evolve(stage, approved_at=since, message=f"approved, but {doubt}"[:1024])
@@ -370,7 +373,7 @@ def _unapproved(world: World) -> str | None:
 
 def _analyse(world: World, stage: StageStatus, analysis: AnalysisStep) -> StageStatus | str:
     found = seen(world, stage)
-    answered, doubt = found.candidate.requests, _doubt(world, stage)
+    answered, doubt = found.candidate.requests, _doubt(world, stage, stage.step_at + seconds(analysis.deadline))
     suffices = answered >= max(analysis.min_requests, world.spec.rollout.limits.min_requests)
     if doubt is None and suffices:
         return _next(world, stage, f"{answered} requests inside every limit")
@@ -410,9 +413,13 @@ def _is_done(world: World, name: str) -> bool:
     return any(stage.name == name and stage.step >= len(plans[name].steps) for stage in world.status.stages)
 
 
-def _doubt(world: World, stage: StageStatus) -> Doubt | None:
-    """Why nothing good can be concluded now; None when counters are whole and inside limits, and metrics inside."""
-    why = _doubt_of_counters(world, stage)
+def _doubt(world: World, stage: StageStatus, deadline: float = math.inf) -> Doubt | None:
+    """Why nothing good can be concluded now; None when counters are whole and inside limits, and metrics inside.
+
+    After the step's deadline (Unix seconds) a candidate that is worse than the incumbents by what may be chance is not
+    held up by that any more: half of all candidates that are as good as them look so (docs/decisions/0043).
+    """
+    why = _doubt_of_counters(world, stage) or (_perhaps_worse(world, stage) if world.now <= deadline else None)
     return metric_looks.doubt(world, stage) if why is None else Doubt(why)
 
 
@@ -432,9 +439,15 @@ def _doubt_of_counters(world: World, stage: StageStatus) -> str | None:
         return f"the candidate's pods tell the latency of {told} of {candidate.requests} answers"
     if not stage.counting_since:
         return None
-    limits = world.spec.rollout.limits
-    compared = comparison_in_doubt(found, world.spec.rollout.comparison, limits.min_requests)
-    return limit_in_doubt(found, limits) or compared
+    return limit_in_doubt(found, world.spec.rollout.limits)
+
+
+def _perhaps_worse(world: World, stage: StageStatus) -> str | None:
+    """In what the candidate answers worse than the incumbents, be it by chance."""
+    if not stage.counting_since:
+        return None
+    rollout = world.spec.rollout
+    return comparison_in_doubt(seen(world, stage), rollout.comparison, rollout.limits.min_requests)
 
 
 def _candidate(world: World) -> Serving | None:
@@ -464,7 +477,7 @@ def _share_notes(world: World, stages: list[StageStatus]) -> tuple[Note, ...]:
     before = {stage.name: stage for stage in world.status.stages}
     name = serving_name(_candidate(world))
     return tuple(
-        Note("ShareSet", f"{stage.name}: {before[stage.name].share} % -> {stage.share} % to {name}")
+        Note("ShareSet", f"{_risen(world, before[stage.name], stage)} to {name}"[:1024])
         for stage in stages
         if stage.share != before[stage.name].share
     ) + tuple(
@@ -472,6 +485,12 @@ def _share_notes(world: World, stages: list[StageStatus]) -> tuple[Note, ...]:
         for stage in stages
         if _mirrored(stage) != _mirrored(before[stage.name])
     )
+
+
+def _risen(world: World, before: StageStatus, stage: StageStatus) -> str:
+    worse = _perhaps_worse(world, before)
+    told = f" (worse by what may be chance: {worse})" if worse else ""
+    return f"{stage.name}: {before.share} % -> {stage.share} %{told}"
 
 
 def _mirrored(stage: StageStatus) -> str:
