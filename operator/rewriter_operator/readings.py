@@ -32,6 +32,7 @@ YOUNG_SECONDS: Final = 2.0
 class _Reading:
     observation: Observation
     at: float
+    """Of its first request."""
     overtaken: bool
 
 
@@ -88,7 +89,7 @@ class Readings:
         """All that was read in a pass that found nothing to do; not kept when a child changed while it was read."""
         told = self._of(name)
         if told.changes == begun.told.changes:
-            self._kept[name] = _Reading(observation, self.clock(), overtaken=told.wishes != begun.told.wishes)
+            self._kept[name] = _Reading(observation, begun.at, overtaken=told.wishes != begun.told.wishes)
 
     def holds(self, name: str, begun: Begun) -> bool:
         """Whether another write may be decided from this reading: it is young, and nothing was told of since."""
@@ -96,15 +97,17 @@ class Readings:
 
     def of(self, name: str) -> Observation | None:
         """The last reading, if it still holds."""
-        reading = self._kept.get(name)
-        if reading is None or reading.overtaken or self.clock() - reading.at >= LASTING_SECONDS:
-            return None
-        return reading.observation
+        reading = self._lasting(name)
+        return reading.observation if reading and not reading.overtaken else None
 
     def overtaken(self, name: str) -> Observation | None:
         """The last reading, if nothing but what a person changed of the release has happened since."""
-        reading = self._kept.get(name)
+        reading = self._lasting(name)
         return reading.observation if reading and reading.overtaken else None
+
+    def _lasting(self, name: str) -> _Reading | None:
+        reading = self._kept.get(name)
+        return reading if reading and self.clock() - reading.at < LASTING_SECONDS else None
 
     def _of(self, name: str) -> Told:
         return self._told.get(name, Told())

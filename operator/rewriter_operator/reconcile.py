@@ -96,6 +96,8 @@ class Reconciler:
     """Release -> why its next child was not taken; told in its conditions."""
     contests: Contests = field(default_factory=Contests)
     metric_services: MetricServices = field(init=False)
+    tellings: dict[str, Telling] = field(default_factory=dict)
+    """Release -> what its last pass told."""
     dropped: set[str] = field(default_factory=set)
     """Releases of whose status the API server kept not all: asked for with a dry run first from then on."""
     readings: Readings = field(default_factory=Readings)
@@ -140,27 +142,33 @@ class Reconciler:
             self.metric_services.forget(name)
             self.unwatched.forget(name)
             self.readings.forget(name)
+            self.tellings.pop(name, None)
             return GONE
         return await self._decided(live, begun, urgent)
 
     async def _decided(self, live: dict[str, Any], begun: Begun, urgent: bool) -> Again:
         """Write after write from one reading, until there is nothing to do or something must be read anew."""
         name = live["metadata"]["name"]
-        async with Telling(self.hands) as telling:
-            reading = await self._guarded(live, self._read(live, urgent))
+        async with self._telling(name) as telling:
+            reading, is_whole = await self._guarded(live, self._read(live, urgent)), True
             while True:
                 thought = await self._guarded(live, self._looked_at(reading))
+                if not (is_whole or self.readings.holds(name, begun)):
+                    return SOON  # told of while the pods were asked
                 self._count(name, thought.decision.status.state.value)
                 self._count_decay(name, bool(gold_decay(thought.decision.status)))
                 wrote = await self._write_one(live, thought, telling)
                 if wrote is None:
                     break
+                if thought.decision.urgent_route:
+                    return AFTER_WITHDRAWAL
                 if wrote.answer is None or not self.readings.holds(name, begun):
                     return SOON
                 after = with_written(reading, wrote.answer)
                 if after is None:
                     return SOON
-                reading, live = after, wrote.answer if wrote.answer["kind"] == "RewriterRelease" else live
+                reading, is_whole = after, False
+                live = wrote.answer if wrote.answer["kind"] == "RewriterRelease" else live
         if thought.decision.wait_seconds < LASTING_SECONDS:  # a thousand releases at rest need no memory of it
             self.readings.keep(name, reading, begun)
         return Again(thought.decision.wait_seconds)
@@ -205,9 +213,15 @@ class Reconciler:
         return Thought(observation, decision, after, render(after.release, decision.wanted, self.installation))
 
     def forget_all(self) -> None:
-        """Count no release any more: another process does now."""
+        """Count no release any more, and tell of none: another process does now."""
         for name in list(self.states):
             self._count(name, None)
+        for telling in self.tellings.values():
+            telling.cancel()
+
+    def _telling(self, name: str) -> Telling:
+        self.tellings[name] = Telling(self.hands, self.tellings.get(name))
+        return self.tellings[name]
 
     def _rests(self, thought: Thought) -> bool:
         """Whether `_write_one` would write nothing."""

@@ -1,6 +1,6 @@
 """The operator is away, or its clock is: what it finds when it is back, and that nothing is concluded from the gap."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
 import pytest
@@ -9,9 +9,11 @@ from rewriter_operator.api.model import evolve
 from rewriter_operator.api.states import State
 from rewriter_operator.api.status import RewriterReleaseStatus
 from rewriter_operator.core import schedule
-from rewriter_operator.core.cycle import RUN_ANNOTATION
+from rewriter_operator.core.cycle import ROLLBACK_ANNOTATION, RUN_ANNOTATION
+from rewriter_operator.core.world import Deployment
 from tests.builders import NOW, make_spec, make_status, serving, stage, stage_status
 from tests.core.simulator import Simulator
+from tests.core.test_intents import served
 from tests.core.test_rollout import passed, with_share
 
 TEN_MINUTES = 600.0
@@ -152,3 +154,46 @@ def test_a_clock_that_jumps_in_a_rollout_never_promotes_what_nobody_could_watch(
     story.now -= jump
     story.behaviour.stats_readable = True
     story.until(lambda it: bool(it.status.history), limit=2 * abs(jump) + 7200)
+
+
+def just_marked(story: Simulator, name: str) -> None:
+    """A new leader has marked the Deployment; its controller has not answered yet."""
+    found = story.children[("Deployment", name)]
+    assert isinstance(found, Deployment)
+    marked = replace(found, ready=0, others=found.ready, observed=False)
+    story.children[("Deployment", name)] = marked
+    story.settle()
+    story.children[("Deployment", name)] = found
+
+
+def test_a_deadline_that_passed_while_nobody_looked_is_not_judged_by_a_candidate_that_was_just_marked() -> None:
+    story = passed().until(State.DEPLOYING)
+    while not story.has("Deployment", "shop-r0002"):
+        story.reconcile()
+    story.pass_time(20 * 60)
+    just_marked(story, "shop-r0002")
+    assert story.status.state is State.DEPLOYING
+    assert story.cycle_ends() == "Promoted"
+
+
+def test_nor_is_a_persons_rollback_used_up_by_it() -> None:
+    story = served()
+    story.annotations[ROLLBACK_ANNOTATION] = "r0003"
+    story.until(State.RETURNING)
+    while not story.has("Deployment", "shop-r0003"):
+        story.reconcile()
+    story.pass_time(20 * 60)
+    just_marked(story, "shop-r0003")
+    assert story.status.state is State.RETURNING
+    story.until(lambda it: it.status.serves == "r0003", limit=60)
+
+
+def test_a_deployment_that_was_just_written_makes_nobody_not_ready() -> None:
+    story = passed()
+    assert story.cycle_ends() == "Promoted"
+    story.settle()
+    found = story.children[("Deployment", "shop-r0002")]
+    assert isinstance(found, Deployment)
+    story.children[("Deployment", "shop-r0002")] = replace(found, ready=0, others=found.ready, observed=False)
+    story.reconcile()
+    assert story.condition("Ready")[0] == "True"

@@ -17,7 +17,7 @@ from rewriter_operator.core.world import Deployment, Pod
 from tests.builders import make_cycle, make_spec, stage
 from tests.core.simulator import Simulator
 from tests.core.test_intents import served
-from tests.core.test_rollout import passed, rolled_back
+from tests.core.test_rollout import passed, rolled_back, with_share
 from tests.examples import examples
 
 SCALED = {"serving.replicas": 4, "serving.capacity": {"mode": "ScaleWithShare"}}
@@ -393,3 +393,28 @@ def test_copies_have_their_pods_before_they_are_made(first: list[dict[str, Any]]
     assert found is not None and (found.replicas, found.ready) == (3, 3), "60 % of four"
     assert asked[0] == (1 if first else 3)
     assert story.cycle_ends() == "Promoted"
+
+
+def test_pods_that_came_in_a_step_that_needs_none_are_not_late_for_ever() -> None:
+    story = waits_for_pods()
+    story.spec = scaled(stage("finerank", {"setShare": 10}, {"pause": {}}, {"setShare": 50}, {"setShare": 100}))
+    story.settle()
+    come_up(story)
+    story.wait(20 * 60)
+    go_down(story, 1)
+    story.settle()
+    assert story.status.state is State.ROLLING_OUT
+    assert story.share() == 10
+
+
+def test_pods_of_the_template_before_answer_while_those_of_the_new_one_come_up() -> None:
+    """A rolling update of the candidate: an image, an operator's upgrade."""
+    story = with_share()
+    found = candidate(story)
+    assert found is not None
+    story.children[("Deployment", "shop-r0002")] = replace(found, ready=0, others=found.replicas)
+    story.settle()
+    assert story.status.state is State.ROLLING_OUT
+    story.children[("Deployment", "shop-r0002")] = replace(found, ready=0)
+    story.settle()
+    assert story.status.cycle is not None and story.status.cycle.reason == "CandidateNotServing"

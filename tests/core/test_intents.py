@@ -4,6 +4,7 @@ A new state without a row, or a new intent without a column, fails the first tes
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -17,7 +18,7 @@ from rewriter_operator.core.cycle import (
 )
 from rewriter_operator.core.intents import ASKED_ANNOTATION
 from rewriter_operator.core.plan import plan
-from rewriter_operator.core.world import Revision, Role
+from rewriter_operator.core.world import Deployment, Revision, Role
 from rewriter_operator.workloads.render import render
 from tests.builders import INSTALLATION, evidence, make_cycle, make_spec, make_status, serving, stage, stage_status
 from tests.core.simulator import Behaviour, Simulator
@@ -499,3 +500,25 @@ def test_an_operator_from_before_kept_no_list_and_offers_what_serves() -> None:
     story.annotations[ROLLBACK_ANNOTATION] = "r0003"
     story.settle()
     assert "(r0005)" in story.status.notice
+
+
+def test_what_a_rollback_leaves_has_a_drain_time_of_its_own() -> None:
+    """The candidate that was taken back first drains already."""
+    story = served()
+    story.settle()
+    story.annotations[RUN_ANNOTATION] = "again"
+    story.until(lambda it: it.share() > 0)
+    story.behaviour.serving_ready = False
+    story.annotations[ROLLBACK_ANNOTATION] = "r0003"
+    story.until(State.RETURNING).settle()
+    story.pass_time(25)
+    story.behaviour.serving_ready = True
+    for key, child in story.children.items():
+        if isinstance(child, Deployment):
+            story.children[key] = replace(child, ready=child.replicas)
+    story.until(lambda it: it.status.serves == "r0003", limit=4)
+    story.pass_time(10)
+    story.settle()
+    assert story.has("Deployment", "shop-r0005"), "its last request was ten seconds ago"
+    story.wait(60)
+    assert not story.has("Deployment", "shop-r0005")

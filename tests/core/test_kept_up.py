@@ -179,6 +179,7 @@ def test_an_older_revision_that_is_brought_back_comes_first() -> None:
     "trouble, why",
     [
         ("Unschedulable: 0/3 nodes are available: 3 Insufficient nvidia.com/gpu.", "finds no node"),
+        ("SchedulingGated: Scheduling is blocked due to non-empty scheduling gates", "finds no node"),
         ("ImagePullBackOff: no such image", ""),
     ],
 )
@@ -211,6 +212,14 @@ def test_a_quota_that_is_used_up_ends_it(full: Callable[[Simulator], Any]) -> No
     story = promoted(kept_for("12h"))
     assert plan(story.world()).status.replaced is not None
     assert plan(full(story)).status.replaced is None
+
+
+@pytest.mark.parametrize("trouble", ["Internal error occurred: failed calling webhook", "violates PodSecurity"])
+def test_a_deployment_without_pods_for_another_reason_is_helped_by_no_room(trouble: str) -> None:
+    story = promoted(kept_for("12h"))
+    found = story.children[NEW]
+    story.children[NEW] = replace(found, message=f"FailedCreate: {trouble}")  # type: ignore[call-arg]
+    assert plan(story.world()).status.replaced is not None
 
 
 def test_a_delay_that_is_taken_back_ends_it_and_another_one_moves_its_end() -> None:

@@ -210,3 +210,21 @@ def test_a_release_that_is_being_deleted_is_not_known_any_more() -> None:
     spec = make_spec()
     item = stored(spec, make_status(spec), deletionTimestamp="2026-11-23T11:00:00Z")
     assert with_written(Observation(make_world(spec), token="t"), item) is None
+
+
+@pytest.mark.parametrize(
+    ("status", "ready", "answering"),
+    [
+        ({"observedGeneration": 4, "updatedReplicas": 2, "availableReplicas": 2}, 2, 2),
+        ({"observedGeneration": 4, "replicas": 2, "availableReplicas": 2}, 0, 2),
+        ({"observedGeneration": 4, "updatedReplicas": 1, "availableReplicas": 2}, 1, 2),
+        ({"observedGeneration": 3, "updatedReplicas": 2, "availableReplicas": 2}, 0, 2),
+        ({}, 0, 0),
+    ],
+    ids=["all are new", "none is new", "one is new", "not seen yet", "just made"],
+)
+def test_pods_of_the_template_before_answer_too(status: dict[str, Any], ready: int, answering: int) -> None:
+    body = item("Deployment", generation=4) | {"spec": {"replicas": 2}, "status": status}
+    found = _read_child(body, OWNER)
+    assert isinstance(found, Deployment)
+    assert (found.ready, found.answering) == (ready, answering)

@@ -14,7 +14,7 @@ from rewriter_operator.core.decision import Decision
 from rewriter_operator.core.world import World
 from rewriter_operator.leading import Leading, Version, Wish
 from rewriter_operator.readings import LASTING_SECONDS, YOUNG_SECONDS, Readings
-from rewriter_operator.reconcile import GONE, READ_AT_ONCE, SOON, Reconciler
+from rewriter_operator.reconcile import GONE, READ_AT_ONCE, SOON, Reconciler, Thought
 from rewriter_operator.settings import from_environment
 from tests.builders import INSTALLATION, make_world, spec_body
 from tests.operator.test_unwatched import Cluster, route
@@ -359,3 +359,37 @@ def test_only_so_many_releases_are_read_at_once_and_an_urgent_one_beside_them(mo
         assert begun == lists * (READ_AT_ONCE + 4)
 
     asyncio.run(story())
+
+
+@pytest.mark.parametrize("meanwhile", [told, asked_for, slow])
+def test_what_is_told_while_the_pods_are_asked_ends_the_reading_before_the_next_write(
+    meanwhile: Callable[[Reconciler, Clocked], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An abort that is heard while a silent pod is waited for must not be followed by a larger share."""
+    cluster, clocked = Counted(), Clocked()
+    reconciler = cluster.reconciler(monkeypatch, "one", "two")
+    reconciler.readings = clocked.readings
+    looked_at = reconciler._looked_at
+
+    async def slowly(reading: Observation) -> Thought:
+        thought = await looked_at(reading)
+        if cluster.writes:
+            meanwhile(reconciler, clocked)
+        return thought
+
+    monkeypatch.setattr(reconciler, "_looked_at", slowly)
+    assert asyncio.run(reconciler("shop")) == SOON
+    assert cluster.writes == ["status"]
+
+
+def test_a_reading_is_as_old_as_its_first_request() -> None:
+    clocked = Clocked()
+    for told_of in (lambda: None, lambda: clocked.readings.wished("shop")):
+        clocked.now = 0.0
+        begun = clocked.readings.begin("shop")
+        clocked.now = 10.0
+        clocked.readings.keep("shop", READ, begun)
+        told_of()
+        clocked.now = LASTING_SECONDS
+        assert clocked.readings.of("shop") is None
+        assert clocked.readings.overtaken("shop") is None

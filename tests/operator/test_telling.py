@@ -102,3 +102,36 @@ def test_a_pass_that_is_cancelled_waits_for_no_event() -> None:
         return hands.posted
 
     assert asyncio.run(story()) == []
+
+
+def test_a_pass_does_not_wait_long_for_a_slow_api_server_and_the_next_ones_events_come_after_what_is_left(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("rewriter_operator.telling.PATIENCE_SECONDS", 0.05)
+
+    async def story() -> tuple[list[str], list[str]]:
+        hands = Posting()
+        async with Telling(hands) as first:
+            first.say(LIVE, NOTES)
+        at_its_end = list(hands.posted)
+        async with Telling(hands, first) as second:
+            second.say(LIVE, [LATER])
+            hands.let.set()
+        return at_its_end, hands.posted
+
+    assert asyncio.run(story()) == ([], ["StepApproved", "ShareSet", "FullShare"])
+
+
+def test_what_is_left_is_posted_by_nobody_once_another_leads(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("rewriter_operator.telling.PATIENCE_SECONDS", 0.05)
+
+    async def story() -> list[str]:
+        hands = Posting()
+        async with Telling(hands) as telling:
+            telling.say(LIVE, NOTES)
+        telling.cancel()
+        hands.let.set()
+        await asyncio.sleep(0.05)
+        return hands.posted
+
+    assert asyncio.run(story()) == []

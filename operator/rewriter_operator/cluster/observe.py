@@ -361,7 +361,13 @@ def _deployment(item: dict[str, Any]) -> dict[str, Any]:
     failure = next((found for found in conditions if found["type"] == "ReplicaFailure"), {})
     message = f"{failure.get('reason', '')}: {failure.get('message', '')}" if failure.get("status") == "True" else ""
     ready = min(updated, available) if current else 0
-    return {"replicas": item["spec"]["replicas"], "ready": ready, "observed": current, "message": message}
+    return {
+        "replicas": item["spec"]["replicas"],
+        "ready": ready,
+        "others": available - ready,
+        "observed": current,
+        "message": message,
+    }
 
 
 def _route(item: dict[str, Any]) -> dict[str, Any]:

@@ -100,6 +100,12 @@ def are_up(deployment: Deployment | None, count: int) -> bool:
     return deployment is not None and deployment.ready >= max(count, deployment.replicas)
 
 
+def is_known(deployment: Deployment | None) -> bool:
+    """Whether it can be said how many pods are ready. A Deployment that was just written, be it marked by a new leader,
+    tells it a moment later, when its controller has seen it: no deadline is judged by what is not known."""
+    return deployment is None or deployment.observed
+
+
 def begun(world: World) -> list[StageStatus]:
     """The stages as a candidate's pods begin with them: those that wait for no other want their first share's."""
     if not scales(world.spec):
@@ -141,7 +147,8 @@ def awaited(world: World, stage: StageStatus, share: int) -> StageStatus | str |
     if stage.pods_for < share:
         return evolve(stage, pods_for=share, pods_at=world.now, message=f"waits for the pods for {share} %")
     told = f"the pods for {share} % are not up: {short}"
-    late = not stage.pods_at and world.now - stage.step_at > seconds(world.spec.rollout.verification.timeout)
+    is_over = world.now - stage.step_at > seconds(world.spec.rollout.verification.timeout)
+    late = is_over and not stage.pods_at and is_known(world.deployment(Role.SERVING, _candidate(world)))
     return f"{stage.name}: {told}" if late else evolve(stage, message=told[:1024])
 
 
@@ -170,7 +177,7 @@ def overdue(world: World) -> str | None:
     for stage in world.status.stages:
         if stage.pods_at and not stage.held and world.now - stage.pods_at > seconds(timeout):
             short = _short_of(world, stage.pods_for)
-            if short is not None:
+            if short is not None and is_known(world.deployment(Role.SERVING, _candidate(world))):
                 return f"{stage.name}: the pods for {stage.pods_for} % are not up: {short} within {timeout}"
     return None
 

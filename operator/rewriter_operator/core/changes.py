@@ -169,5 +169,6 @@ def _moved(world: World, row: StageStatus, before: StagePlan, after: StagePlan) 
         return row
     row = evolve(row, shadow=None)  # what was copied under another step says nothing of this one
     since = world.now if row.step_at else 0  # what replaces a step has its whole time
-    pods_at = world.now if row.pods_at else 0
+    asks = at < len(after.steps) and (after.steps[at].set_share or after.steps[at].shadow)
+    pods_at = world.now if row.pods_at and asks else 0  # a pause waits for no pods: nobody would ever see them come
     return evolve(row, step_at=since, approved_at=0, held=False, pods_at=pods_at, message="")

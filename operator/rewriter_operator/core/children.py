@@ -57,7 +57,7 @@ def _is_answered(world: World, wanted: WantedRoute) -> bool:
 def _is_up(world: World, revision: int | None) -> bool:
     role, number = (Role.PASSTHROUGH, -1) if revision is None else (Role.SERVING, revision)
     deployment = world.deployment(role, number)
-    return deployment is not None and deployment.ready > 0
+    return deployment is not None and deployment.answering > 0
 
 
 def route(world: World) -> WantedRoute:

@@ -14,8 +14,8 @@ from rewriter_operator.core.world import Deployment, Pod, Role, World
 STARTING_SECONDS: Final = 60
 """After this long a pod with a complaint is told of: a node that is being made, or one slow pull, is over by then."""
 
-UNSCHEDULABLE: Final = "Unschedulable"
-"""How the scheduler's words begin where no node has room."""
+WITHOUT_ROOM: Final = ("Unschedulable", "SchedulingGated")
+"""How the words begin of a pod for which no node has room, or no queue quota (Kueue)."""
 
 OVER_QUOTA: Final = "exceeded quota"
 """In the API server's words where a ResourceQuota has none."""
@@ -41,10 +41,10 @@ def without_room(world: World) -> str:
     """The first child for which nodes or a quota have no room left; empty while there is enough."""
     for child in world.children:
         match child:
-            case Pod(phase="Pending", deleting=False) if child.message.startswith(UNSCHEDULABLE):
+            case Pod(phase="Pending", deleting=False) if child.message.startswith(WITHOUT_ROOM):
                 if _is_late(world, child):
                     return f"pod {child.name} finds no node"
-            case Deployment(deleting=False) if child.message:
+            case Deployment(deleting=False) if OVER_QUOTA in child.message:
                 return f"Deployment {child.name} gets no pods"
     return "a quota is used up" if OVER_QUOTA in world.refusal else ""
 

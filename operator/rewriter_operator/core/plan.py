@@ -228,11 +228,21 @@ def _drained(world: World, status: RewriterReleaseStatus) -> RewriterReleaseStat
     surplus = any(  # Services too: a Deployment that is gone must not end the drain before its Service went
         child.kind in OF_SERVING_PODS and _serves_none_of(child, needed) for child in world.children
     )
-    if surplus and not status.draining_since:
+    if surplus and (not status.draining_since or _leaves_more(world, needed)):
         return evolve(status, draining_since=world.now)
     if not surplus and status.draining_since:
         return evolve(status, draining_since=0)
     return status
+
+
+def _leaves_more(world: World, needed: Collection[int]) -> bool:
+    """Whether pods that serve until now are superfluous from now on: they had requests a moment ago, and have all of
+    the drain time, whatever else drains already."""
+    before = servings(world)
+    return any(
+        child.kind in OF_SERVING_PODS and _serves_none_of(child, needed) and not _serves_none_of(child, before)
+        for child in world.children
+    )
 
 
 def _serves_none_of(child: Child, needed: Collection[int]) -> bool:

@@ -319,6 +319,6 @@ def _serve_first(world: World) -> Step:
     """Wait for the first incumbent's pods; until then the passthrough answers."""
     serving = next(stage.incumbent for stage in world.status.stages if stage.incumbent)
     deployment = world.deployment(Role.SERVING, serving.revision)
-    if deployment and deployment.ready > 0:
+    if deployment and deployment.answering:
         return Step(cycles.enter(world.status, Event.SERVED, world.now))
     return Step(evolve(world.status, message=f"waiting for the serving pods of revision {serving.revision}"))

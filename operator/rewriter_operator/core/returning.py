@@ -55,7 +55,7 @@ def _switch(world: World, back: Rollback) -> Step:
         status = evolve(world.status, stages=stages, rollback=switched, message=message)
         return Step(status, notes=(Note("RolledBackTo", message),))
     why = held_up.words_of(world, Role.SERVING, back.to.revision)
-    if world.now - back.since > seconds(timeout):
+    if world.now - back.since > seconds(timeout) and capacity.is_known(deployment):
         message = f"{name} was not ready within spec.serving.readyTimeout {timeout}; incumbents are as they were{why}"
         status = _ended(world, Event.BROKE, back, message)
         return Step(status, notes=(Note("RollbackFailed", message, warning=True),))

@@ -59,7 +59,7 @@ def deploy(world: World) -> Step:
         return Step(cycles.enter(world.status, Event.DEPLOYED, world.now))
     timeout = world.spec.serving.ready_timeout
     why = held_up.words_of(world, Role.SERVING, cycle.candidate.revision)
-    if world.now - cycle.since > seconds(timeout):
+    if world.now - cycle.since > seconds(timeout) and capacity.is_known(deployment):
         message = f"candidate {serving_name(cycle.candidate)} was not ready within spec.serving.readyTimeout {timeout}"
         return _stop(world, Event.BROKE, "CandidateNotReady", message + why)
     ready = deployment.ready if deployment else 0
@@ -209,7 +209,7 @@ def degraded(world: World) -> Step | None:
     deployment = world.deployment(Role.SERVING, cycle.candidate.revision)
     has_traffic = any(stage.share or stage.shadow for stage in world.status.stages)
     withdrawn = route is not None and route.withdrawn == cycle.candidate.revision
-    if has_traffic and not withdrawn and (deployment is None or (deployment.observed and deployment.ready == 0)):
+    if has_traffic and not withdrawn and (deployment is None or (deployment.observed and not deployment.answering)):
         return _stop(world, Event.DEGRADED, "CandidateNotServing", "no pod of the candidate is ready")
     for stage in world.status.stages:
         if stage.share and stage.counting_since:
@@ -266,12 +266,12 @@ def _set_share(world: World, stage: StageStatus, share: int) -> StageStatus | st
         if stage.held:  # deadlines count from here: nothing was late while it was held
             pods_at = world.now if stage.pods_at else 0
             return evolve(stage, held=False, step_at=world.now, pods_at=pods_at, message="")
-        other = watching.any_doubted(world)
-        if other is not None:  # it has a deadline of its own
-            return evolve(stage, message=f"share {share} % is not set: {other}"[:1024])
         awaited = capacity.awaited(world, stage, share)
         if awaited is not None:
             return awaited
+        other = watching.any_doubted(world)
+        if other is not None:  # it has a deadline of its own
+            return evolve(stage, message=f"share {share} % is not set: {other}"[:1024])
         timeout = seconds(world.spec.rollout.verification.timeout)
         doubt = _doubt(world, stage, stage.step_at + timeout)
         if doubt is not None:  # what ended the last step may be long ago: the operator may have been away

@@ -88,7 +88,7 @@ def _ready(world: World, status: RewriterReleaseStatus) -> _Answer:
         deployment = (
             world.deployment(Role.SERVING, serving.revision) if serving else world.deployment(Role.PASSTHROUGH, -1)
         )
-        if deployment is None or deployment.ready == 0:
+        if deployment is None or not deployment.answering:
             down.append(f"{stage.name} ({serving_name(serving)})")
     if down:
         return False, Reason.NOT_SERVING, f"no ready pod behind {', '.join(down)}"

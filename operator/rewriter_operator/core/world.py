@@ -100,10 +100,17 @@ class Deployment(Child):
     replicas: int = 0
     ready: int = 0
     """Available replicas of the current template."""
+    others: int = 0
+    """Those beside them: of the template before, or of one that its controller has not seen yet."""
     message: str = ""
     """Why pods cannot be made; empty while they can."""
     observed: bool = True
     """Its controller has seen its newest generation; until then `ready` is 0 because nobody knows."""
+
+    @property
+    def answering(self) -> int:
+        """Pods that answer requests, of whatever template."""
+        return self.ready + self.others
 
 
 @dataclass(frozen=True)
