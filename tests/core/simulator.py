@@ -36,7 +36,7 @@ from rewriter_contract.messages import (
 from rewriter_operator.api.release import RewriterReleaseSpec
 from rewriter_operator.api.states import State
 from rewriter_operator.api.status import PhaseStep, RewriterReleaseStatus
-from rewriter_operator.core import pool
+from rewriter_operator.core.asked import are_serving_pods_asked
 from rewriter_operator.core.children import servings
 from rewriter_operator.core.decision import Decision, Note, OrderToPod, PodChange, Removal, revision_name
 from rewriter_operator.core.diff import Want, first_difference, outdated, surplus
@@ -45,8 +45,6 @@ from rewriter_operator.core.intents import known_revisions
 from rewriter_operator.core.metric_calls import MetricCall, due
 from rewriter_operator.core.plan import plan
 from rewriter_operator.core.retention import kept_revisions
-from rewriter_operator.core.states import TRAFFIC_STATES
-from rewriter_operator.core.taken_over import asks_leaving
 from rewriter_operator.core.validating import validation_paths
 from rewriter_operator.core.world import (
     Budget,
@@ -353,7 +351,7 @@ class Simulator:
             unknown_works=frozenset(path for role, path in paths if path not in works and _runs(world, role)),
             evidence=rows,
             report_digest=self.report_digest if len(rows) == 2 else "",
-            stats=self._stats() if state in TRAFFIC_STATES or asks_leaving(world) or pool.asks(world) else {},
+            stats=self._stats() if are_serving_pods_asked(world) else {},
         )
 
     def _scored(self, shard: EvidenceRows) -> EvidenceRows:

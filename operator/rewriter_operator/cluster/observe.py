@@ -18,11 +18,9 @@ from rewriter_operator.api.status import PhaseStep
 from rewriter_operator.cluster.agents import ROWS_SECONDS, Agents
 from rewriter_operator.cluster.kube import Kube, is_owned_by
 from rewriter_operator.cluster.release import read_release
-from rewriter_operator.core import pool
+from rewriter_operator.core.asked import are_serving_pods_asked
 from rewriter_operator.core.begun_spec import in_force
 from rewriter_operator.core.gating import SIDES, evidence_paths, is_gathered
-from rewriter_operator.core.states import TRAFFIC_STATES
-from rewriter_operator.core.taken_over import asks_leaving
 from rewriter_operator.core.validating import validation_paths
 from rewriter_operator.core.world import (
     Budget,
@@ -97,6 +95,12 @@ async def asked(observation: Observation, agents: Agents, now: float) -> Observa
 
 async def _asked(world: World, agents: Agents, token: str) -> World:
     """The world with what the pods say."""
+    world = await _with_cycles_pods(world, agents, token)
+    return await _with_stats(world, agents, token) if are_serving_pods_asked(world) else world
+
+
+async def _with_cycles_pods(world: World, agents: Agents, token: str) -> World:
+    """With what those say that train and judge."""
     state = world.status.state
     if state is State.TRAINING:
         world = await _with_samplers(world, agents, token)
@@ -111,8 +115,6 @@ async def _asked(world: World, agents: Agents, token: str) -> World:
         ]
         world = await _with_works(world, agents, token, paths)
         return await _with_evidence(world, agents, token)
-    if state in TRAFFIC_STATES or asks_leaving(world) or pool.asks(world):
-        return await _with_stats(world, agents, token)
     return world
 
 
