@@ -13,13 +13,15 @@ from rewriter_operator.api.release import RewriterReleaseSpec
 from rewriter_operator.api.states import State
 from rewriter_operator.core.capacity import pods_for
 from rewriter_operator.core.children import DRAIN_SECONDS, orders
-from rewriter_operator.core.cycle import ABORT_ANNOTATION, ROLLBACK_ANNOTATION
+from rewriter_operator.core.cycle import ABORT_ANNOTATION, ROLLBACK_ANNOTATION, RUN_ANNOTATION
 from rewriter_operator.core.cycle_plan import planned
+from rewriter_operator.core.decision import WantedPool, revision_name
 from rewriter_operator.core.plan import plan
 from rewriter_operator.core.pool import RELEASE_SECONDS
-from rewriter_operator.core.world import Deployment, Pod, Role
-from tests.builders import make_cycle, make_spec, stage
-from tests.core.simulator import Server, Simulator
+from rewriter_operator.core.world import Pod, Role
+from rewriter_operator.workloads.render import render
+from tests.builders import INSTALLATION, make_cycle, make_spec, stage
+from tests.core.simulator import Simulator
 from tests.core.test_intents import served
 from tests.core.test_rollout import passed
 from tests.examples import examples
@@ -40,17 +42,14 @@ def begun(spec: RewriterReleaseSpec | None = None, **behaviour: Any) -> Simulato
 
 def all_serve(story: Simulator, revision: int) -> Simulator:
     """They did before the story begins."""
-    replicas = story.spec.serving.replicas
-    pool = Deployment("Deployment", "shop-serving", "uid-pool", Role.POOL, 0, 0, "", replicas=replicas)
-    story.children[("Deployment", "shop-serving")] = pool
+    story._apply(render(story.world().release, (WantedPool(),), INSTALLATION)[0])
     order = orders(story.world())[revision]
-    for index in range(replicas):
-        name = f"shop-serving-{index}"
-        pod = Pod("Pod", name, f"uid-{index}", Role.SERVING, revision, 0, "", phase="Running", ready=True)
-        lent = replace(pod, ip="10.0.0.3", pool=True, order=wire.dumps(order), assigned_at=1.0)
-        story.children[("Pod", name)] = lent
-        weights = order.serving.weights
-        story.servers[name] = Server(order.serving.revision, f"boot-{index}", weights=weights)
+    for pod in story.world().pool:
+        lent = replace(pod, role=Role.SERVING, cycle=revision, ready=True, order=wire.dumps(order), assigned_at=1.0)
+        story.children[("Pod", pod.name)] = lent
+        server = story.servers[pod.name]
+        server.revision, server.weights = revision_name(revision), order.serving.weights
+    story.writes.clear()
     return story
 
 
@@ -429,14 +428,52 @@ def test_a_change_to_in_place_makes_the_pool_before_the_revisions_own_pods_go() 
     assert story.lost == 0
 
 
-def test_a_change_of_the_template_waits_for_the_cycles_end() -> None:
+NEWER = {"serving.image": "registry/other:2"}
+
+
+def all_are_new(story: Simulator) -> bool:
+    """Of the newest template, and one revision has them."""
+    return not story._outdated() and list(serve(story).values()) == [story.spec.serving.replicas]
+
+
+def test_a_change_of_the_template_waits_until_one_revision_has_all_pods_again() -> None:
     story = begun().until(lambda it: it.share() == 50)
     written = len(story.writes)
-    story.spec = in_place(**{"serving.image": "registry/other:2"})
-    story.wait(20)
-    assert "apply Deployment shop-serving" not in story.writes[written:]
+    story.spec = in_place(**NEWER)
     assert story.cycle_ends() == "Promoted"
-    assert "apply Deployment shop-serving" in story.wait(10).writes[written:]
+    story.until(lambda it: "apply Deployment shop-serving" in it.writes[written:], limit=600)
+    assert serve(story) == {2: 3}, "the last one loads"
+    story.until(all_are_new, limit=600)
+    assert story.lost == 0
+
+
+@pytest.mark.parametrize("kubelet", [0, 60])
+@pytest.mark.parametrize("way", ["Promoted", "RolledBack"])
+def test_a_change_of_the_template_after_a_cycle_takes_no_revisions_only_pod(way: str, kubelet: float) -> None:
+    story = begun(in_place(**{"serving.replicas": 2}), kubelet_seconds=kubelet).until(lambda it: it.share() == 50)
+    story.spec = in_place(**{"serving.replicas": 2}, **NEWER)
+    story.behaviour.candidate_error_rate = 1.0 if way == "RolledBack" else 0.0
+    assert story.cycle_ends() == way
+    story.until(all_are_new, limit=1200)
+    assert story.lost == 0
+
+
+def at_rest(**changes: Any) -> Simulator:
+    """Two pods serve r0005, and nothing happens."""
+    story = all_serve(served(in_place(**{"serving.replicas": 2, **changes})), 5).settle()
+    story.servers["shop-serving-1"].ready_at = story.now - 3600  # which is what its controller takes first
+    return story
+
+
+def test_pods_that_are_replaced_while_a_cycle_trains_are_labelled_while_it_trains() -> None:
+    story = at_rest()
+    story.behaviour.trainer_finishes = False
+    story.annotations[RUN_ANNOTATION] = "now"
+    story.until(State.TRAINING)
+    story.spec = in_place(**{"serving.replicas": 2}, **NEWER)
+    story.until(all_are_new, limit=600)
+    assert story.status.state is State.TRAINING
+    assert story.lost == 0
 
 
 def test_the_plan_says_with_how_many_pods() -> None:

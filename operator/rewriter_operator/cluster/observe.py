@@ -362,8 +362,9 @@ def _deployment(item: dict[str, Any]) -> dict[str, Any]:
     conditions: list[dict[str, str]] = status.get("conditions", [])
     failure = next((found for found in conditions if found["type"] == "ReplicaFailure"), {})
     message = f"{failure.get('reason', '')}: {failure.get('message', '')}" if failure.get("status") == "True" else ""
-    ready = min(updated, available) if current else 0
-    return {"replicas": item["spec"]["replicas"], "ready": ready, "observed": current, "message": message}
+    ready, replicas = min(updated, available) if current else 0, item["spec"]["replicas"]
+    rolls = not current or updated < replicas
+    return {"replicas": replicas, "ready": ready, "observed": current, "rolls": rolls, "message": message}
 
 
 def _route(item: dict[str, Any]) -> dict[str, Any]:

@@ -146,7 +146,8 @@ def _brought_back(world: World) -> Serving | None:
 def _servings(world: World) -> list[Wanted]:
     wanted: list[Wanted] = [WantedServing(-1, _config(world, PASSTHROUGH, None, world.spec.serving.max_tokens))]
     if _has_pool(world):
-        wanted.append(WantedPool(held=world.status.state in CANDIDATE_STATES | {State.RETURNING}))
+        held = world.status.state in CANDIDATE_STATES | {State.RETURNING} or _is_divided(world)
+        wanted.append(WantedPool(held=held))
     for number, order in orders(world).items():
         has_deployment = _has_deployment(world, number)
         replicas = capacity.replicas(world, number)
@@ -176,6 +177,19 @@ def _has_pool(world: World) -> bool:
     return world.own_deployment(Role.POOL) is not None and not all(
         item and 0 < item.replicas <= item.ready for item in own
     )
+
+
+def _is_divided(world: World) -> bool:
+    """Whether some pods of the pool answer for revisions that should have any, and others that are ready do not: what
+    has just been replaced, or serves nobody yet. To its controller they are all alike, and it would take the former.
+
+    Not while it replaces pods already: what changes then may be what mends them.
+    """
+    pool, serving = world.own_deployment(Role.POOL), servings(world)
+    if pool is None or pool.rolls:
+        return False
+    due = [pod for pod in world.pool if pod.role is Role.SERVING and pod.cycle in serving]
+    return bool(due) and any(pod.ready and pod not in due for pod in world.pool)
 
 
 def _has_deployment(world: World, number: int) -> bool:

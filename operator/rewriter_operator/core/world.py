@@ -104,6 +104,8 @@ class Deployment(Child):
     """Why pods cannot be made; empty while they can."""
     observed: bool = True
     """Its controller has seen its newest generation; until then `ready` is 0 because nobody knows."""
+    rolls: bool = False
+    """Pods of an older template are yet to be replaced, as far as anybody knows."""
 
 
 @dataclass(frozen=True)
