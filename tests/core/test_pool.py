@@ -19,7 +19,7 @@ from rewriter_operator.core.decision import WantedPool, revision_name
 from rewriter_operator.core.plan import plan
 from rewriter_operator.core.pool import RELEASE_SECONDS
 from rewriter_operator.core.world import Pod, Role
-from rewriter_operator.workloads.render import render
+from rewriter_operator.workloads.render import Manifest, render
 from tests.builders import INSTALLATION, make_cycle, make_spec, stage
 from tests.core.simulator import Simulator
 from tests.core.test_intents import served
@@ -40,9 +40,14 @@ def begun(spec: RewriterReleaseSpec | None = None, **behaviour: Any) -> Simulato
     return all_serve(passed(spec or in_place(), **behaviour), 1)
 
 
+def made_of(story: Simulator) -> Manifest:
+    """The pool's Deployment, by the spec that is."""
+    return render(story.world().release, (WantedPool(),), INSTALLATION)[0]
+
+
 def all_serve(story: Simulator, revision: int) -> Simulator:
     """They did before the story begins."""
-    story._apply(render(story.world().release, (WantedPool(),), INSTALLATION)[0])
+    story._apply(made_of(story))
     order = orders(story.world())[revision]
     for pod in story.world().pool:
         lent = replace(pod, role=Role.SERVING, cycle=revision, ready=True, order=wire.dumps(order), assigned_at=1.0)
@@ -433,7 +438,8 @@ NEWER = {"serving.image": "registry/other:2"}
 
 def all_are_new(story: Simulator) -> bool:
     """Of the newest template, and one revision has them."""
-    return not story._outdated() and list(serve(story).values()) == [story.spec.serving.replicas]
+    newest = made_of(story).body["spec"] == story.pool and not story._outdated()
+    return newest and list(serve(story).values()) == [story.spec.serving.replicas]
 
 
 def test_a_change_of_the_template_waits_until_one_revision_has_all_pods_again() -> None:
@@ -463,6 +469,25 @@ def at_rest(**changes: Any) -> Simulator:
     story = all_serve(served(in_place(**{"serving.replicas": 2, **changes})), 5).settle()
     story.servers["shop-serving-1"].ready_at = story.now - 3600  # which is what its controller takes first
     return story
+
+
+@pytest.mark.parametrize("changes", [NEWER, {"serving.requestTimeout": "20s"}], ids=["pods", "pods and orders"])
+def test_a_change_at_rest_replaces_one_pod_after_the_other_and_takes_none_beside(changes: dict[str, Any]) -> None:
+    story = at_rest()
+    story.spec = in_place(**{"serving.replicas": 2}, **changes)
+    story.until(all_are_new, limit=600)
+    assert not [write for write in steps_of(story) if write.startswith("release")]
+    assert story.lost == 0
+
+
+def test_nothing_is_taken_while_the_controller_has_not_seen_the_newest_template() -> None:
+    story = at_rest()
+    story.spec = in_place(**{"serving.replicas": 2, "serving.requestTimeout": "20s"})
+    story.settle()
+    for _ in range(20):
+        story.now += 2  # the controller of Deployments is away
+        story.settle()
+    assert steps_of(story) == []
 
 
 def test_pods_that_are_replaced_while_a_cycle_trains_are_labelled_while_it_trains() -> None:
