@@ -17,8 +17,10 @@ from rewriter_operator.core.decision import (
     WantedServing,
     WantedToken,
 )
+from rewriter_operator.core.pool import LOOK_SECONDS
 from rewriter_operator.core.preparing import prepare_order
 from rewriter_operator.core.world import Role
+from rewriter_operator.settings import Settings
 from rewriter_operator.workloads import names
 from rewriter_operator.workloads.pods import pod_metadata
 from rewriter_operator.workloads.render import Manifest, render
@@ -454,6 +456,11 @@ def test_there_is_never_a_pod_more_than_the_pool_has() -> None:
     made, budget = manifests("pool")
     assert made.body["spec"]["strategy"]["rollingUpdate"] == {"maxUnavailable": 1, "maxSurge": 0}
     assert budget.body["spec"]["maxUnavailable"] == 1
+
+
+def test_a_rolling_update_of_the_pool_waits_for_a_label_also_while_the_operators_leader_changes() -> None:
+    made, _ = manifests("pool")
+    assert made.body["spec"]["minReadySeconds"] >= 2 * Settings.lease_seconds + LOOK_SECONDS
 
 
 def test_what_a_pod_of_the_pool_serves_is_a_file_that_kubelet_writes_from_its_annotation() -> None:

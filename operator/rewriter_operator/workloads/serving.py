@@ -11,9 +11,9 @@ from rewriter_operator.workloads import names
 from rewriter_operator.workloads.installation import Installation
 from rewriter_operator.workloads.pods import PORT, Program, pod_metadata, pod_template, without_queue
 
-LABELLED_SECONDS = 15
+LABELLED_SECONDS = 60
 """A new pod of the pool that is ready has yet to be seen by the operator, to be given its label, and to be learnt of by
-the gateway; until then no other one is replaced."""
+the gateway; until then no other one is replaced. Long enough for another operator to take the lease meanwhile."""
 
 ORDER_MOUNT = "/order"
 ORDER_FILE = "serving"
