@@ -665,6 +665,13 @@ class Simulator:
         del self.servers[name]
         self._new_pool_pod(f"{name}x")
 
+    def evict_pool_pod(self, name: str) -> None:
+        """kubelet ended it, for want of memory or disk: the object stays, with its labels, and another one is made."""
+        pod = self.children[("Pod", name)]
+        assert isinstance(pod, Pod)
+        self.children[("Pod", name)] = replace(pod, phase="Failed", ready=False, message="Evicted")
+        self._new_pool_pod(f"{name}x")
+
     def _new_route(self, common: dict[str, Any], manifest: Manifest) -> Route:
         self.backends = _divided(manifest.body["spec"])
         self.mirrors = copied(manifest.body["spec"])

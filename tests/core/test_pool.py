@@ -269,6 +269,19 @@ def test_a_pod_that_is_replaced_serves_what_lacks_one() -> None:
     assert story.cycle_ends() == "Promoted"
 
 
+def test_a_pod_that_was_evicted_counts_no_more() -> None:
+    """Its object stays until somebody collects it, which takes thousands of them."""
+    steps = ({"setShare": 10}, {"pause": {"duration": "5m"}}, {"setShare": 100})
+    story = begun(in_place(stage("finerank", *steps))).until(lambda it: it.share() == 10)
+    gone = next(pod.name for pod in story.world().pool if pod.cycle == 1)
+    story.evict_pool_pod(gone)
+    story.until(lambda it: serve(it) == {1: 3, 2: 1}, limit=120)
+    assert story.cycle_ends() == "Promoted"
+    assert story.wait(120) and serve(story) == {2: 4}
+    assert gone not in [write.split()[-1] for write in steps_of(story)[-12:]]
+    assert story.lost == 0
+
+
 def test_no_other_pod_goes_while_one_does_not_answer() -> None:
     story = begun().until(lambda it: it.share() == 10)
     down = next(pod for pod in story.world().pool if pod.cycle == 1)

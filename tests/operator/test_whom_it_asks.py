@@ -77,6 +77,13 @@ def test_what_drains_is_asked_also_while_the_next_cycle_works(state: State) -> N
     assert set(observed(alone).stats) == {"a"}
 
 
+def test_a_pod_that_was_evicted_is_not_asked_because_its_address_may_be_anothers() -> None:
+    world = in_state(State.ROLLING_OUT)
+    there, coming = (child for child in world.children if isinstance(child, Pod))
+    evicted = replace(there, name="c", phase="Failed", ready=False, ip=coming.ip)
+    assert set(observed(replace(world, children=(there, coming, evicted))).stats) == {"a", "b"}
+
+
 @pytest.mark.parametrize("state", [State.IDLE, State.PREPARING, State.TRAINING, State.GATING])
 def test_pods_that_serve_are_asked_nothing_while_nothing_hangs_on_it(state: State) -> None:
     world = in_state(state)

@@ -23,6 +23,7 @@ from rewriter_operator.core.begun_spec import in_force
 from rewriter_operator.core.gating import SIDES, evidence_paths, is_gathered
 from rewriter_operator.core.validating import validation_paths
 from rewriter_operator.core.world import (
+    ENDED,
     Budget,
     Child,
     Claim,
@@ -183,7 +184,8 @@ async def _rows(world: World, agents: Agents, token: str, index: int, path: str)
 
 async def _with_stats(world: World, agents: Agents, token: str) -> World:
     roles = (Role.SERVING, Role.PASSTHROUGH, Role.POOL)
-    pods = [pod for role in roles for pod in world.pods(role) if pod.ip and not pod.deleting]
+    there = [pod for role in roles for pod in world.pods(role) if pod.ip and not pod.deleting]
+    pods = [pod for pod in there if pod.phase not in ENDED]  # their address may be another pod's by now
     answers = await asyncio.gather(*(agents.get(ServingStats, pod.ip, token, "/v1/stats") for pod in pods))
     stats = {pod.name: answer for pod, answer in zip(pods, answers, strict=True) if isinstance(answer, ServingStats)}
     refusing = frozenset(pod.name for pod, answer in zip(pods, answers, strict=True) if answer == 401)
