@@ -514,6 +514,26 @@ def test_pods_that_are_replaced_while_a_cycle_trains_are_labelled_while_it_train
     assert story.lost == 0
 
 
+def surge(**changes: Any) -> RewriterReleaseSpec:
+    return make_spec(**{"rollout.stages": [stage("finerank", *STEPS)], "serving.replicas": 4, **changes})
+
+
+def test_a_change_to_surge_without_room_leaves_the_incumbent_its_pods() -> None:
+    """They would go to a candidate whose share waits for pods of its own."""
+    story = begun().until(lambda it: it.share() == 10 and it.status.stages[0].verified)
+    assert serve(story) == {1: 3, 2: 1}
+    story.behaviour.serving_ready = False
+    story.spec = surge()
+    story.wait(300)
+    assert story.status.state is State.ROLLING_OUT and serve(story) == {1: 3, 2: 1}
+    gone = next(pod.name for pod in story.world().pool if pod.cycle == 1)
+    story.restart_pool_pod(gone)
+    story.until(lambda it: serve(it) == {1: 3, 2: 1}, limit=120)
+    assert story.cycle_ends() == "RolledBack"
+    story.until(lambda it: serve(it) == {1: 4}, limit=300)
+    assert story.lost == 0
+
+
 def test_the_plan_says_with_how_many_pods() -> None:
     (found,) = planned(in_place(), make_cycle(in_place()), None).stages
     assert [step.pods for step in found.steps] == [1, 2, 3]
