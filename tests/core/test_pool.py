@@ -534,6 +534,32 @@ def test_a_change_to_surge_without_room_leaves_the_incumbent_its_pods() -> None:
     assert story.lost == 0
 
 
+@pytest.mark.parametrize("lent", [0, 1])
+def test_a_candidate_that_is_taken_back_after_a_change_to_in_place_keeps_its_own_pods_until_they_have_drained(
+    lent: int,
+) -> None:
+    """However few of the pool serve it by then, perhaps none."""
+    story = passed(surge()).until(lambda it: it.share() == 50)
+    story.spec = in_place()
+    if lent:
+        story.until(lambda it: serve(it).get(2, 0) == lent, limit=300)
+    else:
+        story.settle()
+    assert serve(story).get(2, 0) == lent and story.has("Deployment", "shop-r0002")
+    story.behaviour.gateway_accepts = None
+    story.annotations[ABORT_ANNOTATION] = "2"
+    story.until(State.WITHDRAWING).wait(60)
+    assert story.has("Deployment", "shop-r0002"), "nobody has said that no request reaches it"
+    story.behaviour.gateway_accepts = True
+    story.gateway_answers()
+    story.until(State.IDLE)
+    idle_at = story.now
+    story.until(lambda it: not it.has("Deployment", "shop-r0002"), limit=300)
+    assert story.now - idle_at >= DRAIN_SECONDS
+    story.until(lambda it: serve(it) == {1: 4}, limit=300)
+    assert story.lost == 0
+
+
 def test_the_plan_says_with_how_many_pods() -> None:
     (found,) = planned(in_place(), make_cycle(in_place()), None).stages
     assert [step.pods for step in found.steps] == [1, 2, 3]

@@ -193,12 +193,16 @@ def _is_divided(world: World) -> bool:
 
 
 def _has_deployment(world: World, number: int) -> bool:
-    """Unless in place; after a change to it until the pool answers in its stead."""
+    """Unless in place; after a change to it until the pool answers in its stead.
+
+    A candidate that is taken back gets no more pods of the pool: its own go when they have drained, like any others.
+    """
     if not capacity.in_place(world.spec):
         return True
     lent = sum(world.answers_from_pool(pod) for pod in world.pool if pod.cycle == number)
     due = capacity.targets(world, servings(world)).get(number, 0)
-    return world.own_deployment(Role.SERVING, number) is not None and lent < due
+    is_needed = number == _withdrawn(world) or lent < max(1, due)
+    return world.own_deployment(Role.SERVING, number) is not None and is_needed
 
 
 def _config(world: World, name: str, weights: WeightsRef | None, max_tokens: int) -> ServingConfig:
