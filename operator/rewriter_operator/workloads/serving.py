@@ -148,12 +148,14 @@ def disruption_budget(release: str, spec: RewriterReleaseSpec, wanted: WantedSer
     """How many of a revision's pods may go at once when nodes are drained; None where one pod is all there is.
 
     A budget that keeps the only pod would block the drain of its node for ever, and one that does not keeps nothing.
+    Pods that the pool lends are in the pool's: one that two budgets select cannot be evicted at all.
     """
     replicas = wanted.replicas or _replicas(spec, wanted)
     if replicas < 2:
         return None
     labels = names.labels(release, Role.SERVING, wanted.revision)
     body = _budget(names.serving(release, wanted.revision), labels, labels)
+    body["spec"]["selector"]["matchExpressions"] = [{"key": names.LABEL_POOL, "operator": "DoesNotExist"}]
     body["spec"]["maxUnavailable"] = min(spec.serving.max_unavailable, replicas - 1)  # a candidate may have fewer
     return body
 
