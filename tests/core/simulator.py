@@ -39,7 +39,7 @@ from rewriter_operator.api.status import PhaseStep, RewriterReleaseStatus
 from rewriter_operator.core.asked import are_serving_pods_asked
 from rewriter_operator.core.children import servings
 from rewriter_operator.core.decision import Decision, Note, OrderToPod, PodChange, Removal, revision_name
-from rewriter_operator.core.diff import Want, first_difference, outdated, surplus
+from rewriter_operator.core.diff import Want, can_wait, first_difference, outdated, surplus
 from rewriter_operator.core.gating import SIDES, evidence_paths, is_gathered
 from rewriter_operator.core.intents import known_revisions
 from rewriter_operator.core.metric_calls import MetricCall, due
@@ -447,11 +447,11 @@ class Simulator:
             return True
         wants = [_want(manifest) for manifest in manifests]
         difference = first_difference(wants, world.children)
+        if decision.assignment is not None and (difference is None or can_wait(difference)):
+            self._assign(decision.assignment)
+            return True
         if difference is not None:
             self._apply(next(m for m in manifests if (m.kind, m.name) == (difference.kind, difference.name)))
-            return True
-        if decision.assignment is not None:
-            self._assign(decision.assignment)
             return True
         removals = [*decision.replace, *outdated(wants, world.children)]
         removals += surplus(wants, after, kept_revisions(after))
