@@ -26,7 +26,7 @@ from rewriter_operator.cluster.release import read_release
 from rewriter_operator.cluster.stored import ROLE, StatusRefused, check_kept, refused
 from rewriter_operator.cluster.unwatched import Trouble, Unwatched
 from rewriter_operator.core.decision import Decision, PodChange, Removal, RevisionOutcome
-from rewriter_operator.core.diff import Want, first_difference, outdated, surplus
+from rewriter_operator.core.diff import Want, can_wait, first_difference, outdated, surplus
 from rewriter_operator.core.metric_calls import due
 from rewriter_operator.core.metric_looks import new_verdicts
 from rewriter_operator.core.plan import plan
@@ -271,6 +271,8 @@ class Reconciler:
             self.refusals[name] = str(error)
             log.warning("%s: %s", name, error)
             return Wrote()
+        if isinstance(repair, PodChange):  # it went before what may still be refused
+            return Wrote()
         refused = self.refusals.pop(name, None) is not None
         return Wrote(answer) if refused or repair is not None else None
 
@@ -280,10 +282,10 @@ class Reconciler:
         wants = [_want(manifest) for manifest in manifests]
         rested = [_want(manifest) for manifest in manifests if not self.contests.rests(world.release.name, manifest)]
         difference = first_difference(rested, world.children)
+        if decision.assignment is not None and (difference is None or can_wait(difference)):
+            return decision.assignment
         if difference is not None:
             return next(item for item in manifests if (item.kind, item.name) == (difference.kind, difference.name))
-        if decision.assignment is not None:
-            return decision.assignment
         removals = [
             *decision.replace,
             *outdated(wants, world.children),

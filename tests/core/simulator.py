@@ -36,17 +36,15 @@ from rewriter_contract.messages import (
 from rewriter_operator.api.release import RewriterReleaseSpec
 from rewriter_operator.api.states import State
 from rewriter_operator.api.status import PhaseStep, RewriterReleaseStatus
-from rewriter_operator.core import pool
+from rewriter_operator.core.asked import are_serving_pods_asked
 from rewriter_operator.core.children import servings
 from rewriter_operator.core.decision import Decision, Note, OrderToPod, PodChange, Removal, revision_name
-from rewriter_operator.core.diff import Want, first_difference, outdated, surplus
+from rewriter_operator.core.diff import Want, can_wait, first_difference, outdated, surplus
 from rewriter_operator.core.gating import SIDES, evidence_paths, is_gathered
 from rewriter_operator.core.intents import known_revisions
 from rewriter_operator.core.metric_calls import MetricCall, due
 from rewriter_operator.core.plan import plan
 from rewriter_operator.core.retention import kept_revisions
-from rewriter_operator.core.states import TRAFFIC_STATES
-from rewriter_operator.core.taken_over import asks_leaving
 from rewriter_operator.core.validating import validation_paths
 from rewriter_operator.core.world import (
     Budget,
@@ -105,6 +103,11 @@ class Server:
     """When what it was told to load will be there; 0 while nothing is under way."""
     left: tuple[int, float] = (-1, 0)
     """Of a pool's pod: the revision whose label it had last, and until when the gateway sends it requests still."""
+    reads_at: float = 0
+    """When kubelet will have written what it was told to load; 0 while there is nothing new."""
+    ready_at: float = 0
+    template: str = ""
+    """Of a pool's pod: what it was made from."""
 
 
 @dataclass
@@ -125,6 +128,8 @@ class Behaviour:
     """What a pool's pod takes to load a weight set."""
     load_fails: str = ""
     """The revision that no pool's pod can load."""
+    kubelet_seconds: float = 0
+    """Between an order and a pool's pod reading it: it answers on meanwhile, and is ready."""
     requests_per_second: int = 20
     candidate_error_rate: float = 0.0
     candidate_latency: str = "50"
@@ -193,6 +198,8 @@ class Simulator:
         self.copying: dict[str, tuple[str, int]] = {}
         """The same, as the data plane has it."""
         self.servers: dict[str, Server] = {}
+        self.pool: dict[str, Any] = {}
+        """Spec of the pool's Deployment."""
         self.samplers: dict[int, SamplerState] = {}
         self.works: dict[str, WorkReport] = {}
         self.report_digest = ""
@@ -266,6 +273,7 @@ class Simulator:
         self.now += seconds
         self._answer_requests(seconds)
         self._load()
+        self._roll()
 
     def share(self, stage: str = "finerank") -> int:
         """Percent that the live route gives to a candidate."""
@@ -353,7 +361,7 @@ class Simulator:
             unknown_works=frozenset(path for role, path in paths if path not in works and _runs(world, role)),
             evidence=rows,
             report_digest=self.report_digest if len(rows) == 2 else "",
-            stats=self._stats() if state in TRAFFIC_STATES or asks_leaving(world) or pool.asks(world) else {},
+            stats=self._stats() if are_serving_pods_asked(world) else {},
         )
 
     def _scored(self, shard: EvidenceRows) -> EvidenceRows:
@@ -439,11 +447,11 @@ class Simulator:
             return True
         wants = [_want(manifest) for manifest in manifests]
         difference = first_difference(wants, world.children)
+        if decision.assignment is not None and (difference is None or can_wait(difference)):
+            self._assign(decision.assignment)
+            return True
         if difference is not None:
             self._apply(next(m for m in manifests if (m.kind, m.name) == (difference.kind, difference.name)))
-            return True
-        if decision.assignment is not None:
-            self._assign(decision.assignment)
             return True
         removals = [*decision.replace, *outdated(wants, world.children)]
         removals += surplus(wants, after, kept_revisions(after))
@@ -583,17 +591,37 @@ class Simulator:
         return Deployment(**common, replicas=replicas, ready=ready)
 
     def _new_pool(self, common: dict[str, Any], manifest: Manifest) -> Deployment:
-        """Its pods stay what they are; new ones are told nothing yet."""
-        replicas = manifest.body["spec"]["replicas"]
-        for index in range(replicas):
+        """Its pods stay what they are until its controller comes to them; new ones are told nothing yet."""
+        self.pool = manifest.body["spec"]
+        there = len(self.world().pool)
+        for index in range(there, self.pool["replicas"]):
             self._new_pool_pod(f"{manifest.name}-{index}")
-        return Deployment(**common, replicas=replicas)
+        return Deployment(**common, replicas=self.pool["replicas"], rolls=bool(self._outdated()))
 
     def _new_pool_pod(self, name: str) -> None:
-        if ("Pod", name) not in self.children:
-            pod = Pod("Pod", name, self._uid(), Role.POOL, 0, 0, "", phase="Running", ip="10.0.0.3", pool=True)
-            self.children[("Pod", name)] = pod
-            self.servers[name] = Server("", f"boot-{name}-{self.uids}")
+        pod = Pod("Pod", name, self._uid(), Role.POOL, 0, 0, "", phase="Running", ip="10.0.0.3", pool=True)
+        self.children[("Pod", name)] = pod
+        self.servers[name] = Server("", f"boot-{name}-{self.uids}", template=wire.dumps(self.pool["template"]))
+
+    def _outdated(self) -> list[Pod]:
+        """Pods of the pool whose template is another by now."""
+        template = wire.dumps(self.pool["template"])
+        return [pod for pod in self.world().pool if self.servers[pod.name].template != template]
+
+    def _roll(self) -> None:
+        """The pool's controller replaces pods: which are ready, and since when, is all that it knows of them."""
+        key = ("Deployment", names.pool("shop"))
+        live = self.children.get(key)
+        if not isinstance(live, Deployment) or not live.rolls:
+            return
+        ready_at = {pod.name: self.servers[pod.name].ready_at if pod.ready else self.now for pod in self.world().pool}
+        up = [name for name, since in ready_at.items() if self.now - since >= self.pool["minReadySeconds"]]
+        may = self.pool["strategy"]["rollingUpdate"]["maxUnavailable"] - (self.pool["replicas"] - len(up))
+        for pod in sorted(self._outdated(), key=lambda pod: -ready_at[pod.name]):
+            if pod.name not in up or may > 0:
+                may -= pod.name in up
+                self.restart_pool_pod(pod.name)
+        self.children[key] = replace(live, rolls=bool(self._outdated()))
 
     def _assign(self, change: PodChange) -> None:
         pod, server = self.children[("Pod", change.pod)], self.servers[change.pod]
@@ -608,26 +636,40 @@ class Simulator:
         else:
             pod = replace(pod, role=Role.SERVING, cycle=change.label, assigned_at=change.at)
         if change.order is not None:
-            pod = replace(pod, order=change.order, ready=False)
-            server.loaded_by = self.now + self.behaviour.load_seconds
+            pod = replace(pod, order=change.order)
+            server.reads_at = self.now + self.behaviour.kubelet_seconds
         self.children[("Pod", change.pod)] = pod
+        self._load()
 
     def _load(self) -> None:
         """Pods that were told long enough ago have loaded, and count anew."""
         for key, pod in self.children.items():
             server = self.servers.get(key[1])
-            if not isinstance(pod, Pod) or server is None or not 0 < server.loaded_by <= self.now:
+            if not isinstance(pod, Pod) or server is None:
+                continue
+            if 0 < server.reads_at <= self.now:
+                server.loaded_by, server.reads_at = server.reads_at + self.behaviour.load_seconds, 0
+                pod = self.children[key] = replace(pod, ready=False)
+            if not 0 < server.loaded_by <= self.now:
                 continue
             order = wire.loads(ServingOrder, pod.order)
             if order.serving.revision != self.behaviour.load_fails:
-                boot_id = f"boot-{pod.name}-{self._uid()}"
-                self.servers[key[1]] = Server(order.serving.revision, boot_id, weights=order.serving.weights)
+                after = Server(order.serving.revision, f"boot-{pod.name}-{self._uid()}", weights=order.serving.weights)
+                after.ready_at, after.template = self.now, server.template
+                self.servers[key[1]] = after
                 self.children[key] = replace(pod, ready=True)
 
     def restart_pool_pod(self, name: str) -> None:
         """The pod is replaced: a node was drained, or somebody deleted it."""
         del self.children[("Pod", name)]
         del self.servers[name]
+        self._new_pool_pod(f"{name}x")
+
+    def evict_pool_pod(self, name: str) -> None:
+        """kubelet ended it, for want of memory or disk: the object stays, with its labels, and another one is made."""
+        pod = self.children[("Pod", name)]
+        assert isinstance(pod, Pod)
+        self.children[("Pod", name)] = replace(pod, phase="Failed", ready=False, message="Evicted")
         self._new_pool_pod(f"{name}x")
 
     def _new_route(self, common: dict[str, Any], manifest: Manifest) -> Route:

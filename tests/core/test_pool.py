@@ -13,13 +13,15 @@ from rewriter_operator.api.release import RewriterReleaseSpec
 from rewriter_operator.api.states import State
 from rewriter_operator.core.capacity import pods_for
 from rewriter_operator.core.children import DRAIN_SECONDS, orders
-from rewriter_operator.core.cycle import ABORT_ANNOTATION, ROLLBACK_ANNOTATION
+from rewriter_operator.core.cycle import ABORT_ANNOTATION, ROLLBACK_ANNOTATION, RUN_ANNOTATION
 from rewriter_operator.core.cycle_plan import planned
+from rewriter_operator.core.decision import WantedPool, revision_name
 from rewriter_operator.core.plan import plan
 from rewriter_operator.core.pool import RELEASE_SECONDS
-from rewriter_operator.core.world import Deployment, Pod, Role
-from tests.builders import make_cycle, make_spec, stage
-from tests.core.simulator import Server, Simulator
+from rewriter_operator.core.world import Pod, Role
+from rewriter_operator.workloads.render import Manifest, render
+from tests.builders import INSTALLATION, make_cycle, make_spec, stage
+from tests.core.simulator import Simulator
 from tests.core.test_intents import served
 from tests.core.test_rollout import passed
 from tests.examples import examples
@@ -38,19 +40,21 @@ def begun(spec: RewriterReleaseSpec | None = None, **behaviour: Any) -> Simulato
     return all_serve(passed(spec or in_place(), **behaviour), 1)
 
 
+def made_of(story: Simulator) -> Manifest:
+    """The pool's Deployment, by the spec that is."""
+    return render(story.world().release, (WantedPool(),), INSTALLATION)[0]
+
+
 def all_serve(story: Simulator, revision: int) -> Simulator:
     """They did before the story begins."""
-    replicas = story.spec.serving.replicas
-    pool = Deployment("Deployment", "shop-serving", "uid-pool", Role.POOL, 0, 0, "", replicas=replicas)
-    story.children[("Deployment", "shop-serving")] = pool
+    story._apply(made_of(story))
     order = orders(story.world())[revision]
-    for index in range(replicas):
-        name = f"shop-serving-{index}"
-        pod = Pod("Pod", name, f"uid-{index}", Role.SERVING, revision, 0, "", phase="Running", ready=True)
-        lent = replace(pod, ip="10.0.0.3", pool=True, order=wire.dumps(order), assigned_at=1.0)
-        story.children[("Pod", name)] = lent
-        weights = order.serving.weights
-        story.servers[name] = Server(order.serving.revision, f"boot-{index}", weights=weights)
+    for pod in story.world().pool:
+        lent = replace(pod, role=Role.SERVING, cycle=revision, ready=True, order=wire.dumps(order), assigned_at=1.0)
+        story.children[("Pod", pod.name)] = lent
+        server = story.servers[pod.name]
+        server.revision, server.weights = revision_name(revision), order.serving.weights
+    story.writes.clear()
     return story
 
 
@@ -265,6 +269,19 @@ def test_a_pod_that_is_replaced_serves_what_lacks_one() -> None:
     assert story.cycle_ends() == "Promoted"
 
 
+def test_a_pod_that_was_evicted_counts_no_more() -> None:
+    """Its object stays until somebody collects it, which takes thousands of them."""
+    steps = ({"setShare": 10}, {"pause": {"duration": "5m"}}, {"setShare": 100})
+    story = begun(in_place(stage("finerank", *steps))).until(lambda it: it.share() == 10)
+    gone = next(pod.name for pod in story.world().pool if pod.cycle == 1)
+    story.evict_pool_pod(gone)
+    story.until(lambda it: serve(it) == {1: 3, 2: 1}, limit=120)
+    assert story.cycle_ends() == "Promoted"
+    assert story.wait(120) and serve(story) == {2: 4}
+    assert gone not in [write.split()[-1] for write in steps_of(story)[-12:]]
+    assert story.lost == 0
+
+
 def test_no_other_pod_goes_while_one_does_not_answer() -> None:
     story = begun().until(lambda it: it.share() == 10)
     down = next(pod for pod in story.world().pool if pod.cycle == 1)
@@ -429,14 +446,118 @@ def test_a_change_to_in_place_makes_the_pool_before_the_revisions_own_pods_go() 
     assert story.lost == 0
 
 
-def test_a_change_of_the_template_waits_for_the_cycles_end() -> None:
+NEWER = {"serving.image": "registry/other:2"}
+
+
+def all_are_new(story: Simulator) -> bool:
+    """Of the newest template, and one revision has them."""
+    newest = made_of(story).body["spec"] == story.pool and not story._outdated()
+    return newest and list(serve(story).values()) == [story.spec.serving.replicas]
+
+
+def test_a_change_of_the_template_waits_until_one_revision_has_all_pods_again() -> None:
     story = begun().until(lambda it: it.share() == 50)
     written = len(story.writes)
-    story.spec = in_place(**{"serving.image": "registry/other:2"})
-    story.wait(20)
-    assert "apply Deployment shop-serving" not in story.writes[written:]
+    story.spec = in_place(**NEWER)
     assert story.cycle_ends() == "Promoted"
-    assert "apply Deployment shop-serving" in story.wait(10).writes[written:]
+    story.until(lambda it: "apply Deployment shop-serving" in it.writes[written:], limit=600)
+    assert serve(story) == {2: 3}, "the last one loads"
+    story.until(all_are_new, limit=600)
+    assert story.lost == 0
+
+
+@pytest.mark.parametrize("kubelet", [0, 60])
+@pytest.mark.parametrize("way", ["Promoted", "RolledBack"])
+def test_a_change_of_the_template_after_a_cycle_takes_no_revisions_only_pod(way: str, kubelet: float) -> None:
+    story = begun(in_place(**{"serving.replicas": 2}), kubelet_seconds=kubelet).until(lambda it: it.share() == 50)
+    story.spec = in_place(**{"serving.replicas": 2}, **NEWER)
+    story.behaviour.candidate_error_rate = 1.0 if way == "RolledBack" else 0.0
+    assert story.cycle_ends() == way
+    story.until(all_are_new, limit=1200)
+    assert story.lost == 0
+
+
+def at_rest(**changes: Any) -> Simulator:
+    """Two pods serve r0005, and nothing happens."""
+    story = all_serve(served(in_place(**{"serving.replicas": 2, **changes})), 5).settle()
+    story.servers["shop-serving-1"].ready_at = story.now - 3600  # which is what its controller takes first
+    return story
+
+
+@pytest.mark.parametrize("changes", [NEWER, {"serving.requestTimeout": "20s"}], ids=["pods", "pods and orders"])
+def test_a_change_at_rest_replaces_one_pod_after_the_other_and_takes_none_beside(changes: dict[str, Any]) -> None:
+    story = at_rest()
+    story.spec = in_place(**{"serving.replicas": 2}, **changes)
+    story.until(all_are_new, limit=600)
+    assert not [write for write in steps_of(story) if write.startswith("release")]
+    assert story.lost == 0
+
+
+def test_nothing_is_taken_while_the_controller_has_not_seen_the_newest_template() -> None:
+    story = at_rest()
+    story.spec = in_place(**{"serving.replicas": 2, "serving.requestTimeout": "20s"})
+    story.settle()
+    for _ in range(20):
+        story.now += 2  # the controller of Deployments is away
+        story.settle()
+    assert steps_of(story) == []
+
+
+def test_pods_that_are_replaced_while_a_cycle_trains_are_labelled_while_it_trains() -> None:
+    story = at_rest()
+    story.behaviour.trainer_finishes = False
+    story.annotations[RUN_ANNOTATION] = "now"
+    story.until(State.TRAINING)
+    story.spec = in_place(**{"serving.replicas": 2}, **NEWER)
+    story.until(all_are_new, limit=600)
+    assert story.status.state is State.TRAINING
+    assert story.lost == 0
+
+
+def surge(**changes: Any) -> RewriterReleaseSpec:
+    return make_spec(**{"rollout.stages": [stage("finerank", *STEPS)], "serving.replicas": 4, **changes})
+
+
+def test_a_change_to_surge_without_room_leaves_the_incumbent_its_pods() -> None:
+    """They would go to a candidate whose share waits for pods of its own."""
+    story = begun().until(lambda it: it.share() == 10 and it.status.stages[0].verified)
+    assert serve(story) == {1: 3, 2: 1}
+    story.behaviour.serving_ready = False
+    story.spec = surge()
+    story.wait(300)
+    assert story.status.state is State.ROLLING_OUT and serve(story) == {1: 3, 2: 1}
+    gone = next(pod.name for pod in story.world().pool if pod.cycle == 1)
+    story.restart_pool_pod(gone)
+    story.until(lambda it: serve(it) == {1: 3, 2: 1}, limit=120)
+    assert story.cycle_ends() == "RolledBack"
+    story.until(lambda it: serve(it) == {1: 4}, limit=300)
+    assert story.lost == 0
+
+
+@pytest.mark.parametrize("lent", [0, 1])
+def test_a_candidate_that_is_taken_back_after_a_change_to_in_place_keeps_its_own_pods_until_they_have_drained(
+    lent: int,
+) -> None:
+    """However few of the pool serve it by then, perhaps none."""
+    story = passed(surge()).until(lambda it: it.share() == 50)
+    story.spec = in_place()
+    if lent:
+        story.until(lambda it: serve(it).get(2, 0) == lent, limit=300)
+    else:
+        story.settle()
+    assert serve(story).get(2, 0) == lent and story.has("Deployment", "shop-r0002")
+    story.behaviour.gateway_accepts = None
+    story.annotations[ABORT_ANNOTATION] = "2"
+    story.until(State.WITHDRAWING).wait(60)
+    assert story.has("Deployment", "shop-r0002"), "nobody has said that no request reaches it"
+    story.behaviour.gateway_accepts = True
+    story.gateway_answers()
+    story.until(State.IDLE)
+    idle_at = story.now
+    story.until(lambda it: not it.has("Deployment", "shop-r0002"), limit=300)
+    assert story.now - idle_at >= DRAIN_SECONDS
+    story.until(lambda it: serve(it) == {1: 4}, limit=300)
+    assert story.lost == 0
 
 
 def test_the_plan_says_with_how_many_pods() -> None:

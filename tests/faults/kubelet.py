@@ -251,7 +251,7 @@ def _ended(code: int, message: str) -> dict[str, Any]:
 
 def _running(address: str) -> dict[str, Any]:
     """Ready for a while already: minReadySeconds is a wait of the world's clock, which this harness has no time for."""
-    since = (datetime.now(UTC) - timedelta(seconds=30)).strftime("%Y-%m-%dT%H:%M:%SZ")
+    since = (datetime.now(UTC) - timedelta(minutes=5)).strftime("%Y-%m-%dT%H:%M:%SZ")
     conditions = [
         {"type": kind, "status": "True", "lastTransitionTime": since}
         for kind in ("PodScheduled", "Initialized", "ContainersReady", "Ready")

@@ -145,6 +145,22 @@ def test_a_pod_of_the_pool_serves_what_its_label_says_and_without_one_nobody() -
     assert of_pool({}).role is Role.POOL
 
 
+@pytest.mark.parametrize(
+    ("status", "rolls"),
+    [
+        ({"observedGeneration": 2, "replicas": 2, "updatedReplicas": 2, "unavailableReplicas": 1}, False),
+        ({"observedGeneration": 2, "replicas": 2, "updatedReplicas": 1}, True),
+        ({"observedGeneration": 2}, True),
+        ({"observedGeneration": 1, "updatedReplicas": 2}, True),
+        ({}, True),
+    ],
+    ids=["all are new", "one is old", "none yet", "not looked at", "never looked at"],
+)
+def test_a_deployment_rolls_until_all_its_pods_are_of_its_newest_template(status: dict[str, int], rolls: bool) -> None:
+    found = _read_child(item("Deployment", generation=2) | {"spec": {"replicas": 2}, "status": status}, OWNER)
+    assert isinstance(found, Deployment) and found.rolls is rolls
+
+
 @pytest.mark.parametrize("text", ["soon", "2026-13-01", "[]"])
 def test_a_moment_that_somebody_made_unreadable_is_long_ago(text: str) -> None:
     assert of_pool({}, released_at=text).released_at == 0

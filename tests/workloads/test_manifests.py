@@ -17,8 +17,10 @@ from rewriter_operator.core.decision import (
     WantedServing,
     WantedToken,
 )
+from rewriter_operator.core.pool import LOOK_SECONDS
 from rewriter_operator.core.preparing import prepare_order
 from rewriter_operator.core.world import Role
+from rewriter_operator.settings import Settings
 from rewriter_operator.workloads import names
 from rewriter_operator.workloads.pods import pod_metadata
 from rewriter_operator.workloads.render import Manifest, render
@@ -394,7 +396,10 @@ def test_a_drain_takes_one_pod_of_a_revision_after_the_other() -> None:
     assert budget.body["spec"] == {
         "maxUnavailable": 1,
         "minAvailable": None,
-        "selector": {"matchLabels": labels},
+        "selector": {
+            "matchLabels": labels,
+            "matchExpressions": [{"key": "rewriter.dev/pool", "operator": "DoesNotExist"}],
+        },
         "unhealthyPodEvictionPolicy": "AlwaysAllow",
     }
     assert (budget.name, budget.update) == ("shop-r0002", True)
@@ -450,10 +455,31 @@ def test_pods_of_the_pool_are_made_for_no_revision_and_are_found_by_no_revisions
     assert not variables & {env.SERVING, env.ENGINE}
 
 
+def selects(budget: Manifest, labels: dict[str, str]) -> bool:
+    selector = budget.body["spec"]["selector"]
+    lacks = [item["key"] for item in selector.get("matchExpressions", []) if item["operator"] == "DoesNotExist"]
+    return selector["matchLabels"].items() <= labels.items() and not set(lacks) & set(labels)
+
+
+def test_no_pod_has_two_budgets_because_the_api_server_evicts_none_that_has() -> None:
+    """While the mode changes both are there, and what the pool lends bears the revision's labels."""
+    (of_revision,), of_pool = budgets(**{"serving.replicas": 2}), manifests("pool")[1]
+    own = manifests("serving")[0].body["spec"]["template"]["metadata"]["labels"]
+    lent = manifests("pool")[0].body["spec"]["template"]["metadata"]["labels"] | {names.LABEL_CYCLE: "2"}
+    assert own.items() <= lent.items(), "both are behind the revision's Service"
+    assert [selects(of_revision, own), selects(of_pool, own)] == [True, False]
+    assert [selects(of_revision, lent), selects(of_pool, lent)] == [False, True]
+
+
 def test_there_is_never_a_pod_more_than_the_pool_has() -> None:
     made, budget = manifests("pool")
     assert made.body["spec"]["strategy"]["rollingUpdate"] == {"maxUnavailable": 1, "maxSurge": 0}
     assert budget.body["spec"]["maxUnavailable"] == 1
+
+
+def test_a_rolling_update_of_the_pool_waits_for_a_label_also_while_the_operators_leader_changes() -> None:
+    made, _ = manifests("pool")
+    assert made.body["spec"]["minReadySeconds"] >= 2 * Settings.lease_seconds + LOOK_SECONDS
 
 
 def test_what_a_pod_of_the_pool_serves_is_a_file_that_kubelet_writes_from_its_annotation() -> None:

@@ -18,13 +18,12 @@ from rewriter_operator.api.status import PhaseStep
 from rewriter_operator.cluster.agents import ROWS_SECONDS, Agents
 from rewriter_operator.cluster.kube import Kube, is_owned_by
 from rewriter_operator.cluster.release import read_release
-from rewriter_operator.core import pool
+from rewriter_operator.core.asked import are_serving_pods_asked
 from rewriter_operator.core.begun_spec import in_force
 from rewriter_operator.core.gating import SIDES, evidence_paths, is_gathered
-from rewriter_operator.core.states import TRAFFIC_STATES
-from rewriter_operator.core.taken_over import asks_leaving
 from rewriter_operator.core.validating import validation_paths
 from rewriter_operator.core.world import (
+    ENDED,
     Budget,
     Child,
     Claim,
@@ -97,6 +96,12 @@ async def asked(observation: Observation, agents: Agents, now: float) -> Observa
 
 async def _asked(world: World, agents: Agents, token: str) -> World:
     """The world with what the pods say."""
+    world = await _with_cycles_pods(world, agents, token)
+    return await _with_stats(world, agents, token) if are_serving_pods_asked(world) else world
+
+
+async def _with_cycles_pods(world: World, agents: Agents, token: str) -> World:
+    """With what those say that train and judge."""
     state = world.status.state
     if state is State.TRAINING:
         world = await _with_samplers(world, agents, token)
@@ -111,8 +116,6 @@ async def _asked(world: World, agents: Agents, token: str) -> World:
         ]
         world = await _with_works(world, agents, token, paths)
         return await _with_evidence(world, agents, token)
-    if state in TRAFFIC_STATES or asks_leaving(world) or pool.asks(world):
-        return await _with_stats(world, agents, token)
     return world
 
 
@@ -181,7 +184,8 @@ async def _rows(world: World, agents: Agents, token: str, index: int, path: str)
 
 async def _with_stats(world: World, agents: Agents, token: str) -> World:
     roles = (Role.SERVING, Role.PASSTHROUGH, Role.POOL)
-    pods = [pod for role in roles for pod in world.pods(role) if pod.ip and not pod.deleting]
+    there = [pod for role in roles for pod in world.pods(role) if pod.ip and not pod.deleting]
+    pods = [pod for pod in there if pod.phase not in ENDED]  # their address may be another pod's by now
     answers = await asyncio.gather(*(agents.get(ServingStats, pod.ip, token, "/v1/stats") for pod in pods))
     stats = {pod.name: answer for pod, answer in zip(pods, answers, strict=True) if isinstance(answer, ServingStats)}
     refusing = frozenset(pod.name for pod, answer in zip(pods, answers, strict=True) if answer == 401)
@@ -360,12 +364,13 @@ def _deployment(item: dict[str, Any]) -> dict[str, Any]:
     conditions: list[dict[str, str]] = status.get("conditions", [])
     failure = next((found for found in conditions if found["type"] == "ReplicaFailure"), {})
     message = f"{failure.get('reason', '')}: {failure.get('message', '')}" if failure.get("status") == "True" else ""
-    ready = min(updated, available) if current else 0
+    ready, replicas = min(updated, available) if current else 0, item["spec"]["replicas"]
     return {
-        "replicas": item["spec"]["replicas"],
+        "replicas": replicas,
         "ready": ready,
         "others": available - ready,
         "observed": current,
+        "rolls": not current or updated < replicas,
         "message": message,
     }
 

@@ -76,7 +76,8 @@ def targets(world: World, serving: Collection[int]) -> Mapping[int, int]:
     if newcomer is None or not others:
         return _divided(total, others or sorted(serving))
     share = max(0, min(needed(world, newcomer), total - len(others)))
-    if world.status.state is State.WITHDRAWING:  # what it has it keeps until it is off the route; it gets no more
+    # What it has it keeps: until it is off the route, or, after a change of the mode, until pods of its own are up.
+    if world.status.state is State.WITHDRAWING or not in_place(world.spec):
         share = min(share, sum(pod.role is Role.SERVING and pod.cycle == newcomer for pod in world.pool))
     return {**_divided(total - share, others), newcomer: share}
 

@@ -146,7 +146,8 @@ def _brought_back(world: World) -> Serving | None:
 def _servings(world: World) -> list[Wanted]:
     wanted: list[Wanted] = [WantedServing(-1, _config(world, PASSTHROUGH, None, world.spec.serving.max_tokens))]
     if _has_pool(world):
-        wanted.append(WantedPool(held=world.status.state in CANDIDATE_STATES | {State.RETURNING}))
+        held = world.status.state in CANDIDATE_STATES | {State.RETURNING} or _is_divided(world)
+        wanted.append(WantedPool(held=held))
     for number, order in orders(world).items():
         has_deployment = _has_deployment(world, number)
         replicas = capacity.replicas(world, number)
@@ -178,13 +179,30 @@ def _has_pool(world: World) -> bool:
     )
 
 
+def _is_divided(world: World) -> bool:
+    """Whether some pods of the pool answer for revisions that should have any, and others that are ready do not: what
+    has just been replaced, or serves nobody yet. To its controller they are all alike, and it would take the former.
+
+    Not while it replaces pods already: what changes then may be what mends them.
+    """
+    pool, serving = world.own_deployment(Role.POOL), servings(world)
+    if pool is None or pool.rolls:
+        return False
+    due = [pod for pod in world.pool if pod.role is Role.SERVING and pod.cycle in serving]
+    return bool(due) and any(pod.ready and pod not in due for pod in world.pool)
+
+
 def _has_deployment(world: World, number: int) -> bool:
-    """Unless in place; after a change to it until the pool answers in its stead."""
+    """Unless in place; after a change to it until the pool answers in its stead.
+
+    A candidate that is taken back gets no more pods of the pool: its own go when they have drained, like any others.
+    """
     if not capacity.in_place(world.spec):
         return True
     lent = sum(world.answers_from_pool(pod) for pod in world.pool if pod.cycle == number)
     due = capacity.targets(world, servings(world)).get(number, 0)
-    return world.own_deployment(Role.SERVING, number) is not None and lent < due
+    is_needed = number == _withdrawn(world) or lent < max(1, due)
+    return world.own_deployment(Role.SERVING, number) is not None and is_needed
 
 
 def _config(world: World, name: str, weights: WeightsRef | None, max_tokens: int) -> ServingConfig:

@@ -13,6 +13,9 @@ from rewriter_operator.core.decision import Removal
 from rewriter_operator.core.taken_over import is_off
 from rewriter_operator.core.world import Budget, Child, Deployment, Role, Route, World
 
+OF_A_CYCLE: Final = (Role.PREPARE, Role.RECORD, Role.TRAINER, Role.SAMPLER, Role.REVISION)
+"""Roles of children that no request needs."""
+
 NO_DEFAULTS: Final = ("filters", "headers", "hostnames", "queryParams", "retry", "sessionPersistence")
 """Fields of a route that no API server adds by itself, and that decide where requests go."""
 
@@ -42,6 +45,12 @@ def first_difference(wants: Iterable[Want], children: Iterable[Child]) -> Want |
         if child is None or (want.update and not child.deleting and _differs(want, child)):
             return want
     return None
+
+
+def can_wait(difference: Want) -> bool:
+    """Whether a pod that changes revisions goes before it: what only a cycle needs may not be taken for days, for want
+    of quota, and what serves must not stay divided for so long."""
+    return difference.role in OF_A_CYCLE
 
 
 def _differs(want: Want, child: Child) -> bool:

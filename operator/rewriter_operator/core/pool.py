@@ -9,8 +9,9 @@ another in four steps, each of which follows from what is observed, so that a cr
 4. it gets that one's label.
 
 Of pods that serve, so many change at once as spec.serving.maxUnavailable lets be away, never a revision's last one that
-answers, and none while a share is being verified. Pods of a revision that is off the route serve nobody: they all go
-back at once. How many each revision should have is core/capacity.py (docs/decisions/0040).
+answers, and none while a share is being verified, or while the Deployment's controller replaces pods. Pods of a
+revision that is off the route serve nobody: they all go back at once. How many each revision should have is
+core/capacity.py (docs/decisions/0040).
 """
 
 import math
@@ -149,7 +150,7 @@ class _Pool:
 
     def taken(self) -> PodChange | None:
         """A pod of a revision that serves: for one that lacks pods, or because it is to serve in another way."""
-        if self._is_verifying() or self._away() >= self.world.spec.serving.max_unavailable:
+        if self._is_verifying() or self._rolls() or self._away() >= self.world.spec.serving.max_unavailable:
             return None
         for number, due in self.targets.items():
             stale = [pod for pod in self.of(number) if not self.is_current(pod, number)]
@@ -178,6 +179,11 @@ class _Pool:
         """How many pods of all do not answer now."""
         answering = [pod for number in self.targets for pod in self.of(number) if self.world.answers_from_pool(pod)]
         return sum(self.targets.values()) - len(answering)
+
+    def _rolls(self) -> bool:
+        """The Deployment's controller takes pods as well, without asking; those that it makes are told anew anyway."""
+        pool = self.world.own_deployment(Role.POOL)
+        return pool is not None and pool.rolls
 
     def _is_verifying(self) -> bool:
         """What a pod has answered cannot be counted once it serves another revision: the share would look otherwise."""

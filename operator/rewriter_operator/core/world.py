@@ -19,6 +19,10 @@ LEARNT_SECONDS: Final = 3
 """A pod counts as available only after the gateway had the time to learn its address."""
 
 
+ENDED: Final = ("Failed", "Succeeded")
+"""Phases of a pod that does nothing any more."""
+
+
 class Role(StrEnum):
     """What a child is for; the value of its label."""
 
@@ -106,6 +110,8 @@ class Deployment(Child):
     """Why pods cannot be made; empty while they can."""
     observed: bool = True
     """Its controller has seen its newest generation; until then `ready` is 0 because nobody knows."""
+    rolls: bool = False
+    """Pods of an older template are yet to be replaced, as far as anybody knows."""
 
     @property
     def answering(self) -> int:
@@ -260,9 +266,10 @@ class World:
 
     @cached_property
     def pool(self) -> list[Pod]:
-        """Pods that can change revisions, whatever they serve now, by name; without those on their way out."""
+        """Pods that can change revisions, whatever they serve now, by name; without those on their way out, and without
+        those that have ended: an evicted pod keeps its labels, and another one has its place."""
         found = [child for child in self.children if isinstance(child, Pod) and child.pool and not child.deleting]
-        return sorted(found, key=lambda pod: pod.name)
+        return sorted((pod for pod in found if pod.phase not in ENDED), key=lambda pod: pod.name)
 
     def answers_from_pool(self, pod: Pod) -> bool:
         """Whether requests for its label's revision reach it: the gateway has had the time to learn of it."""

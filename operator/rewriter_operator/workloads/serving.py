@@ -11,9 +11,9 @@ from rewriter_operator.workloads import names
 from rewriter_operator.workloads.installation import Installation
 from rewriter_operator.workloads.pods import PORT, Program, pod_metadata, pod_template, without_queue
 
-LABELLED_SECONDS = 15
+LABELLED_SECONDS = 60
 """A new pod of the pool that is ready has yet to be seen by the operator, to be given its label, and to be learnt of by
-the gateway; until then no other one is replaced."""
+the gateway; until then no other one is replaced. Long enough for another operator to take the lease meanwhile."""
 
 ORDER_MOUNT = "/order"
 ORDER_FILE = "serving"
@@ -148,12 +148,14 @@ def disruption_budget(release: str, spec: RewriterReleaseSpec, wanted: WantedSer
     """How many of a revision's pods may go at once when nodes are drained; None where one pod is all there is.
 
     A budget that keeps the only pod would block the drain of its node for ever, and one that does not keeps nothing.
+    Pods that the pool lends are in the pool's: one that two budgets select cannot be evicted at all.
     """
     replicas = wanted.replicas or _replicas(spec, wanted)
     if replicas < 2:
         return None
     labels = names.labels(release, Role.SERVING, wanted.revision)
     body = _budget(names.serving(release, wanted.revision), labels, labels)
+    body["spec"]["selector"]["matchExpressions"] = [{"key": names.LABEL_POOL, "operator": "DoesNotExist"}]
     body["spec"]["maxUnavailable"] = min(spec.serving.max_unavailable, replicas - 1)  # a candidate may have fewer
     return body
 
