@@ -659,6 +659,9 @@ class ServingStats:
     message: str = ""
     shadowed: dict[str, StageCounters] = field(default_factory=dict)
     """Mirrored requests by stage, which are in none of `stages`: nobody sees their answers, so they are no share."""
+    order: str = ""
+    """wire.digest of the ServingOrder that was carried out, as it was written. Left out of the body while there is
+    none, as in a pod that never changes revisions: an operator from before this field refuses it."""
 
 
 LATENCY_BUCKETS_MS = (10, 25, 50, 100, 200, 300, 500, 750, 1000, 1500, 2000, 3000, 5000, 10000)

@@ -61,6 +61,8 @@ class Condition:
     state: LoadState
     weights: WeightsRef | None
     message: str = ""
+    order: str = ""
+    """Digest of the order that it serves by; empty while that is none, and for what is served once and for all."""
 
 
 class Backend(Protocol):
@@ -141,10 +143,13 @@ class RewriteApi:
             weights=now.weights,
             stages=counters.by_stage(),
             message=now.message,
+            shadowed=counters.shadowed(),
+            order=now.order,
         )
-        told = wire.to_wire(replace(stats, shadowed=counters.shadowed()))
-        if not told["shadowed"]:  # an operator that mirrors nothing may be from before there was such a field
-            del told["shadowed"]
+        told = wire.to_wire(stats)
+        for later in ("shadowed", "order"):  # an operator that needs none of them may be from before such a field
+            if not told[later]:
+                del told[later]
         return self._json(HTTPStatus.OK, told)
 
     async def _get_healthz(self, _: web.Request) -> web.Response:

@@ -113,14 +113,16 @@ class ServedRevision:
         finally:
             self._in_pod -= 1
 
-    def load(self, order: ServingOrder) -> bool:
+    def load(self, order: ServingOrder, digest: str = "") -> bool:
         """Verify, build or reload, canary; the same for the first set and for every later one.
 
         False: the files are refused, and may be others later. Ends the process when the engine cannot be had.
+        `digest`: of the order as it was written, which is told once it is carried out.
         """
         wanted = order.serving.weights
         assert wanted is not None
-        if self._serves is None or self._loaded != wanted or self._revision != order.serving.revision:
+        is_another = self._loaded != wanted or self._revision != order.serving.revision or self._needs_engine(order)
+        if self._serves is None or is_another:
             self._stop_answering(order)
         try:
             self._check_engine(order)
@@ -137,7 +139,7 @@ class ServedRevision:
         except (WeightsRefused, OutsideVolume, OSError) as error:
             return self._failed(f"weights {wanted.version} are refused: {error}", look_again=True)
         self._serves = Serves(order.serving, prompts)
-        self._condition = Condition(LoadState.READY, wanted)
+        self._condition = Condition(LoadState.READY, wanted, order=digest)
         log.info("revision %s is ready with weights %s", self.revision, wanted.version)
         return True
 
@@ -180,10 +182,13 @@ class ServedRevision:
             directory, order.engine
         )  # the same model; what is served stays on the volume, unlike others
 
+    def _needs_engine(self, order: ServingOrder) -> bool:
+        """Whether the engine was built otherwise than the order says. The prompt is none of the engine's."""
+        return self._built is not None and replace(self._built.config, prompt=order.engine.prompt) != order.engine
+
     def _check_engine(self, order: ServingOrder) -> None:
-        """An engine that is not as the order says is never served from: a new process makes one that is. The prompt is
-        none of the engine's."""
-        if self._built and replace(self._built.config, prompt=order.engine.prompt) != order.engine:
+        """An engine that is not as the order says is never served from: a new process makes one that is."""
+        if self._needs_engine(order):
             end_process(f"{order.serving.revision} needs another engine than this one", EXIT_OTHER_ENGINE)
 
     def _failed(self, why: str, look_again: bool) -> bool:

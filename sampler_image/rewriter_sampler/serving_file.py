@@ -21,8 +21,8 @@ LOOK_AGAIN_SECONDS: Final = 15.0
 class Served(Protocol):
     """What is told."""
 
-    def load(self, order: ServingOrder) -> bool:
-        """False: it could not, and is to be asked again."""
+    def load(self, order: ServingOrder, digest: str) -> bool:
+        """`digest`: of the order as it was written. False: it could not, and is to be asked again."""
         ...
 
     def refuse(self, why: str) -> None: ...
@@ -57,7 +57,7 @@ class ServingFile:
         elif self._order is None or self.clock() < self._again_at:
             return
         if self._order is not None:
-            done = self.served.load(self._order)
+            done = self.served.load(self._order, wire.digest(self._text))
             self._again_at = self.clock() + LOOK_AGAIN_SECONDS
             self._order = None if done else self._order
 

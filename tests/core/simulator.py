@@ -101,8 +101,14 @@ class Server:
     shadowed: dict[str, StageCounters] = field(default_factory=dict)
     weights: WeightsRef | None = None
     """Of a pool's pod, which says what it has loaded."""
+    state: LoadState = LoadState.READY
+    message: str = ""
+    order: str = ""
+    """Of a pool's pod: what it has carried out, or is loading, as its file says."""
+    reads_at: float = 0
+    """When kubelet will have written what it was told; 0 while its file is as the annotation."""
     loaded_by: float = 0
-    """When what it was told to load will be there; 0 while nothing is under way."""
+    """When what it is loading will be there; 0 while nothing is under way."""
     left: tuple[int, float] = (-1, 0)
     """Of a pool's pod: the revision whose label it had last, and until when the gateway sends it requests still."""
 
@@ -123,6 +129,10 @@ class Behaviour:
     serving_ready: bool = True
     load_seconds: float = 20
     """What a pool's pod takes to load a weight set."""
+    kubelet_seconds: float = 1
+    """After which a pool's pod finds in its file what it was told; until then it is what it was."""
+    tells_orders: bool = True
+    """False: the image is from before a pod told which order it has carried out."""
     load_fails: str = ""
     """The revision that no pool's pod can load."""
     requests_per_second: int = 20
@@ -153,6 +163,9 @@ class Behaviour:
     record_lingers: bool = False
     """A record pod that is deleted writes its record all the same, and is gone only with `pods_are_gone()`."""
 
+
+LOOK_AGAIN_SECONDS = 15.0
+"""A pod that could not load what it was told tries again after this."""
 
 GATEWAY_SECONDS = 5.0
 """A gateway sends a pod requests for this long after its label is gone."""
@@ -608,21 +621,42 @@ class Simulator:
         else:
             pod = replace(pod, role=Role.SERVING, cycle=change.label, assigned_at=change.at)
         if change.order is not None:
-            pod = replace(pod, order=change.order, ready=False)
-            server.loaded_by = self.now + self.behaviour.load_seconds
+            pod = replace(pod, order=change.order)
+            server.reads_at = self.now + self.behaviour.kubelet_seconds
         self.children[("Pod", change.pod)] = pod
 
     def _load(self) -> None:
-        """Pods that were told long enough ago have loaded, and count anew."""
+        """Pods read what they were told, and have loaded what they read."""
         for key, pod in self.children.items():
-            server = self.servers.get(key[1])
-            if not isinstance(pod, Pod) or server is None or not 0 < server.loaded_by <= self.now:
+            if not isinstance(pod, Pod) or not pod.pool or pod.phase != "Running":
                 continue
-            order = wire.loads(ServingOrder, pod.order)
-            if order.serving.revision != self.behaviour.load_fails:
-                boot_id = f"boot-{pod.name}-{self._uid()}"
-                self.servers[key[1]] = Server(order.serving.revision, boot_id, weights=order.serving.weights)
-                self.children[key] = replace(pod, ready=True)
+            server = self.servers[key[1]]
+            if not server.loaded_by and 0 < server.reads_at <= self.now:
+                self._read_order(pod, server)
+            if 0 < server.loaded_by <= self.now:
+                self._loaded(pod, server)
+
+    def _read_order(self, pod: Pod, server: Server) -> None:
+        """It begins to load; or goes on as it is, where nothing of it has to be loaded."""
+        order, before = wire.loads(ServingOrder, pod.order), server.order
+        is_kept = server.state is LoadState.READY and before and _loads_nothing(wire.loads(ServingOrder, before), order)
+        counts_anew = Server(order.serving.revision, f"boot-{pod.name}-{self._uid()}", left=server.left)
+        server = self.servers[pod.name] = replace(counts_anew, order=pod.order)
+        if is_kept:
+            server.weights = order.serving.weights
+        else:
+            server.state, server.loaded_by = LoadState.LOADING, self.now + self.behaviour.load_seconds
+        self.children[("Pod", pod.name)] = replace(pod, ready=bool(is_kept))
+
+    def _loaded(self, pod: Pod, server: Server) -> None:
+        order = wire.loads(ServingOrder, server.order)
+        if order.serving.revision == self.behaviour.load_fails:
+            server.state, server.message = LoadState.FAILED, f"weights of {self.behaviour.load_fails} are refused"
+            server.loaded_by = 0 if server.reads_at else self.now + LOOK_AGAIN_SECONDS
+            return
+        server.state, server.message, server.loaded_by = LoadState.READY, "", 0
+        server.weights = order.serving.weights
+        self.children[("Pod", pod.name)] = replace(pod, ready=True)
 
     def restart_pool_pod(self, name: str) -> None:
         """The pod is replaced: a node was drained, or somebody deleted it."""
@@ -750,14 +784,20 @@ class Simulator:
             name: ServingStats(
                 server.boot_id,
                 server.revision,
-                LoadState.READY,
+                server.state,
                 server.weights,
                 self._told(name, server),
-                shadowed=dict(server.shadowed),
+                server.message,
+                dict(server.shadowed),
+                self._carried_out(server),
             )
             for name, server in self.servers.items()
             if name not in self.behaviour.silent_pods
         }
+
+    def _carried_out(self, server: Server) -> str:
+        is_told = self.behaviour.tells_orders and server.order and server.state is LoadState.READY
+        return wire.digest(server.order) if is_told else ""
 
     def _told(self, name: str, server: Server) -> dict[str, StageCounters]:
         odd = self.behaviour.odd_counters.get(name)
@@ -820,6 +860,12 @@ class Simulator:
     def _uid(self) -> str:
         self.uids += 1
         return f"uid-{self.uids}"
+
+
+def _loads_nothing(before: ServingOrder, order: ServingOrder) -> bool:
+    """Whether a pod that serves as one order says goes on answering when it is given the other."""
+    kept = (before.serving.revision, before.serving.weights, replace(before.engine, prompt=order.engine.prompt))
+    return kept == (order.serving.revision, order.serving.weights, order.engine)
 
 
 def _runs(world: World, role: Role) -> bool:

@@ -50,7 +50,8 @@ def all_serve(story: Simulator, revision: int) -> Simulator:
         lent = replace(pod, ip="10.0.0.3", pool=True, order=wire.dumps(order), assigned_at=1.0)
         story.children[("Pod", name)] = lent
         weights = order.serving.weights
-        story.servers[name] = Server(order.serving.revision, f"boot-{index}", weights=weights)
+        served = Server(order.serving.revision, f"boot-{index}", weights=weights, order=wire.dumps(order))
+        story.servers[name] = served
     return story
 
 
@@ -336,6 +337,28 @@ def test_the_last_pod_that_answers_is_not_taken_whatever_else_is_allowed() -> No
             story.pass_time(2)
     story.until(lambda it: f"release {up}" in steps_of(it), limit=120)
     assert story.lost == 0
+
+
+@pytest.mark.parametrize("kubelet", [1, 15])
+def test_another_engine_of_the_same_revision_is_waited_for_until_the_pod_says_that_it_has_it(kubelet: int) -> None:
+    """Until kubelet has written the order the pod is ready, with the revision and the weights that it is to have."""
+    steps = ({"setShare": 50}, {"pause": {"duration": "10m"}}, {"setShare": 100})
+    story = begun(in_place(stage("finerank", *steps)), kubelet_seconds=kubelet).until(lambda it: it.share() == 50)
+    story.wait(30)
+    story.spec = in_place(stage("finerank", *steps), **{"serving.tensorParallel": 2})
+    before = len(steps_of(story))
+    while len(steps_of(story)) < before + 4 * 3:
+        if not story.reconcile():
+            story.pass_time(1)
+        assert sum(not story.world().answers_from_pool(pod) for pod in story.world().pool) <= 1
+    assert story.cycle_ends() == "Promoted"
+    assert story.lost == 0
+
+
+def test_pods_from_before_they_told_their_orders_are_believed_as_before() -> None:
+    story = begun(tells_orders=False)
+    assert story.cycle_ends() == "Promoted"
+    assert story.wait(120) and serve(story) == {2: 4}
 
 
 def test_what_a_revision_serves_with_does_not_change_while_a_share_is_being_verified() -> None:

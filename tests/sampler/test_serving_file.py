@@ -31,11 +31,13 @@ class Pod:
 
     loads: bool = True
     told: list[str] = field(default_factory=list)
+    digests: list[str] = field(default_factory=list)
     refused: list[str] = field(default_factory=list)
     now: float = 0.0
 
-    def load(self, order: ServingOrder) -> bool:
+    def load(self, order: ServingOrder, digest: str) -> bool:
         self.told.append(order.serving.revision)
+        self.digests.append(digest)
         return self.loads
 
     def refuse(self, why: str) -> None:
@@ -70,6 +72,13 @@ def test_each_order_is_loaded_once(pod: Pod, path: Path, followed: ServingFile) 
         followed.look()
         followed.look()
     assert pod.told == ["r0001", "r0002", "r0001"]
+
+
+def test_an_order_is_known_by_its_text(pod: Pod, path: Path, followed: ServingFile) -> None:
+    text = wire.dumps(order("r0001"))
+    path.write_text(text)
+    followed.look()
+    assert pod.digests == [wire.digest(text)] != [wire.digest(f"{text} ")]
 
 
 def test_an_annotation_that_is_taken_away_changes_nothing(pod: Pod, path: Path, followed: ServingFile) -> None:
@@ -198,6 +207,35 @@ def test_each_set_is_compared_with_the_one_before_which_is_still_there(
     for revision in ("r0002", "r0003"):
         assert served.load(order(revision))
     assert compared[1:] == ["r0002-p01"]
+
+
+def test_what_was_carried_out_is_told_once_it_is(served: ServedRevision, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert served.load(order("r0002"), "of r0002") and served.condition().order == "of r0002"
+
+    def refuse(*_: Any) -> None:
+        raise WeightsRefused("a flipped bit")
+
+    monkeypatch.setattr(serve, "verify", refuse)
+    assert not served.load(order("r0003"), "of r0003") and served.condition().order == ""
+    served.load(order("r0002"), "of r0002, again")
+    served.refuse("what this pod is to serve cannot be read")
+    assert served.condition().order == "of r0002, again", "it goes on as it was told before"
+
+
+def test_nobody_is_answered_any_more_by_an_engine_that_is_to_be_another(
+    served: ServedRevision, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same revision, with the same weights: what it is answering it answers before the process ends."""
+    found: list[tuple[LoadState, bool]] = []
+
+    def ended(*_: Any) -> None:
+        found.append((served.condition().state, served._serves is None))
+        raise SystemExit
+
+    monkeypatch.setattr(serve, "end_process", ended)
+    with pytest.raises(SystemExit):
+        served.load(order("r0001", tensor_parallel=2))
+    assert found == [(LoadState.LOADING, True)]
 
 
 @pytest.mark.parametrize("differs", [{"dtype": "bfloat16"}, {"max_length": 64}, {"tensor_parallel": 2}])

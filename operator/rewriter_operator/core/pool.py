@@ -5,7 +5,7 @@ another in four steps, each of which follows from what is observed, so that a cr
 
 1. its label is taken away: the gateway learns that it answers no more, which it goes on doing meanwhile;
 2. after RELEASE_SECONDS it is given the order of the other revision, and loads it, verified like a first load;
-3. it is ready, and says itself that it serves the other revision;
+3. it is ready, and says itself that it serves the other revision, and by that order;
 4. it gets that one's label.
 
 Of pods that serve, so many change at once as spec.serving.maxUnavailable lets be away, never a revision's last one that
@@ -184,12 +184,15 @@ class _Pool:
         return any(stage.share and not stage.verified for stage in self.world.status.stages)
 
     def _has_loaded(self, pod: Pod, revision: int) -> bool:
+        """By its own words, which are the old ones until kubelet has written the order: where only the engine is to be
+        another, revision and weights are in both. A pod from before it told what it carried out has no other words."""
         told, order = self.world.stats.get(pod.name), self.orders[revision]
         return (
             pod.ready
             and told is not None
             and (told.state, told.revision, told.weights)
             == (LoadState.READY, order.serving.revision, order.serving.weights)
+            and told.order in ("", wire.digest(pod.order))
         )
 
     def _has_left(self, revision: int) -> bool:
