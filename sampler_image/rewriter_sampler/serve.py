@@ -85,6 +85,7 @@ class ServedRevision:
         self._thread = EngineThread(lambda error: end_process(f"the engine died: {error}"))
         self._condition = Condition(LoadState.LOADING if first else LoadState.EMPTY, weights=None)
         self._revision = first.serving.revision if first else ""
+        self._order, self._lives = first, 0
         self._built: Built | None = None
         self._loaded: WeightsRef | None = None
         self._serves: Serves | None = None
@@ -94,6 +95,11 @@ class ServedRevision:
     def revision(self) -> str:
         """`r0007`; empty while it was told nothing."""
         return self._revision
+
+    @property
+    def lives(self) -> int:
+        """How many orders it has been given since its start; one that is tried again is no other."""
+        return self._lives
 
     def condition(self) -> Condition:
         """What readyz and stats say."""
@@ -138,6 +144,7 @@ class ServedRevision:
             return self._failed(str(error), look_again=False)
         except (WeightsRefused, OutsideVolume, OSError) as error:
             return self._failed(f"weights {wanted.version} are refused: {error}", look_again=True)
+        self._begin(order)
         self._serves = Serves(order.serving, prompts)
         self._condition = Condition(LoadState.READY, wanted, order=digest)
         log.info("revision %s is ready with weights %s", self.revision, wanted.version)
@@ -154,7 +161,13 @@ class ServedRevision:
         self._condition = Condition(LoadState.LOADING, weights=None)
         while self._in_pod:
             time.sleep(0.01)
+        self._begin(order)
+
+    def _begin(self, order: ServingOrder) -> None:
+        """Another life, once with each order, before anything is answered by it."""
         self._revision = order.serving.revision
+        if self._order is not order:
+            self._order, self._lives = order, self._lives + 1
 
     def _put_in(self, order: ServingOrder, wanted: WeightsRef) -> None:
         """

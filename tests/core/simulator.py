@@ -131,6 +131,8 @@ class Behaviour:
     """What a pool's pod takes to load a weight set."""
     kubelet_seconds: float = 1
     """After which a pool's pod finds in its file what it was told; until then it is what it was."""
+    counts_on: bool = False
+    """A pool's pod that is told the same revision anew goes on counting, as pods of older images do."""
     tells_orders: bool = True
     """False: the image is from before a pod told which order it has carried out."""
     load_fails: str = ""
@@ -638,15 +640,18 @@ class Simulator:
 
     def _read_order(self, pod: Pod, server: Server) -> None:
         """It begins to load; or goes on as it is, where nothing of it has to be loaded."""
-        order, before = wire.loads(ServingOrder, pod.order), server.order
-        is_kept = server.state is LoadState.READY and before and _loads_nothing(wire.loads(ServingOrder, before), order)
-        counts_anew = Server(order.serving.revision, f"boot-{pod.name}-{self._uid()}", left=server.left)
-        server = self.servers[pod.name] = replace(counts_anew, order=pod.order)
+        order, old = wire.loads(ServingOrder, pod.order), server
+        before = wire.loads(ServingOrder, old.order) if old.order and old.state is LoadState.READY else None
+        is_kept = before is not None and _loads_nothing(before, order)
+        boot_id = f"boot-{pod.name}-{self._uid()}"
+        server = self.servers[pod.name] = Server(order.serving.revision, boot_id, left=old.left, order=pod.order)
         if is_kept:
             server.weights = order.serving.weights
+            if self.behaviour.counts_on:
+                server.boot_id, server.stages, server.shadowed = old.boot_id, old.stages, old.shadowed
         else:
             server.state, server.loaded_by = LoadState.LOADING, self.now + self.behaviour.load_seconds
-        self.children[("Pod", pod.name)] = replace(pod, ready=bool(is_kept))
+        self.children[("Pod", pod.name)] = replace(pod, ready=is_kept)
 
     def _loaded(self, pod: Pod, server: Server) -> None:
         order = wire.loads(ServingOrder, server.order)

@@ -355,6 +355,24 @@ def test_another_engine_of_the_same_revision_is_waited_for_until_the_pod_says_th
     assert story.lost == 0
 
 
+@pytest.mark.parametrize(("counts_on", "outcome"), [(False, "Promoted"), (True, "RolledBack")])
+def test_what_pods_that_are_told_the_same_revision_anew_have_ever_answered_is_not_counted_again(
+    counts_on: bool, outcome: str
+) -> None:
+    """They are told at the end of a pause, and the next share counts from a moment in which one serves nobody."""
+    steps = ({"setShare": 5}, {"pause": {"duration": "1m"}}, {"setShare": 25}, {"setShare": 100})
+    story = begun(in_place(stage("finerank", *steps)), counts_on=counts_on)
+    story._count("shop-r0001", "finerank", 400_000)  # of the months before
+    story.until(lambda it: it.status.stages[0].step == 1)
+    while story.now < story.status.stages[0].step_at + 55:
+        story.pass_time(1)
+        story.settle()
+    story.spec = in_place(stage("finerank", *steps), **{"serving.requestTimeout": "7s"})
+    assert story.cycle_ends() == outcome
+    assert story.status.history[0].reason == ("NotVerified" if counts_on else "Promoted")
+    assert story.lost == 0
+
+
 def test_pods_from_before_they_told_their_orders_are_believed_as_before() -> None:
     story = begun(tells_orders=False)
     assert story.cycle_ends() == "Promoted"

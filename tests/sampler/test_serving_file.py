@@ -16,8 +16,10 @@ from rewriter_contract.messages import EngineConfig, LoadState, PromptConfig, Se
 from rewriter_contract.weights import WeightsRefused
 from rewriter_sampler import serve
 from rewriter_sampler.drawing import Drawn
+from rewriter_sampler.rewrite_api import RewriteApi
 from rewriter_sampler.serve import ServedRevision, Serves
 from rewriter_sampler.serving_file import LOOK_AGAIN_SECONDS, ServingFile
+from rewriter_sampler.stage_counters import Answer
 
 
 def order(revision: str, **engine: Any) -> ServingOrder:
@@ -207,6 +209,32 @@ def test_each_set_is_compared_with_the_one_before_which_is_still_there(
     for revision in ("r0002", "r0003"):
         assert served.load(order(revision))
     assert compared[1:] == ["r0002-p01"]
+
+
+@pytest.mark.parametrize("again", ["r0001", "r0002"])
+def test_a_pod_counts_anew_with_every_order_also_of_the_same_revision(served: ServedRevision, again: str) -> None:
+    api = RewriteApi(served, "token", "first")
+    api._counted().add("recall", Answer(0.01, ok=True))
+    assert served.load(order(again)) and api._counted().by_stage() == {}
+    boot = api._boot_id
+    api._counted().add("recall", Answer(0.01, ok=True))
+    assert boot != "first" and api._counted().revision == again
+    for revision in ("r0003", again):  # and nobody looks in between
+        assert served.load(order(revision))
+    assert api._counted().by_stage() == {} and api._boot_id != boot
+
+
+def test_an_order_that_is_tried_again_is_no_other_life(served: ServedRevision, monkeypatch: pytest.MonkeyPatch) -> None:
+    def late(*_: Any) -> None:
+        raise WeightsRefused("not there yet")
+
+    told = order("r0002")
+    with monkeypatch.context() as patched:
+        patched.setattr(serve, "verify", late)
+        assert not served.load(told)
+        api = RewriteApi(served, "token", "loading")
+        assert not served.load(told)
+    assert served.load(told) and api._counted().revision == "r0002" and api._boot_id == "loading"
 
 
 def test_what_was_carried_out_is_told_once_it_is(served: ServedRevision, monkeypatch: pytest.MonkeyPatch) -> None:
