@@ -78,6 +78,13 @@ class ServingOrder:
 
     serving: ServingConfig
     engine: EngineConfig
+    load_seconds: float | None = None
+    """How long it may take to load; then the process ends, and a new one begins anew. None: LOAD_SECONDS. Left out of
+    the body where it is that, because a pod from before this field refuses it, and would go on with what it has."""
+
+
+LOAD_SECONDS = 900.0
+"""spec.serving.readyTimeout, where nobody sets it."""
 
 
 @dataclass(frozen=True)

@@ -4,8 +4,8 @@
 a set that is refused leaves the pod unready, with the reason in GET /v1/stats, and is looked at again from time to
 time (a file may arrive late on a network volume). A pod never serves anything but what it was told last: by its
 variables once and for all, or by a file (serving_file.py), and then it changes revisions in place. What it is answering
-then it answers first. When the engine fails, or another one is needed, the process ends, so that kubelet starts a new
-one, which does what it is told.
+then it answers first. When the engine fails, another one is needed, or a load does not end, the process ends, so that
+kubelet starts a new one, which does what it is told.
 """
 
 import asyncio
@@ -57,6 +57,7 @@ LONGEST_REQUEST_SECONDS = 3600.0
 
 EXIT_ENGINE_LOST = 70
 EXIT_OTHER_ENGINE = 71
+EXIT_LOAD_HANGS = 72
 
 log = logging.getLogger(__name__)
 
@@ -297,7 +298,8 @@ def main() -> int:
         log.critical("%s", error)
         return 2
     backend = ServedRevision(root, order)
-    follow = ServingFile(path, backend).follow if path else partial(_load, backend, order)
+    hangs = partial(end_process, code=EXIT_LOAD_HANGS)
+    follow = ServingFile(path, backend, hangs).follow if path else partial(_load, backend, order)
     threading.Thread(target=_to_the_end, args=(follow,), name="load", daemon=True).start()
     api = RewriteApi(backend, settings.token, boot_id())
     longest = order.serving.request_timeout_seconds if order else LONGEST_REQUEST_SECONDS

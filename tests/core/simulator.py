@@ -6,6 +6,7 @@ order to a pod. Nothing in it decides anything about a release. After every pass
 
 import hashlib
 import json
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -129,6 +130,8 @@ class Behaviour:
     serving_ready: bool = True
     load_seconds: float = 20
     """What a pool's pod takes to load a weight set."""
+    hanging: frozenset[str] = frozenset()
+    """Pods of the pool in which no load ever ends."""
     kubelet_seconds: float = 1
     """After which a pool's pod finds in its file what it was told; until then it is what it was."""
     counts_on: bool = False
@@ -650,7 +653,9 @@ class Simulator:
             if self.behaviour.counts_on:
                 server.boot_id, server.stages, server.shadowed = old.boot_id, old.stages, old.shadowed
         else:
-            server.state, server.loaded_by = LoadState.LOADING, self.now + self.behaviour.load_seconds
+            hangs = pod.name in self.behaviour.hanging
+            server.state = LoadState.LOADING
+            server.loaded_by = math.inf if hangs else self.now + self.behaviour.load_seconds
         self.children[("Pod", pod.name)] = replace(pod, ready=is_kept)
 
     def _loaded(self, pod: Pod, server: Server) -> None:

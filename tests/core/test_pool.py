@@ -8,15 +8,18 @@ from hypothesis import given
 from hypothesis import strategies as some
 
 from rewriter_contract import wire
-from rewriter_operator.api.model import evolve
+from rewriter_contract.messages import LOAD_SECONDS, LoadState, ServingStats
+from rewriter_operator.api.model import evolve, seconds
 from rewriter_operator.api.release import RewriterReleaseSpec
 from rewriter_operator.api.states import State
 from rewriter_operator.core.capacity import pods_for
 from rewriter_operator.core.children import DRAIN_SECONDS, orders
-from rewriter_operator.core.cycle import ABORT_ANNOTATION, ROLLBACK_ANNOTATION
+from rewriter_operator.core.cycle import ABORT_ANNOTATION, LIMITS_LOADS, ROLLBACK_ANNOTATION, RUN_ANNOTATION
 from rewriter_operator.core.cycle_plan import planned
+from rewriter_operator.core.held_up import not_serving
 from rewriter_operator.core.plan import plan
 from rewriter_operator.core.pool import RELEASE_SECONDS
+from rewriter_operator.core.serving_order import ordered
 from rewriter_operator.core.world import Deployment, Pod, Role
 from tests.builders import make_cycle, make_spec, stage
 from tests.core.simulator import Server, Simulator
@@ -236,6 +239,71 @@ def test_weights_that_cannot_be_loaded_later_take_the_candidate_back() -> None:
     assert story.status.history[0].reason == "CandidateNotReady"
     assert story.wait(120) and serve(story) == {1: 4}
     assert story.lost == 0
+
+
+def stalled(story: Simulator) -> tuple[str, str, str]:
+    """(status, reason, message)"""
+    found = next(item for item in story.status.conditions if item.type == "Stalled")
+    return found.status, found.reason, found.message
+
+
+@pytest.mark.parametrize("how", ["loads", "silent"])
+def test_a_pod_that_never_comes_back_is_named_in_the_cycle_after_it_and_in_the_next(how: str) -> None:
+    pod = "shop-serving-0"
+    story = begun(hanging=frozenset({pod}))
+    if how == "silent":
+        story.until(lambda it: bool(steps_of(it)))
+        story.behaviour.silent_pods = frozenset({pod})
+    does = "has been loading r0002 since 2025-" if how == "loads" else "tells no counters"
+    story.until(lambda it: f"pod {pod} {does}" in it.status.message, limit=180)
+    assert story.cycle_ends() == "Failed"
+    assert (
+        story.status.history[0].reason == "CandidateNotReady" and f"pod {pod} {does}" in story.status.history[0].message
+    )
+    story.settle()
+    assert f"pod {pod} {does}" in story.status.message
+    story.wait(1000)
+    assert stalled(story)[:2] == ("True", "PodNotServing")
+    does = "is still loading r0002" if how == "loads" else does
+    assert f"pod {pod} does not serve r0001 within spec.serving.readyTimeout 15m: it {does}; see" in stalled(story)[2]
+    assert story.status.serves == "r0001" and serve(story) == {1: 3} and story.lost == 0
+    story.annotations[RUN_ANNOTATION] = "third"
+    assert story.cycle_ends() == "Failed"
+    assert f"pod {pod} {does}" in story.status.history[0].message
+    story.behaviour.hanging = story.behaviour.silent_pods = frozenset()
+    story.restart_pool_pod(pod)
+    story.until(lambda it: serve(it) == {1: 4}, limit=300)
+    assert stalled(story.settle())[0] == "False"
+
+
+def test_a_pod_that_refuses_the_token_or_its_order_is_named_with_it() -> None:
+    story = begun(load_seconds=3600).until(lambda it: len(steps_of(it)) == 2)
+    story.pass_time(16 * 60)
+    world = story.world()
+    told = not_serving(replace(world, stats={}, unauthorised=frozenset({"shop-serving-0"})))
+    assert "shop-serving-0" in told and "it refuses the agents' token (401)" in told
+    stats = ServingStats("boot", "r0001", LoadState.READY, None, {}, "what this pod is to serve cannot be read")
+    told = not_serving(replace(world, stats={"shop-serving-0": stats}))
+    assert "it still serves r0001: what this pod is to serve cannot be read" in told
+
+
+def test_an_order_says_how_long_it_may_load_where_that_is_no_default_and_no_pod_is_told_anew_for_it() -> None:
+    story = begun(in_place(**{"serving.readyTimeout": "20m"})).until(lambda it: it.share() == 10)
+    orders_of = {pod.cycle: ordered(pod.order) for pod in story.world().pool}
+    assert [item and item.load_seconds for item in orders_of.values()] == [1200, 1200]
+    before = steps_of(story)
+    story.behaviour.requests_per_second = 0
+    story.spec = in_place(**{"serving.readyTimeout": "25m"})
+    assert steps_of(story.wait(120)) == before
+    assert orders(story.world())[1].load_seconds == 1500
+    assert story.status.cycle
+    story.status = evolve(story.status, cycle=evolve(story.status.cycle, contract=LIMITS_LOADS - 1))
+    assert orders(story.world())[1].load_seconds is None, "its pods are from before, and would refuse it"
+    assert orders(begun().world())[1].load_seconds is None
+
+
+def test_the_time_that_nobody_sets_is_the_same_on_both_sides() -> None:
+    assert seconds(make_spec().serving.ready_timeout) == LOAD_SECONDS
 
 
 def test_a_revision_is_brought_back_with_half_of_the_pods_and_then_has_all() -> None:

@@ -1,10 +1,13 @@
 """What a pod does with the file that says what it is to serve; and the order in which one revision follows another."""
 
 import asyncio
+import subprocess
+import sys
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import Future
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -35,11 +38,14 @@ class Pod:
     told: list[str] = field(default_factory=list)
     digests: list[str] = field(default_factory=list)
     refused: list[str] = field(default_factory=list)
+    hung: list[str] = field(default_factory=list)
+    takes: float = 0.0
     now: float = 0.0
 
     def load(self, order: ServingOrder, digest: str) -> bool:
         self.told.append(order.serving.revision)
         self.digests.append(digest)
+        time.sleep(self.takes)
         return self.loads
 
     def refuse(self, why: str) -> None:
@@ -58,7 +64,7 @@ def path(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def followed(pod: Pod, path: Path) -> ServingFile:
-    return ServingFile(path, pod, lambda: pod.now)
+    return ServingFile(path, pod, pod.hung.append, lambda: pod.now)
 
 
 def test_nothing_is_loaded_until_something_is_said(pod: Pod, path: Path, followed: ServingFile) -> None:
@@ -74,6 +80,41 @@ def test_each_order_is_loaded_once(pod: Pod, path: Path, followed: ServingFile) 
         followed.look()
         followed.look()
     assert pod.told == ["r0001", "r0002", "r0001"]
+
+
+@pytest.mark.parametrize(("takes", "told"), [(0.5, ["r0001 has been loading for 0.1 s"]), (0.0, [])])
+def test_a_load_that_does_not_end_is_told_of_after_the_time_that_the_order_gives_it(
+    pod: Pod, path: Path, followed: ServingFile, takes: float, told: list[str]
+) -> None:
+    pod.takes = takes
+    path.write_text(wire.dumps(replace(order("r0001"), load_seconds=0.1)))
+    followed.look()
+    time.sleep(0.2)
+    assert pod.hung == told
+
+
+def test_a_process_whose_load_hangs_ends_with_a_code_and_a_line_of_its_own(tmp_path: Path) -> None:
+    path = tmp_path / "serving"
+    path.write_text(wire.dumps(replace(order("r0002"), load_seconds=0.5)))
+    script = (
+        "import logging, pathlib, sys, time\n"
+        "from functools import partial\n"
+        "from rewriter_sampler import serve\n"
+        "from rewriter_sampler.serving_file import ServingFile\n"
+        "logging.basicConfig()\n"
+        "class Hangs:\n"
+        "    def load(self, order, digest):\n"
+        "        time.sleep(60)\n"
+        "ends = partial(serve.end_process, code=serve.EXIT_LOAD_HANGS)\n"
+        "ServingFile(pathlib.Path(sys.argv[1]), Hangs(), ends).follow()\n"
+    )
+    ended = subprocess.run([sys.executable, "-c", script, str(path)], capture_output=True, text=True, timeout=50)
+    assert ended.returncode == serve.EXIT_LOAD_HANGS == 72
+    assert "ending the process: r0002 has been loading for 0.5 s" in ended.stderr
+
+
+def test_an_order_says_nothing_of_a_load_that_a_pod_from_before_would_refuse() -> None:
+    assert "loadSeconds" not in wire.dumps(order("r0001"))
 
 
 def test_an_order_is_known_by_its_text(pod: Pod, path: Path, followed: ServingFile) -> None:

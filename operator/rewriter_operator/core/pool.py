@@ -15,7 +15,7 @@ back at once. How many each revision should have is core/capacity.py (docs/decis
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Final
 
@@ -105,8 +105,10 @@ class _Pool:
         return [pod for pod in self.world.pool if pod.role is Role.SERVING and pod.cycle == revision]
 
     def is_current(self, pod: Pod, revision: int) -> bool:
-        """Whether what it was told last is what the revision's pods are to serve."""
-        return ordered(pod.order) == self.orders.get(revision)
+        """Whether what it was told last is what the revision's pods are to serve. How long it may load for it is no
+        reason to tell it anew."""
+        told, order = ordered(pod.order), self.orders.get(revision)
+        return told is not None and order is not None and replace(told, load_seconds=order.load_seconds) == order
 
     # --- the steps, in the order in which they are looked for ---------------------------------------------------------
 
