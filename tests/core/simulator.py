@@ -226,6 +226,8 @@ class Simulator:
         self.writes: list[str] = []
         self.notes: list[Note] = []
         self.states: list[State] = [self.status.state]
+        self.drained: set[int] = set()
+        """Revisions that a hand may have left without a pod of the pool."""
         self.lost = 0
         """Requests that reached no pod, or one that serves something else by now."""
         self.remainders: dict[tuple[str | None, str], float] = {}
@@ -425,7 +427,7 @@ class Simulator:
         for service in {name for live in self.backends.values() for name, weight in live.items() if weight}:
             revision = names.revision_of(service, "shop")
             lent = [pod for pod in world.pool if pod.role is Role.SERVING and pod.cycle == revision]
-            assert revision is None or lent, f"{service} has requests and no pod"
+            assert revision is None or lent or revision in self.drained, f"{service} has requests and no pod"
 
     def _own_deployments(self) -> list[Deployment]:
         found = [child for child in self.children.values() if isinstance(child, Deployment)]
@@ -603,15 +605,16 @@ class Simulator:
     def _new_pool(self, common: dict[str, Any], manifest: Manifest) -> Deployment:
         """Its pods stay what they are; new ones are told nothing yet."""
         replicas = manifest.body["spec"]["replicas"]
-        for index in range(replicas):
+        there = sum(isinstance(child, Pod) and child.pool for child in self.children.values())
+        free = [index for index in range(replicas) if ("Pod", f"{manifest.name}-{index}") not in self.children]
+        for index in free[: max(0, replicas - there)]:
             self._new_pool_pod(f"{manifest.name}-{index}")
         return Deployment(**common, replicas=replicas)
 
     def _new_pool_pod(self, name: str) -> None:
-        if ("Pod", name) not in self.children:
-            pod = Pod("Pod", name, self._uid(), Role.POOL, 0, 0, "", phase="Running", ip="10.0.0.3", pool=True)
-            self.children[("Pod", name)] = pod
-            self.servers[name] = Server("", f"boot-{name}-{self.uids}")
+        pod = Pod("Pod", name, self._uid(), Role.POOL, 0, 0, "", phase="Running", ip="10.0.0.3", pool=True)
+        self.children[("Pod", name)] = pod
+        self.servers[name] = Server("", f"boot-{name}-{self.uids}", state=LoadState.EMPTY)
 
     def _assign(self, change: PodChange) -> None:
         pod, server = self.children[("Pod", change.pod)], self.servers[change.pod]
@@ -673,6 +676,16 @@ class Simulator:
         del self.children[("Pod", name)]
         del self.servers[name]
         self._new_pool_pod(f"{name}x")
+
+    def drain(self, name: str) -> str:
+        """The same, and its successor finds no node; returns its name."""
+        pod = self.children[("Pod", name)]
+        self.drained.add(pod.cycle)
+        self.restart_pool_pod(name)
+        successor = self.children[("Pod", f"{name}x")]
+        assert isinstance(successor, Pod)
+        self.children[("Pod", successor.name)] = replace(successor, phase="Pending", ip="")
+        return successor.name
 
     def _new_route(self, common: dict[str, Any], manifest: Manifest) -> Route:
         self.backends = _divided(manifest.body["spec"])
@@ -802,8 +815,12 @@ class Simulator:
                 self._carried_out(server),
             )
             for name, server in self.servers.items()
-            if name not in self.behaviour.silent_pods
+            if name not in self.behaviour.silent_pods and not self._is_pending(name)
         }
+
+    def _is_pending(self, name: str) -> bool:
+        pod = self.children.get(("Pod", name))
+        return isinstance(pod, Pod) and pod.phase == "Pending"
 
     def _carried_out(self, server: Server) -> str:
         is_told = self.behaviour.tells_orders and server.order and server.state is LoadState.READY

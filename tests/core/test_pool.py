@@ -334,6 +334,95 @@ def test_a_pod_that_is_replaced_serves_what_lacks_one() -> None:
     assert story.cycle_ends() == "Promoted"
 
 
+def in_a_pause(share: int = 75, **changes: Any) -> tuple[Simulator, str]:
+    """r0001 has one pod, whose name comes with it; r0002 has three."""
+    steps = ({"setShare": share}, {"pause": {"duration": "1h"}}, {"setShare": 100}, {"pause": {"duration": "1m"}})
+    story = begun(in_place(stage("finerank", *steps), **changes)).until(lambda it: it.status.stages[0].step == 1)
+    story.wait(60)
+    assert serve(story) == {1: 1, 2: 3}
+    return story, next(pod.name for pod in story.world().pool if pod.cycle == 1)
+
+
+def answer(story: Simulator, revision: int) -> int:
+    """Pods that do."""
+    world = story.world()
+    return sum(world.answers_from_pool(pod) for pod in world.pool if pod.cycle == revision)
+
+
+@pytest.mark.parametrize("share", [75, 100])
+@pytest.mark.parametrize("way", ["drained", "node died", "hangs"])
+def test_an_incumbent_whose_only_pod_is_gone_gets_one_of_the_candidates(share: int, way: str) -> None:
+    story, only = in_a_pause(share, **{"serving.readyTimeout": "5m"})
+    pod, gone_at = story.children[("Pod", only)], story.now
+    assert isinstance(pod, Pod)
+    if way == "drained":
+        successor = story.drain(only)
+    elif way == "node died":
+        story.children[("Pod", only)] = replace(pod, ready=False)
+        story.behaviour.silent_pods = frozenset({only})
+        story.drained.add(1)
+    else:
+        story.drained.add(1)
+        story.restart_pool_pod(only)
+        story.behaviour.hanging = frozenset({f"{only}x"})
+        story.wait(300)
+        gone_at = story.now
+    while answer(story, 1) == 0:
+        assert story.now - gone_at < 120 and serve(story)[2] >= 2
+        if not story.reconcile():
+            story.pass_time(2)
+    story.wait(60)
+    assert (answer(story, 1), answer(story, 2)) == (1, 2), "and no other one goes for it"
+    written = len(steps_of(story))
+    assert steps_of(story.wait(60))[written:] == []
+    if way == "drained":  # a node is found
+        story.children[("Pod", successor)] = replace(story.world().pool[-1], phase="Running", ip="10.0.0.3")
+    elif way == "node died":
+        story.children[("Pod", only)] = pod
+        story.behaviour.silent_pods = frozenset()
+    else:
+        story.behaviour.hanging = frozenset()
+        story.restart_pool_pod(f"{only}x")
+    story.until(lambda it: serve(it) == {1: 1, 2: 3}, limit=300)
+    assert story.cycle_ends() == "Promoted"
+
+
+def test_a_short_absence_of_the_only_pod_costs_nobody_a_load() -> None:
+    story, only = in_a_pause()
+    pod, written = story.children[("Pod", only)], len(steps_of(story))
+    assert isinstance(pod, Pod)
+    story.children[("Pod", only)] = replace(pod, ready=False)
+    story.drained.add(1)
+    story.settle().pass_time(3)
+    story.settle()
+    story.children[("Pod", only)] = pod
+    story.wait(60)
+    found = [write.split()[0] for write in steps_of(story)[written:]]
+    assert found == ["release", "label"] and serve(story) == {1: 1, 2: 3}
+
+
+def test_a_withdrawal_to_an_incumbent_without_a_pod_brings_one_before_the_candidate_has_drained() -> None:
+    story, only = in_a_pause()
+    written, at = len(story.writes), story.now
+    story.drain(only)
+    lent = [pod.name for pod in story.world().pool if pod.cycle == 2]
+    story.annotations[ABORT_ANNOTATION] = "2"
+
+    def told() -> list[str]:
+        return [pod for pod in lent if f"order r0001 {pod}" in story.writes[written:]]
+
+    while not told():
+        assert story.now - at <= RELEASE_SECONDS + 5
+        if not story.reconcile():
+            story.pass_time(2)
+    while story.now - at < DRAIN_SECONDS:
+        assert len(told()) == 1, "the others may still have requests under way"
+        if not story.reconcile():
+            story.pass_time(2)
+    story.until(lambda it: serve(it).get(1) == 1, limit=20)
+    story.until(lambda it: serve(it) == {1: 3}, limit=120)
+
+
 def test_no_other_pod_goes_while_one_does_not_answer() -> None:
     story = begun().until(lambda it: it.share() == 10)
     down = next(pod for pod in story.world().pool if pod.cycle == 1)
