@@ -78,6 +78,13 @@ class ServingOrder:
 
     serving: ServingConfig
     engine: EngineConfig
+    load_seconds: float | None = None
+    """How long it may take to load; then the process ends, and a new one begins anew. None: LOAD_SECONDS. Left out of
+    the body where it is that, because a pod from before this field refuses it, and would go on with what it has."""
+
+
+LOAD_SECONDS = 900.0
+"""spec.serving.readyTimeout, where nobody sets it."""
 
 
 @dataclass(frozen=True)
@@ -659,6 +666,9 @@ class ServingStats:
     message: str = ""
     shadowed: dict[str, StageCounters] = field(default_factory=dict)
     """Mirrored requests by stage, which are in none of `stages`: nobody sees their answers, so they are no share."""
+    order: str = ""
+    """wire.digest of the ServingOrder that was carried out, as it was written. Left out of the body while there is
+    none, as in a pod that never changes revisions: an operator from before this field refuses it."""
 
 
 LATENCY_BUCKETS_MS = (10, 25, 50, 100, 200, 300, 500, 750, 1000, 1500, 2000, 3000, 5000, 10000)

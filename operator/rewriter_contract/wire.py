@@ -6,6 +6,7 @@ serve something that nobody asked for. Fields are snake_case in Python and camel
 """
 
 import dataclasses
+import hashlib
 import json
 import math
 import types
@@ -48,6 +49,11 @@ def to_wire(value: Any) -> Any:
 def dumps(value: Any) -> str:
     """Canonical JSON text: sorted keys, no spaces, so that equal values have equal digests. NaN is refused."""
     return json.dumps(to_wire(value), sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+
+
+def digest(text: str) -> str:
+    """Of a body as it was written, which another version may read otherwise, or not at all."""
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def from_wire(kind: type[T], data: Any, path: str = "body") -> T:

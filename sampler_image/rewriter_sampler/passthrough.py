@@ -22,6 +22,7 @@ class Passthrough:
     """Knows no rewrites."""
 
     revision = PASSTHROUGH
+    lives = 0
 
     def condition(self) -> Condition:
         """Always ready: there is nothing to load."""

@@ -61,6 +61,8 @@ class Condition:
     state: LoadState
     weights: WeightsRef | None
     message: str = ""
+    order: str = ""
+    """Digest of the order that it serves by; empty while that is none, and for what is served once and for all."""
 
 
 class Backend(Protocol):
@@ -68,6 +70,11 @@ class Backend(Protocol):
 
     @property
     def revision(self) -> str: ...
+
+    @property
+    def lives(self) -> int:
+        """How many orders have changed it since its start: with each one it counts anew."""
+        ...
 
     def condition(self) -> Condition: ...
 
@@ -81,7 +88,7 @@ class RewriteApi:
 
     def __init__(self, backend: Backend, token: str, life: str) -> None:
         self._backend, self._token, self._boot_id = backend, token, life
-        self._counters = Counters(backend.revision)
+        self._counters, self._life = Counters(backend.revision), backend.lives
         self.draining = False
         """Set on SIGTERM: not ready any more, but whatever still arrives is answered."""
 
@@ -96,9 +103,14 @@ class RewriteApi:
         return app
 
     def _counted(self) -> Counters:
-        """Of the revision that is served now: a pod that changes revisions counts anew, as another life, so that
-        nothing that one has answered is counted for the other."""
-        if self._counters.revision != self._backend.revision:
+        """Of what is served now: a pod that is given another order counts anew, as another life, so that nothing that
+        one revision has answered is counted for the other.
+
+        Also where the revision stays: whoever counts from a moment in which the pod served nobody would take all that
+        it has ever answered for new.
+        """
+        if self._life != self._backend.lives:
+            self._life = self._backend.lives
             self._counters, self._boot_id = Counters(self._backend.revision), boot_id()
         return self._counters
 
@@ -141,10 +153,13 @@ class RewriteApi:
             weights=now.weights,
             stages=counters.by_stage(),
             message=now.message,
+            shadowed=counters.shadowed(),
+            order=now.order,
         )
-        told = wire.to_wire(replace(stats, shadowed=counters.shadowed()))
-        if not told["shadowed"]:  # an operator that mirrors nothing may be from before there was such a field
-            del told["shadowed"]
+        told = wire.to_wire(stats)
+        for later in ("shadowed", "order"):  # an operator that needs none of them may be from before such a field
+            if not told[later]:
+                del told[later]
         return self._json(HTTPStatus.OK, told)
 
     async def _get_healthz(self, _: web.Request) -> web.Response:

@@ -4,8 +4,8 @@
 a set that is refused leaves the pod unready, with the reason in GET /v1/stats, and is looked at again from time to
 time (a file may arrive late on a network volume). A pod never serves anything but what it was told last: by its
 variables once and for all, or by a file (serving_file.py), and then it changes revisions in place. What it is answering
-then it answers first. When the engine fails, or another one is needed, the process ends, so that kubelet starts a new
-one, which does what it is told.
+then it answers first. When the engine fails, another one is needed, or a load does not end, the process ends, so that
+kubelet starts a new one, which does what it is told.
 """
 
 import asyncio
@@ -57,6 +57,7 @@ LONGEST_REQUEST_SECONDS = 3600.0
 
 EXIT_ENGINE_LOST = 70
 EXIT_OTHER_ENGINE = 71
+EXIT_LOAD_HANGS = 72
 
 log = logging.getLogger(__name__)
 
@@ -85,6 +86,7 @@ class ServedRevision:
         self._thread = EngineThread(lambda error: end_process(f"the engine died: {error}"))
         self._condition = Condition(LoadState.LOADING if first else LoadState.EMPTY, weights=None)
         self._revision = first.serving.revision if first else ""
+        self._order, self._lives = first, 0
         self._built: Built | None = None
         self._loaded: WeightsRef | None = None
         self._serves: Serves | None = None
@@ -94,6 +96,11 @@ class ServedRevision:
     def revision(self) -> str:
         """`r0007`; empty while it was told nothing."""
         return self._revision
+
+    @property
+    def lives(self) -> int:
+        """How many orders it has been given since its start; one that is tried again is no other."""
+        return self._lives
 
     def condition(self) -> Condition:
         """What readyz and stats say."""
@@ -113,14 +120,16 @@ class ServedRevision:
         finally:
             self._in_pod -= 1
 
-    def load(self, order: ServingOrder) -> bool:
+    def load(self, order: ServingOrder, digest: str = "") -> bool:
         """Verify, build or reload, canary; the same for the first set and for every later one.
 
         False: the files are refused, and may be others later. Ends the process when the engine cannot be had.
+        `digest`: of the order as it was written, which is told once it is carried out.
         """
         wanted = order.serving.weights
         assert wanted is not None
-        if self._serves is None or self._loaded != wanted or self._revision != order.serving.revision:
+        is_another = self._loaded != wanted or self._revision != order.serving.revision or self._needs_engine(order)
+        if self._serves is None or is_another:
             self._stop_answering(order)
         try:
             self._check_engine(order)
@@ -136,8 +145,9 @@ class ServedRevision:
             return self._failed(str(error), look_again=False)
         except (WeightsRefused, OutsideVolume, OSError) as error:
             return self._failed(f"weights {wanted.version} are refused: {error}", look_again=True)
+        self._begin(order)
         self._serves = Serves(order.serving, prompts)
-        self._condition = Condition(LoadState.READY, wanted)
+        self._condition = Condition(LoadState.READY, wanted, order=digest)
         log.info("revision %s is ready with weights %s", self.revision, wanted.version)
         return True
 
@@ -152,7 +162,13 @@ class ServedRevision:
         self._condition = Condition(LoadState.LOADING, weights=None)
         while self._in_pod:
             time.sleep(0.01)
+        self._begin(order)
+
+    def _begin(self, order: ServingOrder) -> None:
+        """Another life, once with each order, before anything is answered by it."""
         self._revision = order.serving.revision
+        if self._order is not order:
+            self._order, self._lives = order, self._lives + 1
 
     def _put_in(self, order: ServingOrder, wanted: WeightsRef) -> None:
         """
@@ -180,10 +196,13 @@ class ServedRevision:
             directory, order.engine
         )  # the same model; what is served stays on the volume, unlike others
 
+    def _needs_engine(self, order: ServingOrder) -> bool:
+        """Whether the engine was built otherwise than the order says. The prompt is none of the engine's."""
+        return self._built is not None and replace(self._built.config, prompt=order.engine.prompt) != order.engine
+
     def _check_engine(self, order: ServingOrder) -> None:
-        """An engine that is not as the order says is never served from: a new process makes one that is. The prompt is
-        none of the engine's."""
-        if self._built and replace(self._built.config, prompt=order.engine.prompt) != order.engine:
+        """An engine that is not as the order says is never served from: a new process makes one that is."""
+        if self._needs_engine(order):
             end_process(f"{order.serving.revision} needs another engine than this one", EXIT_OTHER_ENGINE)
 
     def _failed(self, why: str, look_again: bool) -> bool:
@@ -279,7 +298,8 @@ def main() -> int:
         log.critical("%s", error)
         return 2
     backend = ServedRevision(root, order)
-    follow = ServingFile(path, backend).follow if path else partial(_load, backend, order)
+    hangs = partial(end_process, code=EXIT_LOAD_HANGS)
+    follow = ServingFile(path, backend, hangs).follow if path else partial(_load, backend, order)
     threading.Thread(target=_to_the_end, args=(follow,), name="load", daemon=True).start()
     api = RewriteApi(backend, settings.token, boot_id())
     longest = order.serving.request_timeout_seconds if order else LONGEST_REQUEST_SECONDS

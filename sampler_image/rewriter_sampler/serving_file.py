@@ -2,8 +2,10 @@
 
 The file is there before the operator is and after it has gone, so a container that restarts comes back with what it
 served. It is read whole and again and again: kubelet replaces it in one rename, and no event of it can be relied on.
+While something loads nothing is read: a load that does not end is ended with its process.
 """
 
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -11,7 +13,7 @@ from pathlib import Path
 from typing import Final, Protocol
 
 from rewriter_contract import wire
-from rewriter_contract.messages import ServingOrder
+from rewriter_contract.messages import LOAD_SECONDS, ServingOrder
 
 LOOK_SECONDS: Final = 1.0
 LOOK_AGAIN_SECONDS: Final = 15.0
@@ -21,8 +23,8 @@ LOOK_AGAIN_SECONDS: Final = 15.0
 class Served(Protocol):
     """What is told."""
 
-    def load(self, order: ServingOrder) -> bool:
-        """False: it could not, and is to be asked again."""
+    def load(self, order: ServingOrder, digest: str) -> bool:
+        """`digest`: of the order as it was written. False: it could not, and is to be asked again."""
         ...
 
     def refuse(self, why: str) -> None: ...
@@ -34,6 +36,8 @@ class ServingFile:
 
     path: Path
     served: Served
+    hangs: Callable[[str], None]
+    """Told of a load that takes too long, from another thread; ends the process."""
     clock: Callable[[], float] = time.monotonic
     _text: str = ""
     _order: ServingOrder | None = None
@@ -57,9 +61,19 @@ class ServingFile:
         elif self._order is None or self.clock() < self._again_at:
             return
         if self._order is not None:
-            done = self.served.load(self._order)
+            done = self._load(self._order)
             self._again_at = self.clock() + LOOK_AGAIN_SECONDS
             self._order = None if done else self._order
+
+    def _load(self, order: ServingOrder) -> bool:
+        limit = order.load_seconds or LOAD_SECONDS
+        watchdog = threading.Timer(limit, self.hangs, [f"{order.serving.revision} has been loading for {limit:g} s"])
+        watchdog.daemon = True
+        watchdog.start()
+        try:
+            return self.served.load(order, wire.digest(self._text))
+        finally:
+            watchdog.cancel()
 
     def _read(self) -> str:
         try:

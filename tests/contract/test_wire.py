@@ -6,7 +6,7 @@ from enum import StrEnum
 import pytest
 
 from rewriter_contract import wire
-from rewriter_contract.messages import WorkReport, WorkState
+from rewriter_contract.messages import LoadState, ServingStats, WorkReport, WorkState
 
 
 class Colour(StrEnum):
@@ -105,3 +105,13 @@ def test_json_that_python_cannot_hold_is_refused_like_any_other(text: str) -> No
 def test_every_work_state_travels() -> None:
     for state in WorkState:
         assert wire.loads(WorkReport, wire.dumps(WorkReport(state))).state is state
+
+
+def test_a_pod_from_before_it_told_its_order_is_read() -> None:
+    text = '{"bootId":"b","revision":"r0001","state":"Ready","stages":{}}'
+    assert wire.loads(ServingStats, text) == ServingStats("b", "r0001", LoadState.READY, None, {})
+
+
+def test_a_body_is_known_by_its_text_whatever_version_reads_it() -> None:
+    text = wire.dumps(VALUE)
+    assert wire.digest(text) == wire.digest(text) != wire.digest(text + " ")

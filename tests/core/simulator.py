@@ -6,6 +6,7 @@ order to a pod. Nothing in it decides anything about a release. After every pass
 
 import hashlib
 import json
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -99,12 +100,16 @@ class Server:
     shadowed: dict[str, StageCounters] = field(default_factory=dict)
     weights: WeightsRef | None = None
     """Of a pool's pod, which says what it has loaded."""
+    state: LoadState = LoadState.READY
+    message: str = ""
+    order: str = ""
+    """Of a pool's pod: what it has carried out, or is loading, as its file says."""
+    reads_at: float = 0
+    """When kubelet will have written what it was told; 0 while its file is as the annotation."""
     loaded_by: float = 0
-    """When what it was told to load will be there; 0 while nothing is under way."""
+    """When what it is loading will be there; 0 while nothing is under way."""
     left: tuple[int, float] = (-1, 0)
     """Of a pool's pod: the revision whose label it had last, and until when the gateway sends it requests still."""
-    reads_at: float = 0
-    """When kubelet will have written what it was told to load; 0 while there is nothing new."""
     ready_at: float = 0
     template: str = ""
     """Of a pool's pod: what it was made from."""
@@ -126,10 +131,16 @@ class Behaviour:
     serving_ready: bool = True
     load_seconds: float = 20
     """What a pool's pod takes to load a weight set."""
+    hanging: frozenset[str] = frozenset()
+    """Pods of the pool in which no load ever ends."""
+    kubelet_seconds: float = 1
+    """After which a pool's pod finds in its file what it was told; until then it is what it was."""
+    counts_on: bool = False
+    """A pool's pod that is told the same revision anew goes on counting, as pods of older images do."""
+    tells_orders: bool = True
+    """False: the image is from before a pod told which order it has carried out."""
     load_fails: str = ""
     """The revision that no pool's pod can load."""
-    kubelet_seconds: float = 0
-    """Between an order and a pool's pod reading it: it answers on meanwhile, and is ready."""
     requests_per_second: int = 20
     candidate_error_rate: float = 0.0
     candidate_latency: str = "50"
@@ -158,6 +169,9 @@ class Behaviour:
     record_lingers: bool = False
     """A record pod that is deleted writes its record all the same, and is gone only with `pods_are_gone()`."""
 
+
+LOOK_AGAIN_SECONDS = 15.0
+"""A pod that could not load what it was told tries again after this."""
 
 GATEWAY_SECONDS = 5.0
 """A gateway sends a pod requests for this long after its label is gone."""
@@ -215,6 +229,8 @@ class Simulator:
         self.writes: list[str] = []
         self.notes: list[Note] = []
         self.states: list[State] = [self.status.state]
+        self.drained: set[int] = set()
+        """Revisions that a hand may have left without a pod of the pool."""
         self.lost = 0
         """Requests that reached no pod, or one that serves something else by now."""
         self.remainders: dict[tuple[str | None, str], float] = {}
@@ -415,7 +431,7 @@ class Simulator:
         for service in {name for live in self.backends.values() for name, weight in live.items() if weight}:
             revision = names.revision_of(service, "shop")
             lent = [pod for pod in world.pool if pod.role is Role.SERVING and pod.cycle == revision]
-            assert revision is None or lent, f"{service} has requests and no pod"
+            assert revision is None or lent or revision in self.drained, f"{service} has requests and no pod"
 
     def _own_deployments(self) -> list[Deployment]:
         found = [child for child in self.children.values() if isinstance(child, Deployment)]
@@ -593,15 +609,17 @@ class Simulator:
     def _new_pool(self, common: dict[str, Any], manifest: Manifest) -> Deployment:
         """Its pods stay what they are until its controller comes to them; new ones are told nothing yet."""
         self.pool = manifest.body["spec"]
-        there = len(self.world().pool)
-        for index in range(there, self.pool["replicas"]):
+        replicas = self.pool["replicas"]
+        free = [index for index in range(replicas) if ("Pod", f"{manifest.name}-{index}") not in self.children]
+        for index in free[: max(0, replicas - len(self.world().pool))]:
             self._new_pool_pod(f"{manifest.name}-{index}")
         return Deployment(**common, replicas=self.pool["replicas"], rolls=bool(self._outdated()))
 
     def _new_pool_pod(self, name: str) -> None:
         pod = Pod("Pod", name, self._uid(), Role.POOL, 0, 0, "", phase="Running", ip="10.0.0.3", pool=True)
         self.children[("Pod", name)] = pod
-        self.servers[name] = Server("", f"boot-{name}-{self.uids}", template=wire.dumps(self.pool["template"]))
+        template = wire.dumps(self.pool["template"])
+        self.servers[name] = Server("", f"boot-{name}-{self.uids}", state=LoadState.EMPTY, template=template)
 
     def _outdated(self) -> list[Pod]:
         """Pods of the pool whose template is another by now."""
@@ -642,22 +660,49 @@ class Simulator:
         self._load()
 
     def _load(self) -> None:
-        """Pods that were told long enough ago have loaded, and count anew."""
+        """Pods read what they were told, and have loaded what they read."""
         for key, pod in self.children.items():
-            server = self.servers.get(key[1])
-            if not isinstance(pod, Pod) or server is None:
+            if not isinstance(pod, Pod) or not pod.pool or pod.phase != "Running":
                 continue
-            if 0 < server.reads_at <= self.now:
-                server.loaded_by, server.reads_at = server.reads_at + self.behaviour.load_seconds, 0
-                pod = self.children[key] = replace(pod, ready=False)
-            if not 0 < server.loaded_by <= self.now:
-                continue
-            order = wire.loads(ServingOrder, pod.order)
-            if order.serving.revision != self.behaviour.load_fails:
-                after = Server(order.serving.revision, f"boot-{pod.name}-{self._uid()}", weights=order.serving.weights)
-                after.ready_at, after.template = self.now, server.template
-                self.servers[key[1]] = after
-                self.children[key] = replace(pod, ready=True)
+            server = self.servers[key[1]]
+            if not server.loaded_by and 0 < server.reads_at <= self.now:
+                self._read_order(pod, server)
+            if 0 < server.loaded_by <= self.now:
+                self._loaded(pod, server)
+
+    def _read_order(self, pod: Pod, server: Server) -> None:
+        """It begins to load; or goes on as it is, where nothing of it has to be loaded."""
+        order, old = wire.loads(ServingOrder, pod.order), server
+        before = wire.loads(ServingOrder, old.order) if old.order and old.state is LoadState.READY else None
+        is_kept = before is not None and _loads_nothing(before, order)
+        boot_id = f"boot-{pod.name}-{self._uid()}"
+        server = self.servers[pod.name] = Server(
+            order.serving.revision,
+            boot_id,
+            left=old.left,
+            order=pod.order,
+            ready_at=old.ready_at,
+            template=old.template,
+        )
+        if is_kept:
+            server.weights = order.serving.weights
+            if self.behaviour.counts_on:
+                server.boot_id, server.stages, server.shadowed = old.boot_id, old.stages, old.shadowed
+        else:
+            hangs = pod.name in self.behaviour.hanging
+            server.state = LoadState.LOADING
+            server.loaded_by = math.inf if hangs else self.now + self.behaviour.load_seconds
+        self.children[("Pod", pod.name)] = replace(pod, ready=is_kept)
+
+    def _loaded(self, pod: Pod, server: Server) -> None:
+        order = wire.loads(ServingOrder, server.order)
+        if order.serving.revision == self.behaviour.load_fails:
+            server.state, server.message = LoadState.FAILED, f"weights of {self.behaviour.load_fails} are refused"
+            server.loaded_by = 0 if server.reads_at else self.now + LOOK_AGAIN_SECONDS
+            return
+        server.state, server.message, server.loaded_by = LoadState.READY, "", 0
+        server.weights, server.ready_at = order.serving.weights, self.now
+        self.children[("Pod", pod.name)] = replace(pod, ready=True)
 
     def restart_pool_pod(self, name: str) -> None:
         """The pod is replaced: a node was drained, or somebody deleted it."""
@@ -671,6 +716,16 @@ class Simulator:
         assert isinstance(pod, Pod)
         self.children[("Pod", name)] = replace(pod, phase="Failed", ready=False, message="Evicted")
         self._new_pool_pod(f"{name}x")
+
+    def drain(self, name: str) -> str:
+        """The same, and its successor finds no node; returns its name."""
+        pod = self.children[("Pod", name)]
+        self.drained.add(pod.cycle)
+        self.restart_pool_pod(name)
+        successor = self.children[("Pod", f"{name}x")]
+        assert isinstance(successor, Pod)
+        self.children[("Pod", successor.name)] = replace(successor, phase="Pending", ip="")
+        return successor.name
 
     def _new_route(self, common: dict[str, Any], manifest: Manifest) -> Route:
         self.backends = _divided(manifest.body["spec"])
@@ -792,14 +847,24 @@ class Simulator:
             name: ServingStats(
                 server.boot_id,
                 server.revision,
-                LoadState.READY,
+                server.state,
                 server.weights,
                 self._told(name, server),
-                shadowed=dict(server.shadowed),
+                server.message,
+                dict(server.shadowed),
+                self._carried_out(server),
             )
             for name, server in self.servers.items()
-            if name not in self.behaviour.silent_pods
+            if name not in self.behaviour.silent_pods and not self._is_pending(name)
         }
+
+    def _is_pending(self, name: str) -> bool:
+        pod = self.children.get(("Pod", name))
+        return isinstance(pod, Pod) and pod.phase == "Pending"
+
+    def _carried_out(self, server: Server) -> str:
+        is_told = self.behaviour.tells_orders and server.order and server.state is LoadState.READY
+        return wire.digest(server.order) if is_told else ""
 
     def _told(self, name: str, server: Server) -> dict[str, StageCounters]:
         odd = self.behaviour.odd_counters.get(name)
@@ -862,6 +927,12 @@ class Simulator:
     def _uid(self) -> str:
         self.uids += 1
         return f"uid-{self.uids}"
+
+
+def _loads_nothing(before: ServingOrder, order: ServingOrder) -> bool:
+    """Whether a pod that serves as one order says goes on answering when it is given the other."""
+    kept = (before.serving.revision, before.serving.weights, replace(before.engine, prompt=order.engine.prompt))
+    return kept == (order.serving.revision, order.serving.weights, order.engine)
 
 
 def _runs(world: World, role: Role) -> bool:

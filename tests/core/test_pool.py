@@ -8,20 +8,23 @@ from hypothesis import given
 from hypothesis import strategies as some
 
 from rewriter_contract import wire
-from rewriter_operator.api.model import evolve
+from rewriter_contract.messages import LOAD_SECONDS, LoadState, ServingStats
+from rewriter_operator.api.model import evolve, seconds
 from rewriter_operator.api.release import RewriterReleaseSpec
 from rewriter_operator.api.states import State
 from rewriter_operator.core.capacity import pods_for
 from rewriter_operator.core.children import DRAIN_SECONDS, orders
-from rewriter_operator.core.cycle import ABORT_ANNOTATION, ROLLBACK_ANNOTATION, RUN_ANNOTATION
+from rewriter_operator.core.cycle import ABORT_ANNOTATION, LIMITS_LOADS, ROLLBACK_ANNOTATION, RUN_ANNOTATION
 from rewriter_operator.core.cycle_plan import planned
-from rewriter_operator.core.decision import WantedPool, revision_name
+from rewriter_operator.core.decision import WantedPool
+from rewriter_operator.core.held_up import not_serving
 from rewriter_operator.core.plan import plan
 from rewriter_operator.core.pool import RELEASE_SECONDS
+from rewriter_operator.core.serving_order import ordered
 from rewriter_operator.core.world import Pod, Role
 from rewriter_operator.workloads.render import Manifest, render
 from tests.builders import INSTALLATION, make_cycle, make_spec, stage
-from tests.core.simulator import Simulator
+from tests.core.simulator import Server, Simulator
 from tests.core.test_intents import served
 from tests.core.test_rollout import passed
 from tests.examples import examples
@@ -52,8 +55,9 @@ def all_serve(story: Simulator, revision: int) -> Simulator:
     for pod in story.world().pool:
         lent = replace(pod, role=Role.SERVING, cycle=revision, ready=True, order=wire.dumps(order), assigned_at=1.0)
         story.children[("Pod", pod.name)] = lent
-        server = story.servers[pod.name]
-        server.revision, server.weights = revision_name(revision), order.serving.weights
+        server, weights = story.servers[pod.name], order.serving.weights
+        served = Server(order.serving.revision, server.boot_id, weights=weights, order=wire.dumps(order))
+        story.servers[pod.name] = replace(served, template=server.template)
     story.writes.clear()
     return story
 
@@ -241,6 +245,71 @@ def test_weights_that_cannot_be_loaded_later_take_the_candidate_back() -> None:
     assert story.lost == 0
 
 
+def stalled(story: Simulator) -> tuple[str, str, str]:
+    """(status, reason, message)"""
+    found = next(item for item in story.status.conditions if item.type == "Stalled")
+    return found.status, found.reason, found.message
+
+
+@pytest.mark.parametrize("how", ["loads", "silent"])
+def test_a_pod_that_never_comes_back_is_named_in_the_cycle_after_it_and_in_the_next(how: str) -> None:
+    pod = "shop-serving-0"
+    story = begun(hanging=frozenset({pod}))
+    if how == "silent":
+        story.until(lambda it: bool(steps_of(it)))
+        story.behaviour.silent_pods = frozenset({pod})
+    does = "has been loading r0002 since 2025-" if how == "loads" else "tells no counters"
+    story.until(lambda it: f"pod {pod} {does}" in it.status.message, limit=180)
+    assert story.cycle_ends() == "Failed"
+    assert (
+        story.status.history[0].reason == "CandidateNotReady" and f"pod {pod} {does}" in story.status.history[0].message
+    )
+    story.settle()
+    assert f"pod {pod} {does}" in story.status.message
+    story.wait(1000)
+    assert stalled(story)[:2] == ("True", "PodNotServing")
+    does = "is still loading r0002" if how == "loads" else does
+    assert f"pod {pod} does not serve r0001 within spec.serving.readyTimeout 15m: it {does}; see" in stalled(story)[2]
+    assert story.status.serves == "r0001" and serve(story) == {1: 3} and story.lost == 0
+    story.annotations[RUN_ANNOTATION] = "third"
+    assert story.cycle_ends() == "Failed"
+    assert f"pod {pod} {does}" in story.status.history[0].message
+    story.behaviour.hanging = story.behaviour.silent_pods = frozenset()
+    story.restart_pool_pod(pod)
+    story.until(lambda it: serve(it) == {1: 4}, limit=300)
+    assert stalled(story.settle())[0] == "False"
+
+
+def test_a_pod_that_refuses_the_token_or_its_order_is_named_with_it() -> None:
+    story = begun(load_seconds=3600).until(lambda it: len(steps_of(it)) == 2)
+    story.pass_time(16 * 60)
+    world = story.world()
+    told = not_serving(replace(world, stats={}, unauthorised=frozenset({"shop-serving-0"})))
+    assert "shop-serving-0" in told and "it refuses the agents' token (401)" in told
+    stats = ServingStats("boot", "r0001", LoadState.READY, None, {}, "what this pod is to serve cannot be read")
+    told = not_serving(replace(world, stats={"shop-serving-0": stats}))
+    assert "it still serves r0001: what this pod is to serve cannot be read" in told
+
+
+def test_an_order_says_how_long_it_may_load_where_that_is_no_default_and_no_pod_is_told_anew_for_it() -> None:
+    story = begun(in_place(**{"serving.readyTimeout": "20m"})).until(lambda it: it.share() == 10)
+    orders_of = {pod.cycle: ordered(pod.order) for pod in story.world().pool}
+    assert [item and item.load_seconds for item in orders_of.values()] == [1200, 1200]
+    before = steps_of(story)
+    story.behaviour.requests_per_second = 0
+    story.spec = in_place(**{"serving.readyTimeout": "25m"})
+    assert steps_of(story.wait(120)) == before
+    assert orders(story.world())[1].load_seconds == 1500
+    assert story.status.cycle
+    story.status = evolve(story.status, cycle=evolve(story.status.cycle, contract=LIMITS_LOADS - 1))
+    assert orders(story.world())[1].load_seconds is None, "its pods are from before, and would refuse it"
+    assert orders(begun().world())[1].load_seconds is None
+
+
+def test_the_time_that_nobody_sets_is_the_same_on_both_sides() -> None:
+    assert seconds(make_spec().serving.ready_timeout) == LOAD_SECONDS
+
+
 def test_a_revision_is_brought_back_with_half_of_the_pods_and_then_has_all() -> None:
     story = all_serve(served(in_place()), 5)
     story.annotations[ROLLBACK_ANNOTATION] = "r0003"
@@ -280,6 +349,95 @@ def test_a_pod_that_was_evicted_counts_no_more() -> None:
     assert story.wait(120) and serve(story) == {2: 4}
     assert gone not in [write.split()[-1] for write in steps_of(story)[-12:]]
     assert story.lost == 0
+
+
+def in_a_pause(share: int = 75, **changes: Any) -> tuple[Simulator, str]:
+    """r0001 has one pod, whose name comes with it; r0002 has three."""
+    steps = ({"setShare": share}, {"pause": {"duration": "1h"}}, {"setShare": 100}, {"pause": {"duration": "1m"}})
+    story = begun(in_place(stage("finerank", *steps), **changes)).until(lambda it: it.status.stages[0].step == 1)
+    story.wait(60)
+    assert serve(story) == {1: 1, 2: 3}
+    return story, next(pod.name for pod in story.world().pool if pod.cycle == 1)
+
+
+def answer(story: Simulator, revision: int) -> int:
+    """Pods that do."""
+    world = story.world()
+    return sum(world.answers_from_pool(pod) for pod in world.pool if pod.cycle == revision)
+
+
+@pytest.mark.parametrize("share", [75, 100])
+@pytest.mark.parametrize("way", ["drained", "node died", "hangs"])
+def test_an_incumbent_whose_only_pod_is_gone_gets_one_of_the_candidates(share: int, way: str) -> None:
+    story, only = in_a_pause(share, **{"serving.readyTimeout": "5m"})
+    pod, gone_at = story.children[("Pod", only)], story.now
+    assert isinstance(pod, Pod)
+    if way == "drained":
+        successor = story.drain(only)
+    elif way == "node died":
+        story.children[("Pod", only)] = replace(pod, ready=False)
+        story.behaviour.silent_pods = frozenset({only})
+        story.drained.add(1)
+    else:
+        story.drained.add(1)
+        story.restart_pool_pod(only)
+        story.behaviour.hanging = frozenset({f"{only}x"})
+        story.wait(300)
+        gone_at = story.now
+    while answer(story, 1) == 0:
+        assert story.now - gone_at < 120 and serve(story)[2] >= 2
+        if not story.reconcile():
+            story.pass_time(2)
+    story.wait(60)
+    assert (answer(story, 1), answer(story, 2)) == (1, 2), "and no other one goes for it"
+    written = len(steps_of(story))
+    assert steps_of(story.wait(60))[written:] == []
+    if way == "drained":  # a node is found
+        story.children[("Pod", successor)] = replace(story.world().pool[-1], phase="Running", ip="10.0.0.3")
+    elif way == "node died":
+        story.children[("Pod", only)] = pod
+        story.behaviour.silent_pods = frozenset()
+    else:
+        story.behaviour.hanging = frozenset()
+        story.restart_pool_pod(f"{only}x")
+    story.until(lambda it: serve(it) == {1: 1, 2: 3}, limit=300)
+    assert story.cycle_ends() == "Promoted"
+
+
+def test_a_short_absence_of_the_only_pod_costs_nobody_a_load() -> None:
+    story, only = in_a_pause()
+    pod, written = story.children[("Pod", only)], len(steps_of(story))
+    assert isinstance(pod, Pod)
+    story.children[("Pod", only)] = replace(pod, ready=False)
+    story.drained.add(1)
+    story.settle().pass_time(3)
+    story.settle()
+    story.children[("Pod", only)] = pod
+    story.wait(60)
+    found = [write.split()[0] for write in steps_of(story)[written:]]
+    assert found == ["release", "label"] and serve(story) == {1: 1, 2: 3}
+
+
+def test_a_withdrawal_to_an_incumbent_without_a_pod_brings_one_before_the_candidate_has_drained() -> None:
+    story, only = in_a_pause()
+    written, at = len(story.writes), story.now
+    story.drain(only)
+    lent = [pod.name for pod in story.world().pool if pod.cycle == 2]
+    story.annotations[ABORT_ANNOTATION] = "2"
+
+    def told() -> list[str]:
+        return [pod for pod in lent if f"order r0001 {pod}" in story.writes[written:]]
+
+    while not told():
+        assert story.now - at <= RELEASE_SECONDS + 5
+        if not story.reconcile():
+            story.pass_time(2)
+    while story.now - at < DRAIN_SECONDS:
+        assert len(told()) == 1, "the others may still have requests under way"
+        if not story.reconcile():
+            story.pass_time(2)
+    story.until(lambda it: serve(it).get(1) == 1, limit=20)
+    story.until(lambda it: serve(it) == {1: 3}, limit=120)
 
 
 def test_no_other_pod_goes_while_one_does_not_answer() -> None:
@@ -353,6 +511,46 @@ def test_the_last_pod_that_answers_is_not_taken_whatever_else_is_allowed() -> No
             story.pass_time(2)
     story.until(lambda it: f"release {up}" in steps_of(it), limit=120)
     assert story.lost == 0
+
+
+@pytest.mark.parametrize("kubelet", [1, 15])
+def test_another_engine_of_the_same_revision_is_waited_for_until_the_pod_says_that_it_has_it(kubelet: int) -> None:
+    """Until kubelet has written the order the pod is ready, with the revision and the weights that it is to have."""
+    steps = ({"setShare": 50}, {"pause": {"duration": "10m"}}, {"setShare": 100})
+    story = begun(in_place(stage("finerank", *steps)), kubelet_seconds=kubelet).until(lambda it: it.share() == 50)
+    story.wait(30)
+    story.spec = in_place(stage("finerank", *steps), **{"serving.tensorParallel": 2})
+    before = len(steps_of(story))
+    while len(steps_of(story)) < before + 4 * 3:
+        if not story.reconcile():
+            story.pass_time(1)
+        assert sum(not story.world().answers_from_pool(pod) for pod in story.world().pool) <= 1
+    assert story.cycle_ends() == "Promoted"
+    assert story.lost == 0
+
+
+@pytest.mark.parametrize(("counts_on", "outcome"), [(False, "Promoted"), (True, "RolledBack")])
+def test_what_pods_that_are_told_the_same_revision_anew_have_ever_answered_is_not_counted_again(
+    counts_on: bool, outcome: str
+) -> None:
+    """They are told at the end of a pause, and the next share counts from a moment in which one serves nobody."""
+    steps = ({"setShare": 5}, {"pause": {"duration": "1m"}}, {"setShare": 25}, {"setShare": 100})
+    story = begun(in_place(stage("finerank", *steps)), counts_on=counts_on)
+    story._count("shop-r0001", "finerank", 400_000)  # of the months before
+    story.until(lambda it: it.status.stages[0].step == 1)
+    while story.now < story.status.stages[0].step_at + 55:
+        story.pass_time(1)
+        story.settle()
+    story.spec = in_place(stage("finerank", *steps), **{"serving.requestTimeout": "7s"})
+    assert story.cycle_ends() == outcome
+    assert story.status.history[0].reason == ("NotVerified" if counts_on else "Promoted")
+    assert story.lost == 0
+
+
+def test_pods_from_before_they_told_their_orders_are_believed_as_before() -> None:
+    story = begun(tells_orders=False)
+    assert story.cycle_ends() == "Promoted"
+    assert story.wait(120) and serve(story) == {2: 4}
 
 
 def test_what_a_revision_serves_with_does_not_change_while_a_share_is_being_verified() -> None:

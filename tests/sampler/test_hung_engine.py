@@ -32,7 +32,7 @@ def hung() -> ServedRevision:
     serving = ServingConfig("r0002", wanted, max_tokens=8, max_rewrites=1, request_timeout_seconds=0.2)
     prompts = SimpleNamespace(prompt=lambda query: query, config=SimpleNamespace(stop=()))
     served._serves = Serves(serving, prompts)  # type: ignore[arg-type]
-    served._revision = "r0002"
+    served._revision, served._lives = "r0002", 0
     served._thread = HungThread()  # type: ignore[assignment]
     served._in_pod = 0
     return served

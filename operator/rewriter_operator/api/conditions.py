@@ -53,6 +53,7 @@ class Reason(StrEnum):
     CHILD_CONTESTED = "ChildContested"
     POD_NOT_STARTING = "PodNotStarting"
     POD_NOT_GONE = "PodNotGone"
+    POD_NOT_SERVING = "PodNotServing"
     FORBIDDEN = "Forbidden"
     STATUS_REFUSED = "StatusRefused"
     GATEWAY_REFUSED = "RouteNotAccepted"

@@ -5,12 +5,13 @@ Level-triggered: whatever is missing is made, whatever is too many is removed, w
 
 from typing import Final
 
-from rewriter_contract.messages import PASSTHROUGH, ServingConfig, ServingOrder, WeightsRef
+from rewriter_contract.messages import LOAD_SECONDS, PASSTHROUGH, ServingConfig, ServingOrder, WeightsRef
 from rewriter_operator.api.model import seconds
 from rewriter_operator.api.revision import RevisionPhase, RewriterRevisionSpec, RewriterRevisionStatus
 from rewriter_operator.api.states import State
 from rewriter_operator.api.status import Cycle, Serving
 from rewriter_operator.core import capacity, kept_up, recording, restarting, retention, validating
+from rewriter_operator.core import cycle as cycles
 from rewriter_operator.core.decision import (
     RevisionOutcome,
     Wanted,
@@ -164,7 +165,13 @@ def _order(world: World, serving: Serving) -> ServingOrder:
     recipe = serving.recipe or recipe_of(world.spec)
     ref = WeightsRef(serving.weights.version, serving.weights.digest)
     config = _config(world, serving_name(serving), ref, recipe.max_tokens)
-    return ServingOrder(config, engine_of(recipe, world.spec.serving.tensor_parallel))
+    return ServingOrder(config, engine_of(recipe, world.spec.serving.tensor_parallel), _load_seconds(world))
+
+
+def _load_seconds(world: World) -> float | None:
+    """Nothing where it is what pods take anyway, or in a cycle whose pods may be from before they could be told."""
+    cycle, limit = world.status.cycle, float(seconds(world.spec.serving.ready_timeout))
+    return None if limit == LOAD_SECONDS or (cycle and cycle.contract < cycles.LIMITS_LOADS) else limit
 
 
 def _has_pool(world: World) -> bool:

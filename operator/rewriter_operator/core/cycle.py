@@ -34,7 +34,10 @@ DRAWS_FOR_THE_GATE: Final = 3
 """Evidence has rewrites that were drawn with chance, and the first results of the search; the gate's report has checks
 of the draws."""
 
-CONTRACT: Final = DRAWS_FOR_THE_GATE
+LIMITS_LOADS: Final = 4
+"""Orders of capacity.mode InPlace say how long a pod may take to load."""
+
+CONTRACT: Final = LIMITS_LOADS
 """What the pods of a cycle understand, when it is prepared now. An upgrade leaves the pods of a running cycle as they
 are, and pods refuse fields that they do not know: a cycle of a lower number is given what it began with."""
 

@@ -5,23 +5,25 @@ another in four steps, each of which follows from what is observed, so that a cr
 
 1. its label is taken away: the gateway learns that it answers no more, which it goes on doing meanwhile;
 2. after RELEASE_SECONDS it is given the order of the other revision, and loads it, verified like a first load;
-3. it is ready, and says itself that it serves the other revision;
+3. it is ready, and says itself that it serves the other revision, and by that order;
 4. it gets that one's label.
 
 Of pods that serve, so many change at once as spec.serving.maxUnavailable lets be away, never a revision's last one that
-answers, and none while a share is being verified, or while the Deployment's controller replaces pods. Pods of a
-revision that is off the route serve nobody: they all go back at once. How many each revision should have is
-core/capacity.py (docs/decisions/0040).
+answers, and none while a share is being verified, or while the Deployment's controller replaces pods. But a revision
+with requests that nobody answers gets a pod of one that can spare it, whatever else is away. Pods of a revision that is
+off the route serve nobody: they all go back at once. How many each revision should have is core/capacity.py
+(docs/decisions/0040).
 """
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Final
 
 from rewriter_contract import wire
 from rewriter_contract.messages import LoadState, ServingOrder
+from rewriter_operator.api.model import seconds
 from rewriter_operator.api.states import State
 from rewriter_operator.core import capacity, taken_over
 from rewriter_operator.core.children import DRAIN_SECONDS, orders
@@ -43,7 +45,7 @@ def next_change(world: World) -> PodChange | None:
     pool = _Pool(world)
     if not world.pool or not pool.orders:
         return None
-    steps = (pool.mislabelled, pool.arrived, pool.told, pool.given_back, pool.taken)
+    steps = (pool.mislabelled, pool.arrived, pool.told, pool.given_back, pool.rescued, pool.taken)
     return next((change for step in steps if (change := step()) is not None), None)
 
 
@@ -66,6 +68,8 @@ class _Pool:
     """The pool as it is, beside what it should be."""
 
     world: World
+    lends: bool = True
+    """Whether a revision with pods helps one that has none; without that it is seen whether there is such a one."""
 
     @cached_property
     def orders(self) -> Mapping[int, ServingOrder]:
@@ -75,8 +79,22 @@ class _Pool:
 
     @cached_property
     def targets(self) -> Mapping[int, int]:
-        """How many pods each of them should have."""
-        return capacity.targets(self.world, self.orders)
+        """How many pods each of them should have; one less than else where it helps out."""
+        due = dict(capacity.targets(self.world, self.orders))
+        others = [number for number in due if number != self.deserted]
+        helper = max(others, key=lambda number: due[number], default=None)
+        if self.deserted is not None and helper is not None and due[helper] > 1:
+            due[self.deserted] += 1
+            due[helper] -= 1
+        return due
+
+    @cached_property
+    def deserted(self) -> int | None:
+        """The first revision with requests for which nobody answers, and no pod that runs is on its way."""
+        asked = [number for number in self.orders if self.lends and _has_requests(self.world, number)]
+        silent = [number for number in asked if not any(pod.ready for pod in self.of(number))]
+        plain = _Pool(self.world, lends=False)
+        return next((number for number in silent if not plain.is_awaited(number)), None)
 
     @cached_property
     def coming(self) -> list[tuple[Pod, int]]:
@@ -84,6 +102,7 @@ class _Pool:
         found = []
         for number, due in self.targets.items():
             told = [pod for pod in self.world.pool if pod.role is Role.POOL and self.is_current(pod, number)]
+            told.sort(key=lambda pod: not self._is_on_its_way(pod))
             found += [(pod, number) for pod in told[: max(0, due - len(self.of(number)))]]
         return found
 
@@ -106,8 +125,10 @@ class _Pool:
         return [pod for pod in self.world.pool if pod.role is Role.SERVING and pod.cycle == revision]
 
     def is_current(self, pod: Pod, revision: int) -> bool:
-        """Whether what it was told last is what the revision's pods are to serve."""
-        return ordered(pod.order) == self.orders.get(revision)
+        """Whether what it was told last is what the revision's pods are to serve. How long it may load for it is no
+        reason to tell it anew."""
+        told, order = ordered(pod.order), self.orders.get(revision)
+        return told is not None and order is not None and replace(told, load_seconds=order.load_seconds) == order
 
     # --- the steps, in the order in which they are looked for ---------------------------------------------------------
 
@@ -148,6 +169,16 @@ class _Pool:
                 return self._ordered(pod, self.lacking[0])
         return None
 
+    def rescued(self) -> PodChange | None:
+        """A pod for the revision that nobody answers for: its requests fail now, so nothing else is waited for."""
+        if self.deserted is None:
+            return None
+        for number, due in self.targets.items():
+            answering = [pod for pod in self.of(number) if self.world.answers_from_pool(pod)]
+            if len(self.of(number)) > due and len(answering) > 1:
+                return self._released(answering[0], f"no pod of {revision_name(self.deserted)} answers")
+        return None
+
     def taken(self) -> PodChange | None:
         """A pod of a revision that serves: for one that lacks pods, or because it is to serve in another way."""
         if self._is_verifying() or self._rolls() or self._away() >= self.world.spec.serving.max_unavailable:
@@ -175,6 +206,16 @@ class _Pool:
                 return pod
         return None
 
+    def is_awaited(self, revision: int) -> bool:
+        """Whether a pod for it is on its way."""
+        coming = [pod for pod, number in self.coming if number == revision]
+        return any(map(self._is_on_its_way, [*coming, *(self.free if revision in self.lacking else [])]))
+
+    def _is_on_its_way(self, pod: Pod) -> bool:
+        """It runs, and has its time to load still."""
+        timeout = self.world.spec.serving.ready_timeout
+        return pod.phase == "Running" and (not pod.order or self.world.now - pod.released_at <= seconds(timeout))
+
     def _away(self) -> int:
         """How many pods of all do not answer now."""
         answering = [pod for number in self.targets for pod in self.of(number) if self.world.answers_from_pool(pod)]
@@ -190,12 +231,15 @@ class _Pool:
         return any(stage.share and not stage.verified for stage in self.world.status.stages)
 
     def _has_loaded(self, pod: Pod, revision: int) -> bool:
+        """By its own words, which are the old ones until kubelet has written the order: where only the engine is to be
+        another, revision and weights are in both. A pod from before it told what it carried out has no other words."""
         told, order = self.world.stats.get(pod.name), self.orders[revision]
         return (
             pod.ready
             and told is not None
             and (told.state, told.revision, told.weights)
             == (LoadState.READY, order.serving.revision, order.serving.weights)
+            and told.order in ("", wire.digest(pod.order))
         )
 
     def _has_left(self, revision: int) -> bool:
@@ -210,6 +254,15 @@ class _Pool:
     def _ordered(self, pod: Pod, revision: int) -> PodChange:
         order = wire.dumps(self.orders[revision])
         return PodChange(pod.name, pod.uid, self.world.now, f"to serve {revision_name(revision)}", order=order)
+
+
+def _has_requests(world: World, revision: int) -> bool:
+    """Whether some are sent to it, or all are as soon as the candidate is taken back."""
+    status, route = world.status, world.route
+    if any(stage.incumbent and stage.incumbent.revision == revision for stage in status.stages):
+        return True
+    candidate = status.cycle.candidate if status.cycle else None
+    return bool(candidate and candidate.revision == revision and route and any(route.shares.values()))
 
 
 def _off_the_route(world: World) -> int | None:

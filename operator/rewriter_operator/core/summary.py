@@ -186,6 +186,7 @@ def _stalled(world: World, status: RewriterReleaseStatus, conditions: list[Condi
     for reason, told in (
         (Reason.POD_NOT_STARTING, held_up.not_starting(world)),
         (Reason.POD_NOT_GONE, held_up.not_gone(world)),
+        (Reason.POD_NOT_SERVING, held_up.not_serving(world)),
         (Reason.VOLUME_FULL, _full_volume(world, status)),
         (Reason.RECORD_FAILED, recording.trouble(world, status.record)),
     ):
