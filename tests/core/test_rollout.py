@@ -340,6 +340,15 @@ def test_a_pause_until_approved_waits_and_says_how_to_approve() -> None:
     assert story.cycle_ends() == "Promoted"
 
 
+def test_of_an_approval_and_an_abort_at_once_the_abort_is_heard() -> None:
+    steps = [stage("finerank", {"setShare": 10}, {"pause": {}}, {"setShare": 100})]
+    story = passed(make_spec(**{"rollout.stages": steps})).until(lambda it: it.status.stages[0].verified).settle()
+    story.annotations |= {APPROVE_ANNOTATION: "r0002/finerank/1", ABORT_ANNOTATION: "2"}
+    assert story.cycle_ends() == "Aborted"
+    assert story.wait(60).share() == 0
+    assert not [note for note in story.notes if note.reason == "StepApproved" or "-> 100 %" in note.message]
+
+
 def test_a_pause_that_nobody_approves_in_time_takes_the_candidate_back() -> None:
     story = with_share(make_spec(**{"rollout.stages": WAITS, "rollout.approvalTimeout": "2h"})).wait(7000)
     assert story.status.state is State.ROLLING_OUT

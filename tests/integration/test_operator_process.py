@@ -38,10 +38,11 @@ def test_a_missing_claim_is_told_and_mends_itself(space: Space, operator: Operat
     space.create(release())
     eventually(lambda: space.condition("Accepted")[:2] == ("False", "ClaimMissing"), PATIENCE, "ClaimMissing")
     assert "spec.volume.claimName" in space.condition("Accepted")[2]
-    assert space.condition("Stalled")[0] == "True"
+    space.kubectl("wait", "rr/shop", "--for=condition=Stalled", "--timeout=30s")
     assert not any("prepare" in name for name in space.names("pods")), "nothing is half-created"
     space.apply(claim())
     preparing(space)
+    space.kubectl("wait", "rr/shop", "--for=condition=Stalled=False", "--timeout=30s")
 
 
 def test_fusion_constants_are_asked_for_by_name(space: Space, operator: Operator) -> None:
