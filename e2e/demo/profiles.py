@@ -133,20 +133,12 @@ REHEARSAL: Final = replace(
 """For tests of the machinery, not a demo: the tiny model with limits that it keeps whatever it learnt that day, so that
 a test of traffic does not hang on its luck. The gate's self-test must still pass with them."""
 
-IN_PLACE: Final = replace(
-    REHEARSAL,
-    model="in-place",
-    phases=1,
-    queries=32,
-    samples=4,
-    learning_rate=2e-5,
-    data=TINY.data,
-    replicas=2,
-    capacity="InPlace",
-    acts=(5,),
-)
-"""The candidate's weights are loaded into pods that served the incumbent. It learns as little as a whole cycle can:
-what the act is about begins at the gate's verdict."""
+SHORTEST: Final = replace(REHEARSAL, phases=1, queries=32, samples=4, learning_rate=2e-5, data=TINY.data)
+"""The smallest cycle that is a whole one. What it learns hardly differs from what it started from: it is for what
+begins with the gate's verdict, the way of requests."""
+
+IN_PLACE: Final = replace(SHORTEST, model="in-place", replicas=2, capacity="InPlace", acts=(5,))
+"""The candidate's weights are loaded into pods that served the incumbent."""
 
 REHEARSALS: Final = {profile.model: profile for profile in (REHEARSAL, IN_PLACE)}
 

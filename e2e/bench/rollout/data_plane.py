@@ -22,21 +22,10 @@ from e2e.demo.acts import HONEST
 from e2e.demo.ground import prepare_ground
 from e2e.demo.install import Site, install, prepare_base, remove_release
 from e2e.demo.new_release import NewRelease, host_of
-from e2e.demo.profiles import REHEARSAL, TINY
+from e2e.demo.profiles import SHORTEST
 
-PROFILE: Final = replace(
-    REHEARSAL,
-    phases=1,
-    queries=32,
-    samples=4,
-    learning_rate=2e-5,
-    data=TINY.data,
-    rate=2.0,
-    rollout_rate=8.0,
-    max_latency=3000,
-)
-"""The smallest cycle that is a whole one. What it learns hardly differs from what it started from: what is measured is
-the way of requests. Limits are wide enough for a machine that trains meanwhile."""
+PROFILE: Final = replace(SHORTEST, rate=2.0, rollout_rate=8.0, max_latency=3000)
+"""Limits are wide enough for a machine that trains meanwhile."""
 
 PATIENCE: Final = 3
 """So many rollouts of a release in a row that end otherwise end its part in the run."""
