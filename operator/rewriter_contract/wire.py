@@ -52,7 +52,7 @@ def dumps(value: Any) -> str:
 
 
 def digest(text: str) -> str:
-    """Of a body as it was written, which another version may read otherwise, or not at all."""
+    """sha256 of a body as it was written, which another version may read otherwise, or not at all."""
     return hashlib.sha256(text.encode()).hexdigest()
 
 

@@ -4,7 +4,6 @@ They make a phase repeatable by a new pod: the same order finds its checkpoint, 
 order under the same number is told apart from it.
 """
 
-import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,7 +32,7 @@ def result_file(cycle: int, phase: int) -> str:
 
 def order_sha256(order: PhaseOrder) -> str:
     """Digest of an order, equal for equal orders."""
-    return hashlib.sha256(wire.dumps(order).encode()).hexdigest()
+    return wire.digest(wire.dumps(order))
 
 
 def write_order(root: Path, cycle: int, phase: int, order: PhaseOrder, writer: str) -> None:

@@ -4,7 +4,6 @@ The copy is in status because nothing else tells, after a change, what a cycle b
 spec, the old one in Git may never have been applied, and what is on the volume the operator does not read.
 """
 
-import hashlib
 import json
 from functools import lru_cache
 from typing import Any, Final
@@ -44,7 +43,7 @@ def spec_digest(spec: RewriterReleaseSpec) -> str:
 def _digest(of: Same[RewriterReleaseSpec]) -> str:
     kept = _depended_on(of.value)
     kept["stages"] = kept.pop(STAGES)
-    return hashlib.sha256(wire.dumps(kept).encode()).hexdigest()
+    return wire.digest(wire.dumps(kept))
 
 
 def learnt_digest(spec: RewriterReleaseSpec) -> str:
@@ -64,7 +63,7 @@ def _learnt_digest(of: Same[RewriterReleaseSpec]) -> str:
     for role in ("trainer", "samplers"):
         pods = {key: part for key, part in training.pop(role, {}).items() if key not in HOW_PODS_RUN}
         training |= {role: pods} if pods else {}  # as where it is left at its defaults
-    return hashlib.sha256(wire.dumps(kept | {"training": training}).encode()).hexdigest()
+    return wire.digest(wire.dumps(kept | {"training": training}))
 
 
 def began_with(spec: RewriterReleaseSpec) -> str:

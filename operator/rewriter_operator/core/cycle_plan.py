@@ -7,7 +7,6 @@ An effect counts as told when at least POWER of all runs find it, at the first l
 asked with the test that verifies them (core/shares.py), limits and comparison with theirs (core/anytime.py).
 """
 
-import hashlib
 import math
 from collections.abc import Callable
 from functools import lru_cache
@@ -224,7 +223,7 @@ def _work(spec: RewriterReleaseSpec) -> str:
 
 
 def _digest(parts: dict[str, object]) -> str:
-    return hashlib.sha256(wire.dumps(parts).encode()).hexdigest()[:16]
+    return wire.digest(wire.dumps(parts))[:16]
 
 
 def _gate(spec: RewriterReleaseSpec, rows: int, measured: Measured | None) -> GatePlan:

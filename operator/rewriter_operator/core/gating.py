@@ -5,7 +5,6 @@ core/gate.py; nothing here can turn its verdict into another one: only Pass goes
 may be held for a person (core/holding.py); everything else ends the cycle.
 """
 
-import hashlib
 from dataclasses import replace
 
 from rewriter_contract import volume, wire
@@ -213,7 +212,7 @@ def _judge(world: World) -> Step:
     cycle = world.status.cycle
     assert cycle is not None
     report = report_of(world)
-    digest = hashlib.sha256(wire.dumps(report).encode()).hexdigest()
+    digest = wire.digest(wire.dumps(report))
     if world.report_digest != digest:
         path = f"/v1/report/{cycle.number}"
         return Step(world.status, order=OrderToPod(Role.SAMPLER, 0, path, report))

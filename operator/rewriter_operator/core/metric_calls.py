@@ -4,7 +4,6 @@ A metric is asked while the stage has a share that the route was seen to carry, 
 comes an interval after that, because before it there is nothing to see of the candidate.
 """
 
-import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -75,7 +74,7 @@ def identity(world: World, metric: RolloutMetric, stage: StageStatus) -> str:
         "shareAt": stage.share_at,
         "metric": metric.chosen(),
     }
-    return hashlib.sha256(wire.dumps(about).encode()).hexdigest()[:16]
+    return wire.digest(wire.dumps(about))[:16]
 
 
 def status_of(metric: RolloutMetric, stage: StageStatus) -> MetricStatus | None:

@@ -4,7 +4,6 @@ Rewards of different revisions are never compared; the revision changes when the
 weights of the terms, or the relevance model change.
 """
 
-import hashlib
 from typing import Final
 
 from rewriter_contract import wire
@@ -31,7 +30,7 @@ def health_base(endpoint: ServiceEndpoint, namespace: str) -> str:
 
 def fusion_sha256(terms: tuple[FusionTerm, ...]) -> str:
     """Digest of the fusion's constants: of the text of `status.cycle.fusion`."""
-    return hashlib.sha256(wire.dumps(terms).encode()).hexdigest()
+    return wire.digest(wire.dumps(terms))
 
 
 def reward_revision(reward: Reward, terms: tuple[FusionTerm, ...], relevance_model: str) -> str:
@@ -45,7 +44,7 @@ def reward_revision(reward: Reward, terms: tuple[FusionTerm, ...], relevance_mod
     }
     if penalties(reward) or reward.expression:
         parts |= {"penalties": penalties(reward), "expression": reward.expression, "textTerms": TEXT_TERMS}
-    return hashlib.sha256(wire.dumps(parts).encode()).hexdigest()
+    return wire.digest(wire.dumps(parts))
 
 
 def reward_config(reward: Reward, terms: tuple[FusionTerm, ...], revision: str, namespace: str) -> RewardConfig:

@@ -4,7 +4,6 @@ Each manifest carries the digest of itself in an annotation, so that drift is on
 that deleting the release deletes it.
 """
 
-import hashlib
 from dataclasses import dataclass, replace
 from typing import Any, Final, assert_never
 
@@ -138,7 +137,7 @@ def _token(release: str) -> dict[str, Any]:
 
 
 def _finished(release: Release, body: dict[str, Any]) -> dict[str, Any]:
-    digest = hashlib.sha256(wire.dumps(body).encode()).hexdigest()[:16]
+    digest = wire.digest(wire.dumps(body))[:16]
     owner = {
         "apiVersion": API_VERSION,
         "kind": "RewriterRelease",
