@@ -738,9 +738,11 @@ class Simulator:
             if stage is not None
         }
         withdrawn = manifest.body["metadata"]["annotations"].get(names.ANNOTATION_WITHDRAWN)
+        before = self.children.get((manifest.kind, common["name"]))
         return Route(
             **common,
             accepted=self.behaviour.gateway_accepts,
+            was_accepted=isinstance(before, Route) and (before.accepted is True or before.was_accepted),
             tells_acceptance=ROUTERS[manifest.kind].tells_acceptance,
             shares=shares,
             withdrawn=int(withdrawn) if withdrawn else None,

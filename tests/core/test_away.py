@@ -10,7 +10,7 @@ from rewriter_operator.api.states import State
 from rewriter_operator.api.status import RewriterReleaseStatus
 from rewriter_operator.core import schedule
 from rewriter_operator.core.cycle import ROLLBACK_ANNOTATION, RUN_ANNOTATION
-from rewriter_operator.core.world import Deployment
+from rewriter_operator.core.world import Deployment, Route
 from tests.builders import NOW, make_spec, make_status, serving, stage, stage_status
 from tests.core.simulator import Simulator
 from tests.core.test_intents import served
@@ -197,3 +197,36 @@ def test_a_deployment_that_was_just_written_makes_nobody_not_ready() -> None:
     story.children[("Deployment", "shop-r0002")] = replace(found, ready=0, others=found.ready, observed=False)
     story.reconcile()
     assert story.condition("Ready")[0] == "True"
+
+
+def test_a_route_that_was_just_written_makes_nobody_not_ready() -> None:
+    story = with_share()
+    story.behaviour.gateway_accepts = None
+    before = story.share()
+    story.until(lambda it: it.share() != before)
+    (route,) = (child for child in story.children.values() if isinstance(child, Route))
+    assert (route.accepted, route.was_accepted) == (None, True)
+    story.reconcile()
+    assert story.condition("Ready")[0] == "True", "the gateway goes on with the one before"
+
+
+def test_a_first_route_makes_nobody_ready() -> None:
+    spec = make_spec()
+    story = Simulator(spec)
+    story.behaviour.gateway_accepts = None
+    story.wait(60)
+    assert story.condition("Ready")[0] == "Unknown"
+    story.behaviour.gateway_accepts = True
+    story.gateway_answers()
+    story.until(lambda it: it.condition("Ready")[0] == "True")
+
+
+def test_what_a_person_changed_of_the_route_at_rest_is_waited_for() -> None:
+    story = passed()
+    assert story.cycle_ends() == "Promoted"
+    story.wait(300)
+    assert story.status.state is State.IDLE and not story.status.draining_since
+    story.behaviour.gateway_accepts = None
+    story.spec = make_spec(**{"traffic.hostnames": ["rewrites.example.org"]})
+    story.wait(30)
+    assert story.condition("Ready")[0] == "Unknown"

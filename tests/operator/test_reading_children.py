@@ -106,6 +106,27 @@ def test_only_what_the_routes_own_parents_say_counts(parents: list[dict[str, Any
 
 
 @pytest.mark.parametrize(
+    ("parents", "was_accepted"),
+    [
+        ([], False),
+        ([said(SERVICE, generation=0)], True),
+        ([said(SERVICE, "False", generation=0)], False),
+        ([said(SERVICE), said(SERVICE, generation=0)], True),
+        ([said(SERVICE), said(SERVICE, "False", generation=0)], False),
+        ([said(SERVICE, "False"), said(SERVICE, generation=0)], False),
+        ([said(GATEWAY, generation=0)], False),
+        ([{"parentRef": SERVICE, "conditions": said(SERVICE, generation=0)["conditions"][:1]}], False),
+    ],
+)
+def test_what_was_said_of_an_earlier_route_is_told_apart(parents: list[dict[str, Any]], was_accepted: bool) -> None:
+    labels = {"rewriter.dev/role": "route", "rewriter.dev/cycle": "0", "rewriter.dev/number": "0"}
+    body = item("HTTPRoute", labels=labels) | {"spec": {"parentRefs": [SERVICE]}, "status": {"parents": parents}}
+    route = _read_child(body, OWNER)
+    assert isinstance(route, Route)
+    assert (route.accepted is not True, route.was_accepted) == (True, was_accepted)
+
+
+@pytest.mark.parametrize(
     ("value", "found"),
     [
         (wire.dumps(weights_ref("r0002-p01")), weights_ref("r0002-p01")),

@@ -382,6 +382,7 @@ def _route(item: dict[str, Any]) -> dict[str, Any]:
     found = router.verify_share(item)
     return {
         "accepted": found.accepted,
+        "was_accepted": found.was_accepted,
         "tells_acceptance": router.tells_acceptance,
         "message": found.message,
         "shares": found.shares,

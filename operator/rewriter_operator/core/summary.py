@@ -78,7 +78,7 @@ def _ready(world: World, status: RewriterReleaseStatus) -> _Answer:
     route = world.route
     if route is None and world.spec.traffic.is_called_before:
         return None, Reason.PREPARING, "the route is made once pods are ready behind it: its address is called already"
-    if route is None or (route.accepted is None and route.tells_acceptance):
+    if route is None or (route.accepted is None and route.tells_acceptance and not _is_behind_the_last(world, status)):
         return None, Reason.PREPARING, "the gateway has not accepted the route yet"
     if route.accepted is False:
         return False, Reason.GATEWAY_REFUSED, route.message or "the gateway does not accept the route"
@@ -93,6 +93,13 @@ def _ready(world: World, status: RewriterReleaseStatus) -> _Answer:
     if down:
         return False, Reason.NOT_SERVING, f"no ready pod behind {', '.join(down)}"
     return True, Reason.SERVING, _serves(status)
+
+
+def _is_behind_the_last(world: World, status: RewriterReleaseStatus) -> bool:
+    """Whether a share was just written over a route that was accepted: until the gateway has taken this one over, what
+    answers stands behind that one. At rest it is waited for, for then it is a person who changed what is called."""
+    divides = status.state is not State.IDLE or status.draining_since > 0
+    return divides and world.route is not None and world.route.was_accepted
 
 
 def _progressing(world: World, status: RewriterReleaseStatus) -> _Answer:

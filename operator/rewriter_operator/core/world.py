@@ -148,6 +148,8 @@ class Route(Child):
 
     accepted: bool | None = None
     """By the gateway, at the route's own generation; None while it has not said."""
+    was_accepted: bool = False
+    """At an earlier generation: that one is in force until the gateway has said something of this one."""
     tells_acceptance: bool = True
     """Whether it ever will have to say. False: what nobody says is seen in the pods' counters (core/taken_over.py)."""
     message: str = ""

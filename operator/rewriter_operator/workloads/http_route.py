@@ -68,9 +68,9 @@ class HttpRoute:
 
     def verify_share(self, live: dict[str, Any]) -> Verified:
         """See Router."""
-        accepted, message = _accepted(live)
+        accepted, message, was_accepted = _accepted(live)
         mirrors = mirrored(_mirrors(rule) for rule in live["spec"].get("rules", []))
-        return Verified(_shares(live), accepted, message, mirrors)
+        return Verified(_shares(live), accepted, message, mirrors, was_accepted)
 
     def without_candidate(self, spec: dict[str, Any], release: str) -> WithoutCandidate | None:
         """See Router."""
@@ -152,26 +152,29 @@ def _pattern(headers: list[dict[str, Any]]) -> str:
     return str(headers[0]["value"]) if alone else ""
 
 
-def _accepted(live: dict[str, Any]) -> tuple[bool | None, str]:
-    """Accepted and ResolvedRefs at the route's own generation, by every parent that has said anything.
+def _accepted(live: dict[str, Any]) -> tuple[bool | None, str, bool]:
+    """Accepted and ResolvedRefs at the route's own generation, by every parent that has said anything; and whether they
+    were True at an earlier one.
 
     What an earlier parent left there says nothing: not every gateway takes its words back when a route turns to a mesh.
     """
     generation = live["metadata"]["generation"]
     asked = {_named(reference) for reference in live["spec"].get("parentRefs", [])}
-    answers: list[bool] = []
+    said: list[dict[str, Any] | None] = []
     for parent in live.get("status", {}).get("parents", []):
         if "parentRef" in parent and _named(parent["parentRef"]) not in asked:
             continue
         conditions = {condition["type"]: condition for condition in parent.get("conditions", [])}
-        for kind in ("Accepted", "ResolvedRefs"):
-            condition = conditions.get(kind)
-            if condition is None or condition.get("observedGeneration") != generation:
-                return None, ""
-            if condition["status"] != "True":
-                return False, f"{condition.get('reason', '')}: {condition.get('message', '')}"
-            answers.append(True)
-    return (True, "") if answers else (None, "")
+        said += [conditions.get("Accepted"), conditions.get("ResolvedRefs")]
+    told = [condition for condition in said if condition is not None]
+    now = [condition for condition in told if condition.get("observedGeneration") == generation]
+    for condition in now:
+        if condition["status"] != "True":
+            return False, f"{condition.get('reason', '')}: {condition.get('message', '')}", False
+    if not said or len(told) < len(said):
+        return None, "", False
+    all_true = all(condition["status"] == "True" for condition in told)
+    return (True, "", True) if len(now) == len(said) else (None, "", all_true)
 
 
 def _named(parent: dict[str, Any]) -> tuple[str, str]:

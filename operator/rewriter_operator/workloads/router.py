@@ -33,6 +33,8 @@ class Verified:
     """Why it is not accepted."""
     mirrors: dict[str, int] = field(default_factory=dict)
     """Stage -> percent of its requests that are copied to somebody, as the rules say it; stages without left out."""
+    was_accepted: bool = False
+    """Whether it was accepted at an earlier generation, which is in force until something is said of this one."""
 
 
 @dataclass(frozen=True)
