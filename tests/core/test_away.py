@@ -211,8 +211,7 @@ def test_a_route_that_was_just_written_makes_nobody_not_ready() -> None:
 
 
 def test_a_first_route_makes_nobody_ready() -> None:
-    spec = make_spec()
-    story = Simulator(spec)
+    story = Simulator(make_spec())
     story.behaviour.gateway_accepts = None
     story.wait(60)
     assert story.condition("Ready")[0] == "Unknown"

@@ -81,6 +81,14 @@ def said(parent: dict[str, Any], truth: str = "True", generation: int = 1) -> di
     return {"parentRef": parent, "conditions": [{"type": kind, **values} for kind in ("Accepted", "ResolvedRefs")]}
 
 
+def of_which_is_said(parents: list[dict[str, Any]]) -> Route:
+    labels = {"rewriter.dev/role": "route", "rewriter.dev/cycle": "0", "rewriter.dev/number": "0"}
+    body = item("HTTPRoute", labels=labels) | {"spec": {"parentRefs": [SERVICE]}, "status": {"parents": parents}}
+    route = _read_child(body, OWNER)
+    assert isinstance(route, Route)
+    return route
+
+
 @pytest.mark.parametrize(
     ("parents", "accepted"),
     [
@@ -88,6 +96,9 @@ def said(parent: dict[str, Any], truth: str = "True", generation: int = 1) -> di
         ([said(SERVICE)], True),
         ([said(SERVICE), said(SERVICE)], True),
         ([said(SERVICE), said(SERVICE, "False")], False),
+        ([said(SERVICE, generation=0), said(SERVICE, "False")], False),
+        ([said(SERVICE, "False"), said(SERVICE, generation=0)], False),
+        ([said(SERVICE, generation=0), said(SERVICE)], None),
         ([said(SERVICE, generation=0)], None),
         ([said(GATEWAY, generation=0)], None),
         ([said(GATEWAY)], None),
@@ -98,11 +109,7 @@ def said(parent: dict[str, Any], truth: str = "True", generation: int = 1) -> di
 )
 def test_only_what_the_routes_own_parents_say_counts(parents: list[dict[str, Any]], accepted: bool | None) -> None:
     """Two controllers of one mesh both count; what a Gateway said before the route turned to a Service does not."""
-    labels = {"rewriter.dev/role": "route", "rewriter.dev/cycle": "0", "rewriter.dev/number": "0"}
-    body = item("HTTPRoute", labels=labels) | {"spec": {"parentRefs": [SERVICE]}, "status": {"parents": parents}}
-    route = _read_child(body, OWNER)
-    assert isinstance(route, Route)
-    assert route.accepted is accepted
+    assert of_which_is_said(parents).accepted is accepted
 
 
 @pytest.mark.parametrize(
@@ -119,10 +126,7 @@ def test_only_what_the_routes_own_parents_say_counts(parents: list[dict[str, Any
     ],
 )
 def test_what_was_said_of_an_earlier_route_is_told_apart(parents: list[dict[str, Any]], was_accepted: bool) -> None:
-    labels = {"rewriter.dev/role": "route", "rewriter.dev/cycle": "0", "rewriter.dev/number": "0"}
-    body = item("HTTPRoute", labels=labels) | {"spec": {"parentRefs": [SERVICE]}, "status": {"parents": parents}}
-    route = _read_child(body, OWNER)
-    assert isinstance(route, Route)
+    route = of_which_is_said(parents)
     assert (route.accepted is not True, route.was_accepted) == (True, was_accepted)
 
 

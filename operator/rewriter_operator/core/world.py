@@ -149,7 +149,7 @@ class Route(Child):
     accepted: bool | None = None
     """By the gateway, at the route's own generation; None while it has not said."""
     was_accepted: bool = False
-    """At an earlier generation: that one is in force until the gateway has said something of this one."""
+    """By all that the gateway said last, of this generation or one before: that one is in force until it says more."""
     tells_acceptance: bool = True
     """Whether it ever will have to say. False: what nobody says is seen in the pods' counters (core/taken_over.py)."""
     message: str = ""

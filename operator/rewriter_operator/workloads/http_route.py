@@ -68,7 +68,9 @@ class HttpRoute:
 
     def verify_share(self, live: dict[str, Any]) -> Verified:
         """See Router."""
-        accepted, message, was_accepted = _accepted(live)
+        said = _said(live)
+        accepted, message = _accepted(live, said)
+        was_accepted = bool(said) and all(condition.get("status") == "True" for condition in said)
         mirrors = mirrored(_mirrors(rule) for rule in live["spec"].get("rules", []))
         return Verified(_shares(live), accepted, message, mirrors, was_accepted)
 
@@ -152,29 +154,29 @@ def _pattern(headers: list[dict[str, Any]]) -> str:
     return str(headers[0]["value"]) if alone else ""
 
 
-def _accepted(live: dict[str, Any]) -> tuple[bool | None, str, bool]:
-    """Accepted and ResolvedRefs at the route's own generation, by every parent that has said anything; and whether they
-    were True at an earlier one.
+def _accepted(live: dict[str, Any], said: list[dict[str, Any]]) -> tuple[bool | None, str]:
+    """What is said of the route's own generation."""
+    generation = live["metadata"]["generation"]
+    now = [condition for condition in said if condition.get("observedGeneration") == generation]
+    for condition in now:
+        if condition["status"] != "True":
+            return False, f"{condition.get('reason', '')}: {condition.get('message', '')}"
+    return (True if said and len(now) == len(said) else None), ""
+
+
+def _said(live: dict[str, Any]) -> list[dict[str, Any]]:
+    """Accepted and ResolvedRefs of every parent that has said anything; empty for one of them that it has not said.
 
     What an earlier parent left there says nothing: not every gateway takes its words back when a route turns to a mesh.
     """
-    generation = live["metadata"]["generation"]
     asked = {_named(reference) for reference in live["spec"].get("parentRefs", [])}
-    said: list[dict[str, Any] | None] = []
+    found: list[dict[str, Any]] = []
     for parent in live.get("status", {}).get("parents", []):
         if "parentRef" in parent and _named(parent["parentRef"]) not in asked:
             continue
         conditions = {condition["type"]: condition for condition in parent.get("conditions", [])}
-        said += [conditions.get("Accepted"), conditions.get("ResolvedRefs")]
-    told = [condition for condition in said if condition is not None]
-    now = [condition for condition in told if condition.get("observedGeneration") == generation]
-    for condition in now:
-        if condition["status"] != "True":
-            return False, f"{condition.get('reason', '')}: {condition.get('message', '')}", False
-    if not said or len(told) < len(said):
-        return None, "", False
-    all_true = all(condition["status"] == "True" for condition in told)
-    return (True, "", True) if len(now) == len(said) else (None, "", all_true)
+        found += [conditions.get("Accepted", {}), conditions.get("ResolvedRefs", {})]
+    return found
 
 
 def _named(parent: dict[str, Any]) -> tuple[str, str]:

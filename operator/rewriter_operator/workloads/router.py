@@ -34,7 +34,7 @@ class Verified:
     mirrors: dict[str, int] = field(default_factory=dict)
     """Stage -> percent of its requests that are copied to somebody, as the rules say it; stages without left out."""
     was_accepted: bool = False
-    """Whether it was accepted at an earlier generation, which is in force until something is said of this one."""
+    """Whether all that was said last, of this generation or one before, is yes: that one is in force until more is said."""
 
 
 @dataclass(frozen=True)
