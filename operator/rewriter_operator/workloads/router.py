@@ -34,7 +34,7 @@ class Verified:
     mirrors: dict[str, int] = field(default_factory=dict)
     """Stage -> percent of its requests that are copied to somebody, as the rules say it; stages without left out."""
     was_accepted: bool = False
-    """Whether all that was said last, of this generation or one before, is yes: that one is in force until more is said."""
+    """Whether all that was said last, of this generation or one before, was yes: that one is in force."""
 
 
 @dataclass(frozen=True)
