@@ -165,6 +165,16 @@ class Space:
         if fusion is not None:
             self.apply(config_map(fusion))
 
+    def write_status(self, status: dict[str, Any], kind: str = "rr", name: str = "shop") -> None:
+        """As a controller does: the whole status, and nothing else."""
+        body = {**self.get(kind, name), "status": status}
+        self.kubectl("replace", "--subresource=status", "-f", "-", input=json.dumps(body))
+
+    def events(self) -> list[dict[str, Any]]:
+        """Those that an operator has told."""
+        found: list[dict[str, Any]] = json.loads(self.kubectl("get", "events.events.k8s.io", "-o", "json"))["items"]
+        return found
+
     def condition(self, kind: str, release: str = "shop") -> tuple[str, str, str]:
         """(status, reason, message)"""
         conditions = self.get("rr", release).get("status", {}).get("conditions", [])

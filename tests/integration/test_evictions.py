@@ -21,10 +21,9 @@ def serves(space: Space, operator: Operator, replicas: int) -> None:
     operator.kill()
     space.inputs()
     space.create(release(**{"serving.replicas": replicas}))
-    live, spec = space.get("rr", "shop"), make_spec(**{"serving.replicas": replicas})
+    spec = make_spec(**{"serving.replicas": replicas})
     stages = [stage_status(incumbent=serving(1))]
-    live["status"] = make_status(spec, state=State.IDLE, stages=stages, last_cycle_number=1).to_api()
-    space.kubectl("replace", "--subresource=status", "-f", "-", input=json.dumps(live))
+    space.write_status(make_status(spec, state=State.IDLE, stages=stages, last_cycle_number=1).to_api())
     operator.start()
     eventually(lambda: len(pods(space)) == replicas, PATIENCE, "the pods are there")
     for name in pods(space):

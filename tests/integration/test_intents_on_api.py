@@ -1,6 +1,5 @@
 """What a person asked for and did not get, as the real API server shows it: in status, and in one Event."""
 
-import json
 import time
 from typing import Any
 
@@ -45,13 +44,11 @@ def holding(space: Space) -> None:
     )
     stages = [stage_status(item.name, incumbent=serving(2)) for item in spec.rollout.stages]
     status = make_status(spec, state=State.HOLDING, cycle=cycle, stages=stages, last_cycle_number=3)
-    body = json.dumps({**live, "status": status.to_api()})
-    space.kubectl("replace", "--subresource=status", "-f", "-", input=body)
+    space.write_status(status.to_api())
 
 
 def events(space: Space, reason: str) -> list[dict[str, Any]]:
-    found = json.loads(space.kubectl("get", "events.events.k8s.io", "-o", "json"))["items"]
-    return [item for item in found if item["reason"] == reason]
+    return [item for item in space.events() if item["reason"] == reason]
 
 
 @pytest.mark.parametrize("given", ["r0002/gate/abababab", "r0003/gate/00000000", "yes"])

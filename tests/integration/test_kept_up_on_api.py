@@ -1,8 +1,6 @@
 """spec.serving.scaleDownDelay on a real API server: what was replaced is there until its time is over, then it goes."""
 
-import json
 import time
-from typing import Any
 
 import pytest
 
@@ -28,12 +26,7 @@ def just_promoted(space: Space) -> None:
     spec = RewriterReleaseSpec.model_validate(live["spec"])
     stages = [stage_status(item.name, incumbent=serving(2)) for item in spec.rollout.stages]
     replaced = Replaced(revisions=[serving(1)], since=time.time() - 10)
-    write(space, make_status(spec, stages=stages, replaced=replaced, last_cycle_number=2).to_api())
-
-
-def write(space: Space, status: dict[str, Any]) -> None:
-    body = {**space.get("rr", "shop"), "status": status}
-    space.kubectl("replace", "--subresource=status", "-f", "-", input=json.dumps(body))
+    space.write_status(make_status(spec, stages=stages, replaced=replaced, last_cycle_number=2).to_api())
 
 
 def accept(space: Space) -> None:
@@ -48,8 +41,7 @@ def accept(space: Space) -> None:
         {"parentRef": parent, "controllerName": "tests.rewriter.dev/gateway", "conditions": conditions}
         for parent in live["spec"]["parentRefs"]
     ]
-    body = {**live, "status": {"parents": parents}}
-    space.kubectl("replace", "--subresource=status", "-f", "-", input=json.dumps(body))
+    space.write_status({"parents": parents}, "httproute", ROUTE)
 
 
 def test_what_was_replaced_is_there_until_its_time_is_over(space: Space) -> None:
@@ -65,15 +57,15 @@ def test_what_was_replaced_is_there_until_its_time_is_over(space: Space) -> None
         assert [item["revision"] for item in status["replaced"]["revisions"]] == [1]
         assert "pods of r0001 are kept until " in status["message"]
 
-        write(space, {**status, "replaced": {**status["replaced"], "since": time.time() - 3601}})
+        space.write_status({**status, "replaced": {**status["replaced"], "since": time.time() - 3601}})
         await at_rest(reconciler)
         status = space.get("rr", "shop")["status"]
         assert "replaced" not in status and status["drainingSince"] > 0
         assert space.names(KINDS) >= OLD, "requests under way have their time"
-        told = json.loads(space.kubectl("get", "events.events.k8s.io", "-o", "json"))["items"]
-        assert [item["reason"] for item in told if item["reason"].startswith("Replaced")] == ["ReplacedReleased"]
+        told = [item["reason"] for item in space.events()]
+        assert [reason for reason in told if reason.startswith("Replaced")] == ["ReplacedReleased"]
 
-        write(space, {**status, "drainingSince": time.time() - DRAIN_SECONDS - 1})
+        space.write_status({**status, "drainingSince": time.time() - DRAIN_SECONDS - 1})
         await at_rest(reconciler)
         assert space.names(KINDS) >= OLD, "the gateway has not taken the route without them"
         accept(space)

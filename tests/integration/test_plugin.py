@@ -38,9 +38,8 @@ def test_a_person_looks_at_a_release_that_is_being_set_up(space: Space, operator
 def test_what_is_asked_for_is_written_with_who_and_why_and_told_in_an_event(space: Space, tmp_path: Path) -> None:
     """Without an operator: what one would read."""
     space.create(release())
-    live = space.get("rr", "shop")
-    live["status"] = {"state": "Idle", "lastCycleNumber": 3, "stages": [{"name": "finerank"}], "observedGeneration": 1}
-    space.kubectl("replace", "--subresource=status", "-f", "-", input=json.dumps(live))
+    status = {"state": "Idle", "lastCycleNumber": 3, "stages": [{"name": "finerank"}], "observedGeneration": 1}
+    space.write_status(status)
     done = rewriter(space, "run", "shop", "--reason", "a new catalogue", "-o", "json")
     assert done.returncode == 0, done.stderr
     said = json.loads(done.stdout)

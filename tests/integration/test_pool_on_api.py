@@ -33,10 +33,9 @@ def pooled(space: Space, operator: Operator) -> None:
     operator.kill()
     space.inputs()
     space.create(release(**IN_PLACE))
-    live, spec = space.get("rr", "shop"), make_spec(**IN_PLACE)
+    spec = make_spec(**IN_PLACE)
     stages = [stage_status(incumbent=serving(1))]
-    live["status"] = make_status(spec, state=State.IDLE, stages=stages, last_cycle_number=1).to_api()
-    space.kubectl("replace", "--subresource=status", "-f", "-", input=json.dumps(live))
+    space.write_status(make_status(spec, state=State.IDLE, stages=stages, last_cycle_number=1).to_api())
     operator.start()
     eventually(lambda: len(pods(space)) == 2, PATIENCE, "the pods are there")
 

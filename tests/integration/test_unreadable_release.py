@@ -4,7 +4,6 @@ Real API server; the reconciler runs inside the test, where a minute is what the
 """
 
 import asyncio
-import json
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Annotated
@@ -81,8 +80,7 @@ def rolling_out(space: Space) -> RewriterReleaseStatus:
         stages=[stage_status(item.name, incumbent=serving(1), share=10) for item in spec.rollout.stages],
         last_cycle_number=2,
     )
-    body = json.dumps({**live, "status": status.to_api()})
-    space.kubectl("replace", "--subresource=status", "-f", "-", input=body)
+    space.write_status(status.to_api())
     return status
 
 
@@ -124,8 +122,7 @@ def test_the_candidate_of_an_unreadable_release_is_taken_back_and_rolled_back_on
         with pytest.raises(Stalled):
             await reconciler("shop")
         assert versions(space) == before, "nothing is written twice"
-        events = json.loads(space.kubectl("get", "events.events.k8s.io", "-o", "json"))["items"]
-        assert [item["reason"] for item in events].count("CandidateWithdrawn") == 1
+        assert [item["reason"] for item in space.events()].count("CandidateWithdrawn") == 1
         monkeypatch.undo()
         await reconciler("shop")
         after = space.get("rr", "shop")["status"]

@@ -49,8 +49,7 @@ def stored(space: Space, **changes: Any) -> RewriterReleaseStatus:
     space.create(release(traffic=TRAFFIC))
     found = space.get("rr", "shop")
     status = make_status(RewriterReleaseSpec.model_validate(found["spec"]), **changes)
-    body = json.dumps({**found, "status": status.to_api()})
-    space.kubectl("replace", "--subresource=status", "-f", "-", input=body)
+    space.write_status(status.to_api())
     return status
 
 
