@@ -46,6 +46,7 @@ from rewriter_operator.core.intents import known_revisions
 from rewriter_operator.core.metric_calls import MetricCall, due
 from rewriter_operator.core.plan import plan
 from rewriter_operator.core.retention import kept_revisions
+from rewriter_operator.core.slow_shards import sample_paths
 from rewriter_operator.core.validating import validation_paths
 from rewriter_operator.core.world import (
     Budget,
@@ -159,6 +160,8 @@ class Behaviour:
     """The trainer finds no room to publish."""
     samples: WorkState = WorkState.DONE
     """What becomes of samples that are ordered."""
+    slow_samplers: frozenset[int] = frozenset()
+    """Whose samples never end."""
     start_fails: str = ""
     """Why a sampler that is made for a weight set does not come up with it."""
     answering_model: str = RELEVANCE
@@ -786,6 +789,8 @@ class Simulator:
             case SamplesOrder() | EvidenceOrder() if self._meets_another_model(body):
                 words = f"relevance model: {self.behaviour.answering_model} answers, not {body.reward.relevance_model}"
                 self.works[order.path] = WorkReport(WorkState.FAILED, heartbeat_at=self.now, message=words)
+            case SamplesOrder() if order.number in self.behaviour.slow_samplers:
+                self.works[order.path] = WorkReport(WorkState.RUNNING, 1, 8, heartbeat_at=self.now)
             case SamplesOrder() if self.behaviour.samples is not WorkState.DONE:
                 self.works[order.path] = WorkReport(self.behaviour.samples, 1, 8, heartbeat_at=self.now)
             case EvidenceOrder() if "/validation/" in order.path and not self.behaviour.validation_ends:
@@ -823,8 +828,7 @@ class Simulator:
             if cycle.phase.step is PhaseStep.VALIDATING:
                 return [(Role.SAMPLER, path) for path in validation_paths(world)]
             if cycle.phase.step is PhaseStep.SAMPLING:
-                count = world.spec.training.samplers.replicas
-                return [(Role.SAMPLER, f"/v1/samples/{number}/{index}") for index in range(count)]
+                return [(Role.SAMPLER, path) for _, path in sample_paths(world)]
             if cycle.phase.step is PhaseStep.TRAINING:
                 return [(Role.TRAINER, f"/v1/phases/{number}")]
         return []

@@ -39,7 +39,7 @@ def test_every_order_to_a_sampler_names_the_model_that_the_cycle_was_prepared_wi
     story = story_with_incumbent().until(swapped_between_phases)
     world, cycle = story.world(), story.status.cycle
     assert cycle and cycle.phase
-    told = [samples_order(world, cycle.phase, 0).reward, validation_order(world, cycle.phase, 0).reward]
+    told = [samples_order(world, cycle.phase, 0, 0).reward, validation_order(world, cycle.phase, 0).reward]
     story.until(State.GATING)
     told += [evidence_order(story.world(), side, 0).reward for side in SIDES]
     assert {reward.relevance_model for reward in told} == {RELEVANCE} == {cycle.relevance_model}

@@ -62,6 +62,8 @@ class Behaviour:
     """Share of a candidate's answers that are errors."""
     bad_revision: str = ""
     """Which revision answers with errors."""
+    unscored_shard: int = -1
+    """Of samples: the one that its own sampler cannot score, because no way leads from its node to the service."""
 
 
 def prepare(root: Path, order: PrepareOrder, writer: str) -> PrepareResult:
@@ -200,6 +202,8 @@ class Sampler:
         return self.work.put(match[0], wire.dumps(order), lambda progress: self._draw(order, progress))
 
     def _draw(self, order: SamplesOrder, progress: Progress) -> WorkReport:
+        if order.out.endswith(f"shard-{self.behaviour.unscored_shard:03d}.jsonl"):
+            raise WorkFailed("8 of 8 samples have no score; most often: relevance: no route to host")
         drawn = [
             SampleRow(f"q{i}", f"query {i}", f"query {i}", (Sample(order.weights.version, 0.1),)) for i in range(8)
         ]

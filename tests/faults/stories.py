@@ -7,9 +7,11 @@ which something is wrong all the time stand beside others, which come to the sam
 import asyncio
 import shutil
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from tests.faults.monitor import route_weights
+from tests.faults.pod_programs import Behaviour
 from tests.faults.poison import Poison
 from tests.faults.workloads import ANALYSED, HELD, Teller, Workload, stages
 
@@ -77,6 +79,22 @@ async def _left_in_the_dark(teller: Teller) -> None:
     await teller.until("cycle 1 is rolled back", lambda: teller.has_ended(1, "RolledBack"))
 
 
+async def _one_sampler_cut_off(teller: Teller) -> None:
+    """Its shard fails whenever it is tried, in both phases."""
+    teller.begin()
+    await teller.create(**{"rollout.stages": stages(ANALYSED), "training.samplers.replicas": 2})
+    for phase in (1, 2):
+        await teller.until(f"the shard is taken over in phase {phase}", partial(_is_taken_over, teller, phase))
+        teller.notes[f"taken over in phase {phase}"] = teller.clock.time()
+    await teller.until("cycle 1 is promoted", lambda: teller.has_ended(1, "Promoted"))
+
+
+def _is_taken_over(teller: Teller, phase: int) -> bool:
+    running = (teller.status().get("cycle") or {}).get("phase") or {}
+    taken = [(item["shard"], item["sampler"]) for item in running.get("takeovers", [])]
+    return running.get("number") == phase and taken == [(1, 0)]
+
+
 async def _side_by_side(teller: Teller) -> None:
     """The healthy ones, each to its promotion; the others exist before them."""
     await teller.create_inputs()
@@ -100,6 +118,7 @@ STORIES = {
     for story in (
         Workload("aborted-in-the-dark", _aborted_in_the_dark),
         Workload("left-in-the-dark", _left_in_the_dark),
+        Workload("one-sampler-cut-off", _one_sampler_cut_off, lambda: Behaviour(unscored_shard=1)),
         Workload("among-themselves", _side_by_side, releases=HEALTHY, workers=WORKERS),
         Workload(
             "beside-poison", _side_by_side, releases=(*HEALTHY, "hangs", "errs", "odd"), poison=POISON, workers=WORKERS

@@ -44,6 +44,14 @@ def test_what_nobody_can_see_is_taken_back_by_an_operator_that_has_just_come_up(
     assert run.notes["taken back after"] < 60 + 120 + A_PASS_SECONDS, "a pause of one minute, a doubt of two"
 
 
+def test_a_shard_that_its_own_sampler_cannot_score_is_taken_over_in_every_phase(played: dict[str, Played]) -> None:
+    run = played["one-sampler-cut-off"]
+    assert run.notes.keys() >= {"taken over in phase 1", "taken over in phase 2"}
+    told = [write.signature for write in run.writes]
+    assert sum(words.endswith("/v1/samples/1/1/3") for words in told) == 1, "the second drawing has its own number"
+    assert sum(words.endswith("events ShardTakenOver") for words in told) == 2
+
+
 def of(run: Played, name: str) -> dict[str, object]:
     """What there is of one release in the end."""
     return {key: value for key, value in run.end.items() if f" {name}" in key and f" {name}-passthrough" not in key}

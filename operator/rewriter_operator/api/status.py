@@ -79,6 +79,15 @@ class Shard(ApiModel):
     sha256: Digest
 
 
+class Takeover(ApiModel):
+    """A shard of samples that another sampler draws too, because its own is slow with it."""
+
+    shard: Annotated[int, Field(ge=0)]
+    sampler: Annotated[int, Field(ge=0)]
+    """The one that draws it a second time."""
+    since: float
+
+
 class Phase(ApiModel):
     """The training phase that runs."""
 
@@ -91,6 +100,8 @@ class Phase(ApiModel):
     """Start of the current step."""
     shards: Annotated[list[Shard], Field(max_length=64)] = []
     """Samples that the trainer is to learn from."""
+    takeovers: Annotated[list[Takeover], Field(max_length=64)] = []
+    """Of this phase's sampling; each shard at most once."""
     progress: ShortText = ""
     progress_at: float = 0
 

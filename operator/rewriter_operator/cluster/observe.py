@@ -21,6 +21,7 @@ from rewriter_operator.cluster.release import read_release
 from rewriter_operator.core.asked import are_serving_pods_asked
 from rewriter_operator.core.begun_spec import in_force
 from rewriter_operator.core.gating import SIDES, evidence_paths, is_gathered
+from rewriter_operator.core.slow_shards import sample_paths
 from rewriter_operator.core.validating import validation_paths
 from rewriter_operator.core.world import (
     ENDED,
@@ -126,9 +127,7 @@ def _training_paths(world: World) -> list[tuple[Role, int, str]]:
     if cycle.phase.step is PhaseStep.VALIDATING:
         return [(Role.SAMPLER, index, path) for index, path in enumerate(validation_paths(world))]
     if cycle.phase.step is PhaseStep.SAMPLING:
-        replicas = world.spec.training.samplers.replicas
-        base = f"/v1/samples/{cycle.number}/{cycle.phase.number}"
-        return [(Role.SAMPLER, index, f"{base}/{index}") for index in range(replicas)]
+        return [(Role.SAMPLER, index, path) for index, path in sample_paths(world)]
     if cycle.phase.step is PhaseStep.TRAINING:
         return [(Role.TRAINER, 0, f"/v1/phases/{cycle.number}/{cycle.phase.number}")]
     return []

@@ -14,6 +14,7 @@ from rewriter_operator.api.status import PhaseStep, Quiet
 from rewriter_operator.core import cycle as cycles
 from rewriter_operator.core import replacing, reported
 from rewriter_operator.core.decision import Note, Step
+from rewriter_operator.core.slow_shards import sample_paths
 from rewriter_operator.core.states import Event
 from rewriter_operator.core.validating import validation_paths
 from rewriter_operator.core.world import Pod, Role, World
@@ -82,7 +83,8 @@ def _quiet(world: World) -> Iterator[tuple[Pod, str, float]]:
         elif phase and phase.step is PhaseStep.VALIDATING:
             yield from _of_work(world, pod, validation_paths(world)[index], phase.since)
         elif phase and phase.step is PhaseStep.SAMPLING:
-            yield from _of_work(world, pod, f"/v1/samples/{cycle.number}/{phase.number}/{index}", phase.since)
+            for path in (path for sampler, path in sample_paths(world) if sampler == index):
+                yield from _of_work(world, pod, path, phase.since)
         elif phase is None and cycle.gate_side:
             shard = cycle.extensions * replicas + index
             yield from _of_work(world, pod, f"/v1/evidence/{cycle.number}/{cycle.gate_side}/{shard}", cycle.since)

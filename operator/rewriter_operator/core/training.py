@@ -28,7 +28,7 @@ from rewriter_contract.messages import (
 from rewriter_operator.api.model import evolve, seconds
 from rewriter_operator.api.status import Phase, PhaseResult, PhaseStep, Serving, Stalls, Weights
 from rewriter_operator.core import cycle as cycles
-from rewriter_operator.core import reported, stalls, validating
+from rewriter_operator.core import reported, slow_shards, stalls, validating
 from rewriter_operator.core.decision import Note, OrderToPod, Step
 from rewriter_operator.core.recipe import recipe_of
 from rewriter_operator.core.samplers import Ask, broke, cycle_reward, sync, waiting, work_of_all
@@ -117,26 +117,35 @@ def _validate(world: World, phase: Phase) -> Step:
 
 
 def _sample(world: World, phase: Phase) -> Step:
-    cycle = world.status.cycle
-    assert cycle is not None
+    replicas = world.spec.training.samplers.replicas
+    shards = slow_shards.drawn(world, phase)
+    if len(shards) == replicas:
+        in_order = [shards[index] for index in range(replicas)]
+        return _to(
+            world, evolve(phase, step=PhaseStep.TRAINING, since=world.now, shards=in_order, progress="", progress_at=0)
+        )
+    step = slow_shards.take_over(world, phase)
+    if step is not None:
+        return step
+    takeover = slow_shards.next_order(world, phase)
+    if takeover is not None:
+        number = slow_shards.second_number(world, takeover.shard)
+        order = samples_order(world, phase, takeover.shard, number)
+        path = slow_shards.second_path(world, takeover)
+        return Step(world.status, order=OrderToPod(Role.SAMPLER, takeover.sampler, path, order))
     asks = [
-        Ask(index, f"/v1/samples/{cycle.number}/{phase.number}/{index}", samples_order(world, phase, index), "sampling")
-        for index in range(world.spec.training.samplers.replicas)
+        Ask(index, slow_shards.own_path(world, index), samples_order(world, phase, index, index), "sampling")
+        for index in range(replicas)
+        if not slow_shards.is_drawn_elsewhere(world, phase, index)
     ]
     reports = work_of_all(world, phase, asks)
     if isinstance(reports, Step):
         return reports
-    done = [report for report in reports if report.state is WorkState.DONE]
-    shards = [shard for report in done if (shard := reported.shard(report.shard)) is not None]
-    if len(shards) == len(asks):
-        return _to(
-            world, evolve(phase, step=PhaseStep.TRAINING, since=world.now, shards=shards, progress="", progress_at=0)
-        )
-    return _progress(world, phase, "sampled", reports)
+    return _progress(world, phase, "sampled", slow_shards.furthest(world, phase))
 
 
-def samples_order(world: World, phase: Phase, index: int) -> SamplesOrder:
-    """What sampler `index` draws in this phase."""
+def samples_order(world: World, phase: Phase, shard: int, number: int) -> SamplesOrder:
+    """What is drawn for `shard` in this phase, into the file of `number`."""
     cycle, spec = world.status.cycle, world.spec
     assert cycle is not None
     sampling = spec.training.sampling
@@ -149,7 +158,7 @@ def samples_order(world: World, phase: Phase, index: int) -> SamplesOrder:
             seed=spec.training.seed + cycle.number,
             offset=(phase.number - 1) * sampling.queries_per_phase,
             count=sampling.queries_per_phase,
-            shard=index,
+            shard=shard,
             shards=spec.training.samplers.replicas,
         ),
         generation=GenerationConfig(
@@ -160,7 +169,7 @@ def samples_order(world: World, phase: Phase, index: int) -> SamplesOrder:
             seed=spec.training.seed + 1000 * cycle.number + phase.number,
         ),
         reward=cycle_reward(world),
-        out=volume.samples_file(cycle.number, phase.number, index),
+        out=volume.samples_file(cycle.number, phase.number, number),
     )
 
 
