@@ -21,7 +21,7 @@ from typing import Any, Final
 
 from rewriter_contract import wire
 from rewriter_contract.full_volume import is_full
-from rewriter_contract.messages import VOLUME_FULL, WorkReport, WorkState
+from rewriter_contract.messages import PEER_LOST, VOLUME_FULL, WorkReport, WorkState
 
 MAX_BODY_BYTES: Final = 4 * 1024 * 1024
 
@@ -46,9 +46,20 @@ class Cancelled(Exception):
 class WorkFailed(Exception):
     """Work ended without a result; the message goes to the operator as it is."""
 
+    reason: str | None = None
+    """Of the report, where the operator has to tell it from other failures."""
+
 
 class VolumeFull(WorkFailed):
     """There was no room on the volume; nothing half-written counts."""
+
+    reason = VOLUME_FULL
+
+
+class PeerLost(WorkFailed):
+    """Another pod that the work needs went away in the middle of it."""
+
+    reason = PEER_LOST
 
 
 @dataclass
@@ -148,13 +159,13 @@ class WorkTable:
                 self.report(key, state=WorkState.CANCELLED, message="cancelled by the operator")
             except WorkFailed as error:
                 log.error("%s failed: %s", key, error)
-                self._failed(key, str(error), isinstance(error, VolumeFull) or is_full(error))
+                self._failed(key, str(error), VOLUME_FULL if is_full(error) else error.reason)
             except Exception as error:  # the boundary of the process: a bug becomes a report, never a silent thread
                 log.exception("%s failed", key)
-                self._failed(key, f"{type(error).__name__}: {error}", is_full(error))
+                self._failed(key, f"{type(error).__name__}: {error}", VOLUME_FULL if is_full(error) else None)
 
-    def _failed(self, key: str, message: str, full: bool) -> None:
-        self.report(key, state=WorkState.FAILED, message=message[:1000], reason=VOLUME_FULL if full else None)
+    def _failed(self, key: str, message: str, reason: str | None) -> None:
+        self.report(key, state=WorkState.FAILED, message=message[:1000], reason=reason)
 
 
 class EpochGate:

@@ -52,3 +52,7 @@ TRAINER_DTYPE: Final = "REWRITER_TRAINER_DTYPE"
 
 TRAINER_WORKERS: Final = "REWRITER_TRAINER_WORKERS"
 """Processes that train side by side, one for each GPU of the pod's limits; default 1."""
+
+TRAINER_GROUP: Final = "REWRITER_TRAINER_GROUP"
+"""JSON of messages.TrainerGroup: the pods that train a phase together, in those of spec.training.trainer.replicas
+above 1."""

@@ -20,6 +20,9 @@ STAGES = ("finerank", "rawrank", "recall")
 VOLUME_FULL = "VolumeFull"
 """Reason of work that failed, and of a cycle that cannot start, for want of room on the volume."""
 
+PEER_LOST = "PeerLost"
+"""Reason of a trainer pod's work that failed because another one of the same phase was lost: both may be told again."""
+
 
 class WorkState(StrEnum):
     """Where a piece of long work is."""
@@ -398,6 +401,19 @@ class SampleRow:
 
 
 @dataclass(frozen=True)
+class TrainerGroup:
+    """Where a trainer pod stands among those that train a phase together."""
+
+    pods: int
+    number: int
+    """This pod's, from 0."""
+    host: str
+    """Name by which the others reach it."""
+    meeting: str
+    """Where they find each other: name and port of pod 0."""
+
+
+@dataclass(frozen=True)
 class WorkReport:
     """GET of any long work (samples, evidence, phases)."""
 
@@ -413,7 +429,7 @@ class WorkReport:
     weights: WeightsRef | None = None
     """Phases: the weight set that was published."""
     reason: str | None = None
-    """VOLUME_FULL, where that is why the work failed."""
+    """VOLUME_FULL or PEER_LOST, where that is why the work failed."""
 
 
 @dataclass(frozen=True)

@@ -47,6 +47,7 @@ from rewriter_operator.core.metric_calls import MetricCall, due
 from rewriter_operator.core.plan import plan
 from rewriter_operator.core.retention import kept_revisions
 from rewriter_operator.core.slow_shards import sample_paths
+from rewriter_operator.core.trainers import trainer_paths
 from rewriter_operator.core.validating import validation_paths
 from rewriter_operator.core.world import (
     Budget,
@@ -361,7 +362,7 @@ class Simulator:
         world = replace(world, release=release)
         state, paths = self.status.state, self._asked_paths(world)
         sampler_pods = {pod.number for pod in world.pods(Role.SAMPLER) if pod.ip and not pod.deleting}
-        works = {path: self.works[path] for _, path in paths if path in self.works}
+        works = {path: self.works[path] for *_, path in paths if path in self.works}
         rows = {}
         if state is State.GATING:
             extensions = self.status.cycle.extensions if self.status.cycle else 0
@@ -377,7 +378,9 @@ class Simulator:
             answers=self._answers(world),
             samplers={index: item for index, item in self.samplers.items() if index in sampler_pods},
             works=works,
-            unknown_works=frozenset(path for role, path in paths if path not in works and _runs(world, role)),
+            unknown_works=frozenset(
+                path for role, number, path in paths if path not in works and _runs(world, role, number)
+            ),
             evidence=rows,
             report_digest=self.report_digest if len(rows) == 2 else "",
             stats=self._stats() if are_serving_pods_asked(world) else {},
@@ -775,7 +778,8 @@ class Simulator:
         if child.role is Role.SAMPLER:
             self.restart_sampler(child.number)
         if child.role is Role.TRAINER:
-            for path in [path for path in self.works if path.startswith("/v1/phases")]:
+            own = f"/{child.number}" if self.spec.training.trainer.replicas > 1 else ""
+            for path in [path for path in self.works if path.startswith("/v1/phases") and path.endswith(own)]:
                 del self.works[path]
 
     def _order(self, order: OrderToPod) -> None:
@@ -803,6 +807,8 @@ class Simulator:
             case PhaseOrder() if self.behaviour.volume_full:
                 words = "SafetensorError: No space left on device"
                 self.works[order.path] = WorkReport(WorkState.FAILED, message=words, reason=VOLUME_FULL)
+            case PhaseOrder() if order.number < self.spec.training.trainer.replicas - 1:
+                self.works[order.path] = WorkReport(WorkState.RUNNING, heartbeat_at=self.now)  # it waits for the others
             case PhaseOrder() if self.behaviour.trainer_finishes:
                 self.weight_sets.add(body.out_version)
                 done = WorkReport(WorkState.DONE, heartbeat_at=self.now, weights=weights_ref(body.out_version))
@@ -819,18 +825,19 @@ class Simulator:
         of_phase = path.split("/")[4] if path.startswith("/v1/validation") else "0"
         return dict(self.behaviour.validation.get(int(of_phase), {}))
 
-    def _asked_paths(self, world: World) -> list[tuple[Role, str]]:
+    def _asked_paths(self, world: World) -> list[tuple[Role, int, str]]:
         cycle = world.status.cycle
         if self.status.state is State.GATING:
-            return [(Role.SAMPLER, path) for side in SIDES for path in evidence_paths(world, side)]
+            count = world.spec.training.samplers.replicas
+            shards = [pair for side in SIDES for pair in enumerate(evidence_paths(world, side))]
+            return [(Role.SAMPLER, index % count, path) for index, path in shards]
         if self.status.state is State.TRAINING and cycle and cycle.phase:
-            number = f"{cycle.number}/{cycle.phase.number}"
             if cycle.phase.step is PhaseStep.VALIDATING:
-                return [(Role.SAMPLER, path) for path in validation_paths(world)]
+                return [(Role.SAMPLER, index, path) for index, path in enumerate(validation_paths(world))]
             if cycle.phase.step is PhaseStep.SAMPLING:
-                return [(Role.SAMPLER, path) for _, path in sample_paths(world)]
+                return [(Role.SAMPLER, index, path) for index, path in sample_paths(world)]
             if cycle.phase.step is PhaseStep.TRAINING:
-                return [(Role.TRAINER, f"/v1/phases/{number}")]
+                return [(Role.TRAINER, number, path) for number, path in enumerate(trainer_paths(world))]
         return []
 
     def _answers(self, world: World) -> dict[str, MetricAnswer]:
@@ -941,8 +948,9 @@ def _loads_nothing(before: ServingOrder, order: ServingOrder) -> bool:
     return kept == (order.serving.revision, order.serving.weights, order.engine)
 
 
-def _runs(world: World, role: Role) -> bool:
-    return any(pod.phase == "Running" and not pod.deleting for pod in world.pods(role))
+def _runs(world: World, role: Role, number: int) -> bool:
+    pods = (pod for pod in world.pods(role) if pod.number == number)
+    return any(pod.phase == "Running" and not pod.deleting for pod in pods)
 
 
 def _main(manifest: Manifest) -> dict[str, Any]:

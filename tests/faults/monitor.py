@@ -123,14 +123,14 @@ def candidates_share_never_rises_after_a_stop(history: list[Change]) -> list[str
 
 
 def one_trainer_at_a_time(history: list[Change]) -> list[str]:
-    """I2: at most one trainer pod of a release exists."""
-    living: dict[str, set[str]] = {}
+    """I2: at most one trainer pod of a release exists, or one of each number where several train together."""
+    living: dict[tuple[str, str], set[str]] = {}
     found = []
     for change in history:
         labels = change.item["metadata"].get("labels", {})
         if change.kind != "Pod" or labels.get("rewriter.dev/role") != "trainer":
             continue
-        trainers = living.setdefault(release_of(change), set())
+        trainers = living.setdefault((release_of(change), labels.get("rewriter.dev/number", "")), set())
         if change.happened != "DELETED" and change.item.get("status", {}).get("phase", "Pending") in LIVING:
             trainers.add(change.item["metadata"]["uid"])
         else:

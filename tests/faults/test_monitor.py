@@ -143,6 +143,14 @@ def test_two_trainers_are_found() -> None:
     assert told(pods[0], ended, item("Pod", "t1", "trainer", status={"phase": "Running"})) == []
 
 
+def test_trainers_of_different_numbers_train_together() -> None:
+    pods = [item("Pod", f"t{index}", "trainer", status={"phase": "Running"}) for index in range(3)]
+    for pod, number in zip(pods, ("0", "1", "1"), strict=True):
+        pod["metadata"]["labels"]["rewriter.dev/number"] = number
+    assert told(*pods[:2]) == []
+    assert any("I2" in line for line in told(*pods))
+
+
 def test_a_phase_that_goes_back_is_found() -> None:
     found = told(*(release("Training", cycle={"number": 1, "phase": {"number": number}}) for number in (2, 1)))
     assert any("I3" in line for line in found)

@@ -1293,6 +1293,20 @@ PODS: Final = (
     ),
     Refused(
         38,
+        "no trainers",
+        at("spec.training.trainer", {"replicas": 0}),
+        ("spec.training.trainer.replicas", "0", "greater than or equal to 1"),
+        at("spec.training.trainer", {"replicas": 2}),
+    ),
+    Refused(
+        38,
+        "65 trainers",
+        at("spec.training.trainer", {"replicas": 65}),
+        ("spec.training.trainer.replicas", "65", "less than or equal to 64"),
+        at("spec.training.trainer", {"replicas": 64}),
+    ),
+    Refused(
+        38,
         "a drain that may take every pod",
         at("spec.serving", {"replicas": 2, "maxUnavailable": 2}),
         ("spec.serving.maxUnavailable", "got 2 of 2", "must be below replicas"),

@@ -1,6 +1,7 @@
 """The trainer pod's control server: takes phase orders, one at a time, and tells how they go.
 
-    PUT    /v1/phases/{cycle}/{phase}   PhaseOrder -> WorkReport (202 while it runs; 409 for another body)
+    PUT    /v1/phases/{cycle}/{phase}   PhaseOrder -> WorkReport (202 while it runs; 409 for another body); of pods that
+                                        train together: .../{phase}/{pod}, and each is given the same order
     GET    /v1/phases/{cycle}/{phase}   WorkReport
     DELETE /v1/phases/{cycle}/{phase}   stop after a checkpoint
     GET    /v1/state                    TrainerState
@@ -23,7 +24,7 @@ from pathlib import Path
 from typing import Final
 
 from rewriter_contract import agent, env, wire
-from rewriter_contract.messages import PhaseOrder, TrainerState, WorkReport, WorkState
+from rewriter_contract.messages import PhaseOrder, TrainerGroup, TrainerState, WorkReport, WorkState
 from rewriter_trainer.metrics import render_metrics
 from rewriter_trainer.phase import Job
 from rewriter_trainer.phase_process import run_phase
@@ -31,7 +32,7 @@ from rewriter_trainer.phase_process import run_phase
 STOP_SECONDS: Final = 18.0
 """Time for a checkpoint after SIGTERM; what is not written by then is trained again from the checkpoint before."""
 
-PHASE_PATH: Final = r"/v1/phases/(\d{1,6})/(\d{1,3})"
+PHASE_PATH: Final = r"/v1/phases/(\d{1,6})/(\d{1,3})(?:/\d{1,2})?"
 
 log = logging.getLogger(__name__)
 
@@ -45,6 +46,8 @@ class Settings:
     port: int
     pod_uid: str
     workers: int
+    group: TrainerGroup | None = None
+    """The pods that train together, in one of several."""
 
 
 class Trainer:
@@ -79,7 +82,7 @@ class Trainer:
         order = wire.loads(PhaseOrder, body)
         cycle, phase = int(match[1]), int(match[2])
         job = Job(root=self._settings.root, cycle=cycle, phase=phase, writer=self._settings.pod_uid)
-        work = partial(run_phase, job, order, self._settings.workers)
+        work = partial(run_phase, job, order, self._settings.workers, group=self._settings.group)
         report = self.work.put(_key(match), wire.dumps(order), work)
         self._latest = (cycle, phase)
         return agent.Reply(HTTPStatus.ACCEPTED if report.state is WorkState.RUNNING else HTTPStatus.OK, report)
@@ -124,17 +127,22 @@ def read_settings() -> Settings:
     """The pod's settings.
 
     Raises:
-        SystemExit: naming a variable that is missing.
+        SystemExit: naming a variable that is missing, or cannot be read.
     """
     missing = [name for name in (env.VOLUME_ROOT, env.AGENT_TOKEN, env.POD_UID) if not os.environ.get(name)]
     if missing:
         raise SystemExit(f"set {', '.join(missing)}; the operator does so in the pods that it starts")
+    try:
+        group = wire.loads(TrainerGroup, os.environ[env.TRAINER_GROUP]) if env.TRAINER_GROUP in os.environ else None
+    except wire.WireError as error:
+        raise SystemExit(f"{env.TRAINER_GROUP}: {error}") from error
     return Settings(
         root=Path(os.environ[env.VOLUME_ROOT]),
         token=os.environ[env.AGENT_TOKEN],
         port=int(os.environ.get(env.AGENT_PORT, "8080")),
         pod_uid=os.environ[env.POD_UID],
         workers=int(os.environ.get(env.TRAINER_WORKERS, "1")),
+        group=group,
     )
 
 

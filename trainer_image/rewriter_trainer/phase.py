@@ -1,7 +1,7 @@
 """One training phase, from verified inputs to a published weight set. Read it from top to bottom.
 
     python -m rewriter_trainer.phase --root ROOT --cycle 7 --phase 2 --writer POD_UID
-    torchrun --nproc-per-node N -m rewriter_trainer.phase ...        (N workers, one GPU each)
+    torchrun --nproc-per-node N -m rewriter_trainer.phase ...        (N workers, one GPU each; in one pod or several)
 
 Runs in a process of its own, because a DeepSpeed engine does not leave a process cleanly: a crash, or running out of
 memory, then ends a phase and not the pod, and all memory of the device is free for the next phase.
@@ -46,6 +46,9 @@ MAX_MICRO_BATCH_TOKENS: Final = {"cpu": 1024, "cuda": 4096}
 """Tokens in one forward and backward pass: bounds memory (packed, the mask takes its square), and how long a stop
 signal waits."""
 
+OWN_SIGNAL_SECONDS: Final = 2.0
+"""After which a stop that only other workers were told of is another pod's."""
+
 DTYPES: Final = ("float32", "bfloat16")
 
 VERSION: Final = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
@@ -53,6 +56,10 @@ VERSION: Final = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 
 class Stopped(Exception):
     """SIGTERM came, and the checkpoint is written."""
+
+
+class PeerStopped(Exception):
+    """SIGTERM came to another pod's workers, and the checkpoint is written."""
 
 
 @dataclass(frozen=True)
@@ -203,7 +210,7 @@ def train_phase(job: Job, order: PhaseOrder, report: Reporter, stop: threading.E
             indices, weight = (parts[number], workers) if number < len(parts) else (plan[step][:1], 0)
             if stopping or (workers == 1 and stop.is_set()):
                 save_checkpoint()
-                raise Stopped
+                raise Stopped if is_told_to_stop(stop) else PeerStopped
             chosen, rejected = score(engine, [pairs[index] for index in indices]).chunk(2)
             terms = mpo_loss(
                 PairLogProbs(
@@ -372,6 +379,11 @@ def learning_rate_at(step: int, steps: int, order: PhaseOrder) -> float:
     return order.optimizer.learning_rate * min(1.0, (step + 1) / warmup)
 
 
+def is_told_to_stop(stop: threading.Event) -> bool:
+    """Whether the stop is this pod's own. Its workers all get the signal, though not all at the same step."""
+    return os.environ.get("GROUP_WORLD_SIZE", "1") == "1" or stop.wait(OWN_SIGNAL_SECONDS)
+
+
 def carried_delta(job: Job, order: PhaseOrder) -> tuple[float, int]:
     """BCO's running mean (total, count) to start from: the previous phase's, if the order goes on from its output
     against the same reference; else that of no reward at all."""
@@ -405,9 +417,13 @@ def main() -> int:
         log.error("phase %d of cycle %d failed: %s", job.phase, job.cycle, error)
         report.say(ProgressLine(failed=str(error), volume_full=is_full(error, job.root)))
         return 1
+    except PeerStopped:
+        report.say(ProgressLine(failed="another trainer pod was stopped", passing=True))
+        return 1
     except Exception as error:  # the boundary of the process
         log.exception("phase %d of cycle %d failed", job.phase, job.cycle)
-        report.say(ProgressLine(failed=f"{type(error).__name__}: {error}", volume_full=is_full(error, job.root)))
+        full = is_full(error, job.root)
+        report.say(ProgressLine(failed=f"{type(error).__name__}: {error}", volume_full=full, passing=not full))
         return 1
 
 

@@ -26,6 +26,8 @@ class ProgressLine:
     """The phase ended without a result; the sentence goes to the operator."""
     volume_full: bool = False
     """It failed for want of room on the volume."""
+    passing: bool = False
+    """It failed in a way that may be another worker's loss, so that the same may succeed once that one is back."""
     stopped: bool = False
     """The process was told to stop and left a checkpoint where one was possible."""
 

@@ -227,6 +227,13 @@ _SERVING_RULES = rules(
 )
 
 
+class TrainerPods(Pods):
+    """DeepSpeed trainer pods; they exist only while a cycle trains."""
+
+    replicas: Annotated[int, Field(ge=1, le=64)] = 1
+    """Pods that train together, each with a worker process for each GPU of its limits."""
+
+
 class SamplerPods(Pods):
     """vLLM sampler pods; they exist only during a cycle."""
 
@@ -327,8 +334,8 @@ class Training(SpecModel):
     validation: Validation | None = None
     """What is not set has its default; only with spec.data.validation."""
     seed: Annotated[int, Field(ge=0, le=2_147_483_647)] = 0
-    trainer: Pods = Pods()
-    """One pod; it trains with one worker process for each GPU (nvidia.com/gpu, amd.com/gpu) of its limits."""
+    trainer: TrainerPods = TrainerPods()
+    """One worker process for each GPU (nvidia.com/gpu, amd.com/gpu) of a pod's limits, one without any."""
     samplers: Annotated[SamplerPods, Field(json_schema_extra=_ENGINE_FITS)] = SamplerPods()
     sync: Sync = Sync()
     phase_deadline: Duration = "6h"

@@ -22,6 +22,7 @@ from rewriter_operator.core.asked import are_serving_pods_asked
 from rewriter_operator.core.begun_spec import in_force
 from rewriter_operator.core.gating import SIDES, evidence_paths, is_gathered
 from rewriter_operator.core.slow_shards import sample_paths
+from rewriter_operator.core.trainers import trainer_paths
 from rewriter_operator.core.validating import validation_paths
 from rewriter_operator.core.world import (
     ENDED,
@@ -129,7 +130,7 @@ def _training_paths(world: World) -> list[tuple[Role, int, str]]:
     if cycle.phase.step is PhaseStep.SAMPLING:
         return [(Role.SAMPLER, index, path) for index, path in sample_paths(world)]
     if cycle.phase.step is PhaseStep.TRAINING:
-        return [(Role.TRAINER, 0, f"/v1/phases/{cycle.number}/{cycle.phase.number}")]
+        return [(Role.TRAINER, number, path) for number, path in enumerate(trainer_paths(world))]
     return []
 
 

@@ -24,6 +24,8 @@ HOW_PODS_RUN: Final = {
     *("nodeSelector", "tolerations", "priorityClassName", "runtimeClassName"),
 }
 """Of training.trainer and training.samplers. Not their image, which is the program, nor how many samplers draw."""
+HOW_MANY_TRAIN: Final = "replicas"
+"""Of training.trainer: a step's loss does not depend on who computes which part of it."""
 HOW_LONG_IT_MAY_TAKE: Final = ("phaseDeadline", "stallTimeout")
 """Of training."""
 HOW_WEIGHTS_ARRIVE: Final = ("sync",)
@@ -62,6 +64,8 @@ def _learnt_digest(of: Same[RewriterReleaseSpec]) -> str:
     training = {key: part for key, part in kept["training"].items() if key not in gone_by}
     for role in ("trainer", "samplers"):
         pods = {key: part for key, part in training.pop(role, {}).items() if key not in HOW_PODS_RUN}
+        if role == "trainer":
+            pods.pop(HOW_MANY_TRAIN, None)
         training |= {role: pods} if pods else {}  # as where it is left at its defaults
     return wire.digest(wire.dumps(kept | {"training": training}))
 

@@ -15,6 +15,7 @@ from rewriter_operator.core import cycle as cycles
 from rewriter_operator.core.decision import (
     RevisionOutcome,
     Wanted,
+    WantedMeeting,
     WantedPod,
     WantedPool,
     WantedRevision,
@@ -239,7 +240,7 @@ def _cycle_pods(world: World) -> list[Wanted]:
             storage = retention.storage_order(world)
             return [WantedPod(Role.PREPARE, cycle.number, cycle.attempt, prepare=prepare_order(world), storage=storage)]
         case State.TRAINING:
-            return [WantedPod(Role.TRAINER, cycle.number), *_samplers(world, cycle)]
+            return [*_trainers(world, cycle), *_samplers(world, cycle)]
         case State.GATING:
             return _samplers(world, cycle)
         case State.PROMOTING:
@@ -248,6 +249,12 @@ def _cycle_pods(world: World) -> list[Wanted]:
             return [*recording.writers(world, cycle.number, cycle.attempt, recording.as_served(world))]
         case _:
             return []
+
+
+def _trainers(world: World, cycle: Cycle) -> list[Wanted]:
+    replicas = world.spec.training.trainer.replicas
+    meeting: list[Wanted] = [WantedMeeting()] if replicas > 1 else []
+    return meeting + [WantedPod(Role.TRAINER, cycle.number, number) for number in range(replicas)]
 
 
 def _samplers(world: World, cycle: Cycle) -> list[Wanted]:

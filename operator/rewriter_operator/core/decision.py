@@ -43,6 +43,11 @@ class WantedPod:
 
 
 @dataclass(frozen=True)
+class WantedMeeting:
+    """The headless Service by which trainer pods that train together find each other."""
+
+
+@dataclass(frozen=True)
 class WantedServing:
     """Serving pods of a revision with their Service. `config.weights` None: the passthrough."""
 
@@ -97,7 +102,7 @@ class WantedToken:
     """The Secret with the agents' token."""
 
 
-Wanted = WantedPod | WantedServing | WantedPool | WantedRoute | WantedRevision | WantedToken
+Wanted = WantedPod | WantedMeeting | WantedServing | WantedPool | WantedRoute | WantedRevision | WantedToken
 
 
 @dataclass(frozen=True)

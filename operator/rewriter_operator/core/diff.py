@@ -102,7 +102,8 @@ def surplus(wants: Iterable[Want], world: World, kept_revisions: set[int]) -> li
         if child.role is Role.REVISION and child.cycle in kept_revisions:
             continue
         is_leaving = ("Deployment", child.name) not in wanted  # else only its budget goes: one pod needs none
-        if child.kind in OF_SERVING_PODS and is_leaving and not (_is_relieved(child, world) or drained(world)):
+        is_served = child.kind in OF_SERVING_PODS and child.role not in OF_A_CYCLE
+        if is_served and is_leaving and not (_is_relieved(child, world) or drained(world)):
             continue
         if child.kind == "Pod" and child.role in (Role.SERVING, Role.PASSTHROUGH, Role.POOL):
             continue  # they belong to their Deployment

@@ -12,7 +12,7 @@ from rewriter_operator.api.model import evolve, seconds
 from rewriter_operator.api.states import State
 from rewriter_operator.api.status import PhaseStep, Quiet
 from rewriter_operator.core import cycle as cycles
-from rewriter_operator.core import replacing, reported
+from rewriter_operator.core import replacing, reported, trainers
 from rewriter_operator.core.decision import Note, Step
 from rewriter_operator.core.slow_shards import sample_paths
 from rewriter_operator.core.states import Event
@@ -64,9 +64,11 @@ def _quiet(world: World) -> Iterator[tuple[Pod, str, float]]:
     assert cycle is not None
     phase = cycle.phase
     if phase and phase.step is PhaseStep.TRAINING:
-        trainer = world.pod(Role.TRAINER, cycle.number)
-        if trainer and trainer.phase == "Running":
-            yield from _of_work(world, trainer, f"/v1/phases/{cycle.number}/{phase.number}", phase.since)
+        together = trainers.as_one(world, phase.since)
+        for number, path in enumerate(trainers.trainer_paths(world)):
+            trainer = world.pod(Role.TRAINER, cycle.number, number)
+            if trainer and trainer.phase == "Running":
+                yield from _of_work(together, trainer, path, phase.since)
         return
     if phase is None and (world.status.state is State.TRAINING or cycle.gate is not None):
         return

@@ -28,7 +28,7 @@ from rewriter_contract.messages import (
 from rewriter_operator.api.model import evolve, seconds
 from rewriter_operator.api.status import Phase, PhaseResult, PhaseStep, Serving, Stalls, Weights
 from rewriter_operator.core import cycle as cycles
-from rewriter_operator.core import reported, slow_shards, stalls, validating
+from rewriter_operator.core import reported, slow_shards, stalls, trainers, validating
 from rewriter_operator.core.decision import Note, OrderToPod, Step
 from rewriter_operator.core.recipe import recipe_of
 from rewriter_operator.core.samplers import Ask, broke, cycle_reward, sync, waiting, work_of_all
@@ -174,22 +174,22 @@ def samples_order(world: World, phase: Phase, shard: int, number: int) -> Sample
 
 
 def _optimise(world: World, phase: Phase) -> Step:
-    cycle = world.status.cycle
-    assert cycle is not None
-    path = f"/v1/phases/{cycle.number}/{phase.number}"
-    report = world.works.get(path)
-    if report is None:
-        if path in world.unknown_works:
-            return Step(world.status, order=OrderToPod(Role.TRAINER, 0, path, phase_order(world, phase)))
-        pod = world.pod(Role.TRAINER, cycle.number)
-        return waiting(world, "waiting for the trainer" + (f": {pod.message}" if pod and pod.message else ""))
-    if report.state is WorkState.FAILED:
-        reason = reported.failure(report, "TrainingFailed")
-        return broke(world, reason, f"phase {phase.number}: {report.message}")
-    weights = reported.weights(report.weights) if report.state is WorkState.DONE else None
-    if weights is not None:
-        return _published(world, phase, report, weights)
-    return _progress(world, phase, "trained", [report])
+    for report in trainers.done(world):
+        weights = reported.weights(report.weights)
+        if weights is not None:
+            return _published(world, phase, report, weights)
+    failed = trainers.failure(world)
+    if failed is not None:
+        reason = reported.failure(failed, "TrainingFailed")
+        return broke(world, reason, f"phase {phase.number}: {failed.message}")
+    silent = trainers.waited_for(world)
+    if silent is not None:
+        return waiting(world, silent)
+    untold = trainers.untold(world)
+    if untold is not None:
+        number, path = untold
+        return Step(world.status, order=OrderToPod(Role.TRAINER, number, path, phase_order(world, phase)))
+    return _progress(world, phase, "trained", [trainers.furthest(world)])
 
 
 def phase_order(world: World, phase: Phase) -> PhaseOrder:

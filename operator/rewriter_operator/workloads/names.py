@@ -32,6 +32,11 @@ def cycle_pod(release: str, role: Role, cycle: int, number: int) -> str:
     return f"{release}-c{cycle:04d}-{role}-{number}"
 
 
+def meeting(release: str) -> str:
+    """Headless Service of trainer pods that train together; also the subdomain of their names."""
+    return f"{release}-trainer"
+
+
 def serving(release: str, revision: int) -> str:
     """`shop-r0007`; `shop-passthrough` for -1. Of the Deployment, its Service and its budget."""
     return f"{release}-passthrough" if revision < 0 else f"{release}-r{revision:04d}"

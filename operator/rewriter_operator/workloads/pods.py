@@ -14,13 +14,12 @@ from rewriter_operator.api.resources import GPUS
 from rewriter_operator.core.decision import WantedPod
 from rewriter_operator.core.recipe import engine_of, recipe_of
 from rewriter_operator.core.world import Role
-from rewriter_operator.workloads import names
+from rewriter_operator.workloads import names, trainers
 from rewriter_operator.workloads.installation import Installation
 
 VOLUME_MOUNT = "/volume"
 PORT = 8080
 USER = 10001
-KUEUE = "kueue.x-k8s.io/"
 
 PodsT = TypeVar("PodsT", bound=Pods)
 
@@ -40,7 +39,7 @@ class Program:
 
 def cycle_pod(release: str, spec: RewriterReleaseSpec, wanted: WantedPod, installation: Installation) -> dict[str, Any]:
     """A trainer, sampler, prepare or record pod. The last two run once; their answer is the termination message."""
-    program = _program(spec, wanted, installation)
+    program = _program(release, spec, wanted, installation)
     once = wanted.role in (Role.PREPARE, Role.RECORD)
     pods: Pods = spec.training.samplers if wanted.role is Role.SAMPLER else spec.training.trainer
     if once:  # they need no GPU and must run even where none is free
@@ -48,6 +47,9 @@ def cycle_pod(release: str, spec: RewriterReleaseSpec, wanted: WantedPod, instal
     template = pod_template(release, spec, program, pods, installation, once)
     labels = names.labels(release, wanted.role, wanted.cycle, wanted.number)
     name = names.cycle_pod(release, wanted.role, wanted.cycle, wanted.number)
+    if wanted.role is Role.TRAINER and spec.training.trainer.replicas > 1:
+        pods = trainers.queued_as_one(pods, name.rpartition("-")[0], spec.training.trainer.replicas)
+        template |= {"hostname": name, "subdomain": names.meeting(release)}
     return {
         "apiVersion": "v1",
         "kind": "Pod",
@@ -66,7 +68,7 @@ def without_queue(pods: PodsT) -> PodsT:
     """The same pods, not queued by Kueue."""
 
     def kept(entries: dict[str, str]) -> dict[str, str]:
-        return {key: value for key, value in entries.items() if not key.startswith(KUEUE)}
+        return {key: value for key, value in entries.items() if not key.startswith(trainers.KUEUE)}
 
     return pods.model_copy(update={"labels": kept(pods.labels), "annotations": kept(pods.annotations)})
 
@@ -110,7 +112,7 @@ def pod_template(
     return template
 
 
-def _program(spec: RewriterReleaseSpec, wanted: WantedPod, installation: Installation) -> Program:
+def _program(release: str, spec: RewriterReleaseSpec, wanted: WantedPod, installation: Installation) -> Program:
     trainer = spec.training.trainer.image or installation.trainer_image
     sampler = spec.training.samplers.image or installation.sampler_image
     match wanted.role:
@@ -124,6 +126,7 @@ def _program(spec: RewriterReleaseSpec, wanted: WantedPod, installation: Install
         case Role.TRAINER:
             workers = trainer_workers(spec.training.trainer)
             environment = {env.TRAINER_DTYPE: spec.model.dtype, env.TRAINER_WORKERS: str(workers)}
+            environment |= trainers.group(release, wanted, spec.training.trainer.replicas)
             return Program(trainer, "rewriter_trainer", environment, True, processes=workers)
         case Role.SAMPLER:
             engine = engine_of(recipe_of(spec), spec.training.samplers.tensor_parallel, spec.training.seed)

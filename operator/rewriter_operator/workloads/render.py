@@ -12,6 +12,7 @@ from rewriter_operator.api.model import API_VERSION
 from rewriter_operator.core.begun_spec import in_force
 from rewriter_operator.core.decision import (
     Wanted,
+    WantedMeeting,
     WantedPod,
     WantedPool,
     WantedRevision,
@@ -26,6 +27,7 @@ from rewriter_operator.workloads.pods import cycle_pod
 from rewriter_operator.workloads.router import body as route_body
 from rewriter_operator.workloads.routers import ROUTERS
 from rewriter_operator.workloads.serving import deployment, disruption_budget, pool, pool_budget, service
+from rewriter_operator.workloads.trainers import meeting
 
 _COMPARED: Final = (*ROUTERS, "PodDisruptionBudget")
 
@@ -89,6 +91,8 @@ def _bodies(release: Release, item: Wanted, installation: Installation) -> list[
     match item:
         case WantedPod():
             return [(cycle_pod(release.name, release.spec, item, installation), False)]
+        case WantedMeeting():
+            return [(meeting(release.name), True)]
         case WantedServing():
             if not item.has_deployment:
                 return [(service(release.name, item), True)]
