@@ -139,8 +139,8 @@ SHORTEST: Final = replace(REHEARSAL, phases=1, queries=32, samples=4, learning_r
 """The smallest cycle that is a whole one. What it learns hardly differs from what it started from: it is for what
 begins with the gate's verdict, the way of requests."""
 
-IN_PLACE: Final = replace(SHORTEST, model="in-place", trainers=2, replicas=2, capacity="InPlace", acts=(5,))
-"""The candidate's weights are trained by two pods together, and loaded into pods that served the incumbent."""
+IN_PLACE: Final = replace(SHORTEST, model="in-place", replicas=2, capacity="InPlace", acts=(5,))
+"""The candidate's weights are loaded into pods that served the incumbent."""
 
 REHEARSALS: Final = {profile.model: profile for profile in (REHEARSAL, IN_PLACE)}
 

@@ -591,6 +591,14 @@ class OptimizerConfig:
 
 
 @dataclass(frozen=True)
+class LoraConfig:
+    """Low-rank adapters on every linear layer but the output's (Hu et al. 2021): W + alpha / rank * B A."""
+
+    rank: int = 16
+    alpha: float = 32.0
+
+
+@dataclass(frozen=True)
 class PhaseOrder:
     """PUT /v1/phases/{cycle}/{phase}."""
 
@@ -612,6 +620,8 @@ class PhaseOrder:
     stop: str = "\n"
     """What ends a rewrite (the prompt's first stop string); empty: the tokenizer's end-of-sequence token. A finished
     completion is trained with it, because a rewriter that never learns to end is cut at max_tokens."""
+    lora: LoraConfig | None = None
+    """Train adapters only, and publish the weights with them merged; None: train all weights."""
 
 
 @dataclass(frozen=True)

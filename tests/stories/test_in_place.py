@@ -1,8 +1,7 @@
 """Capacity in place on a real cluster: kubelet writes the file, vLLM reloads, Envoy follows the labels of the pods.
 
-A promotion and the way back with two serving pods that are the same from the beginning to the end; what is promoted was
-trained by two pods, which found each other by the cluster's DNS. The run asserts its own claims (e2e/demo/acts.py, act
-five); this test says which of them must have been made.
+A promotion and the way back with two serving pods that are the same from the beginning to the end. The run asserts its
+own claims (e2e/demo/acts.py, act five); this test says which of them must have been made.
 """
 
 import json

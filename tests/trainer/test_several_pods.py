@@ -32,7 +32,7 @@ from .tiny_model import make_model, publish_base  # noqa: E402
 pytestmark = pytest.mark.ml
 
 OUT, TOKEN, DEADLINE = "r0001-p01", "secret", 240.0
-STEPS = 60
+STEPS = 120
 TERMS = ("loss", "loss_preference", "loss_quality", "loss_generation", "grad_norm", "margin", "delta")
 
 MakeVolume = Callable[[], tuple[Path, PhaseOrder]]
@@ -114,7 +114,7 @@ def eventually(is_so: Callable[[], bool], what: str) -> None:
 
 @pytest.fixture(scope="module")
 def make_volume(tmp_path_factory: pytest.TempPathFactory) -> MakeVolume:
-    """Volumes that are equal, each with the order of a phase of sixty steps, and a checkpoint after every fourth."""
+    """Volumes that are equal, each with the order of a phase of 120 steps, and a checkpoint after every fourth."""
     model = tmp_path_factory.mktemp("model")
     make_model(model)
 
@@ -191,27 +191,29 @@ def test_two_pods_train_as_one_worker_does_and_one_of_them_names_the_weights(
     assert tensors(root, OUT) == tensors(undisturbed, OUT), "where the workers are changes no bit"
 
 
-@pytest.mark.parametrize("number", [0, 1])
-@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
-def test_a_pod_that_is_lost_and_told_again_changes_no_bit(
-    make_volume: MakeVolume,
-    start_pods: Callable[[Path], list[TrainerPod]],
-    undisturbed: Path,
-    number: int,
-    how: signal.Signals,
+def lose(pods: list[TrainerPod], number: int, how: signal.Signals, order: PhaseOrder) -> None:
+    """A pod goes and comes back, and those that do not work are told again, as the operator does."""
+    pods[number].end(how)
+    assert not (pods[number].root / volume.weights_dir(OUT)).exists()
+    pods[number].start()
+    other = pods[1 - number]
+    if other.report().state is WorkState.FAILED:
+        other.put(order)
+    pods[number].put(order)
+
+
+@pytest.mark.parametrize("first", [0, 1])
+def test_pods_that_are_lost_and_told_again_change_no_bit(
+    make_volume: MakeVolume, start_pods: Callable[[Path], list[TrainerPod]], undisturbed: Path, first: int
 ) -> None:
     root, order = make_volume()
     pods = start_pods(root)
     for pod in pods:
         pod.put(order)
     at_step(pods, 6)
-    lost, other = pods[number], pods[1 - number]
-    lost.end(how)
-    assert not (root / volume.weights_dir(OUT)).exists()
-    lost.start()
-    if other.report().state is WorkState.FAILED:
-        other.put(order)
-    lost.put(order)
+    lose(pods, first, signal.SIGKILL, order)
+    at_step(pods, STEPS // 2)
+    lose(pods, 1 - first, signal.SIGTERM, order)
     reports = ended(pods)
     assert any(report.weights for report in reports), reports
     assert tensors(root, OUT) == tensors(undisturbed, OUT)

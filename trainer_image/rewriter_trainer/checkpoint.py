@@ -43,7 +43,8 @@ class Mark:
 
 def save(engine: Any, directory: Path, mark: Mark, writer: str) -> None:
     """Save the engine's state under `mark` and drop the checkpoint before it. Called by every worker."""
-    engine.save_checkpoint(str(directory), tag=mark.tag, save_latest=False)
+    frozen = has_frozen_weights(engine)
+    engine.save_checkpoint(str(directory), tag=mark.tag, save_latest=False, exclude_frozen_parameters=frozen)
     if engine.global_rank != 0:
         return
     for path in (directory / mark.tag).iterdir():
@@ -71,13 +72,19 @@ def load(engine: Any, directory: Path, mark: Mark) -> None:
         WorkFailed: when it cannot be read; it is removed, so that the same order starts from the first step.
     """
     try:
-        path, _ = engine.load_checkpoint(str(directory), tag=mark.tag)
+        strict = not has_frozen_weights(engine)
+        path, _ = engine.load_checkpoint(str(directory), tag=mark.tag, load_module_strict=strict)
         damage = "" if path else "files are missing"
     except Exception as error:  # torch and DeepSpeed raise whatever a damaged file makes them stumble over
         damage = f"{type(error).__name__}: {error}"
     if damage:
         discard(directory)
         raise WorkFailed(f"checkpoint {mark.tag} could not be read and was removed ({damage}); order the phase again")
+
+
+def has_frozen_weights(engine: Any) -> bool:
+    """Whether some weights are not trained: these are the base's, and in no checkpoint."""
+    return any(not parameter.requires_grad for parameter in engine.module.parameters())
 
 
 def discard(directory: Path) -> None:

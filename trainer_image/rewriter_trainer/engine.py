@@ -29,7 +29,7 @@ def start_engine(scorer: Any, order: PhaseOrder, workers: int) -> Any:
     if order.optimizer.activation_checkpointing:
         recompute_activations(scorer.policy)
     optimizer = torch.optim.AdamW(
-        scorer.parameters(),
+        [parameter for parameter in scorer.parameters() if parameter.requires_grad],
         lr=order.optimizer.learning_rate,
         weight_decay=order.optimizer.weight_decay,
         fused=True,

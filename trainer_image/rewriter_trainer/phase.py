@@ -102,6 +102,7 @@ def train_phase(job: Job, order: PhaseOrder, report: Reporter, stop: threading.E
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     from rewriter_trainer import checkpoint
+    from rewriter_trainer.adapters import add_adapters, merged
     from rewriter_trainer.engine import finish_step, forget_optimizer, start_engine, zero_stage
     from rewriter_trainer.layout_choice import choose_layout
     from rewriter_trainer.layouts import micro_batches, sequences_of
@@ -161,7 +162,8 @@ def train_phase(job: Job, order: PhaseOrder, report: Reporter, stop: threading.E
     scorer = reference if order.reference == order.base else load_policy(order.base)
     del reference
 
-    # 5. The engine.
+    # 5. The engine; over all weights, or over adapters whose weights join the model's when they are published.
+    adapters = add_adapters(scorer.policy, order.lora) if order.lora else None
     engine = start_engine(scorer, order, workers)
 
     # 6. Resume, or start.
@@ -266,7 +268,8 @@ def train_phase(job: Job, order: PhaseOrder, report: Reporter, stop: threading.E
                 order_sha256, summary, order.out_version, order.reference, delta.total, delta.count
             )
             phase_files.write_result(job.root, job.cycle, job.phase, result, job.writer)
-            weights = publish_policy(job.root, order, engine.module.policy, job.writer)
+            policy = merged(adapters) if adapters else engine.module.policy
+            weights = publish_policy(job.root, order, policy, job.writer)
             checkpoint.discard(checkpoints)
     torch.distributed.barrier()
     torch.distributed.destroy_process_group()
@@ -287,9 +290,10 @@ def check_order(order: PhaseOrder) -> None:
         raise WorkFailed(
             f"optimizer.zeroStage is 0 with {order.dtype}; it must be 1, 2 or 3, which keep the weights in float32 too"
         )
-    for name, value in (("pairsPerStep", order.optimizer.pairs_per_step), ("epochs", order.optimizer.epochs)):
+    counts = {"optimizer.pairsPerStep": order.optimizer.pairs_per_step, "optimizer.epochs": order.optimizer.epochs}
+    for name, value in (counts | ({"lora.rank": order.lora.rank} if order.lora else {})).items():
         if value < 1:
-            raise WorkFailed(f"optimizer.{name} is {value}; it must be at least 1")
+            raise WorkFailed(f"{name} is {value}; it must be at least 1")
     for version in (order.base.version, order.reference.version, order.out_version):
         if not VERSION.fullmatch(version):
             raise WorkFailed(f"{version!r} is no name of a weight set; use lower-case letters, digits and hyphens")

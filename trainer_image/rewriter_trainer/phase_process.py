@@ -35,7 +35,11 @@ RESTARTS: Final = 3
 """Of the workers in one launch, when some of them failed: another pod may be what was lost."""
 
 LAUNCHES: Final = 3
-"""Of torchrun, which ends when pod 0, where all meet, is lost."""
+"""Of torchrun in a row, which ends when pod 0, where all meet, is lost. One that lasted is not counted: a phase of days
+may lose its pods more often."""
+
+LASTING_SECONDS: Final = 600.0
+"""Of a launch that had begun to train."""
 
 PAUSE_SECONDS: Final = 5.0
 """Between two launches."""
@@ -70,16 +74,19 @@ def run_phase(
     if group is None:
         ended = _launched(job, order, workers, None, progress)
         return _report(ended)
-    for launch in range(LAUNCHES):
+    launches = 0
+    while launches < LAUNCHES:
         finished = finished_before(job, order, phase_files.order_sha256(order))
         if finished is not None:  # the others are done, and would be waited for in vain
             return finished
+        began = time.monotonic()
         ended = _launched(job, order, workers, group, progress)
         if progress.cancelled.is_set() and not ended.line.result:
             raise Cancelled
         if ended.code == 0 or ended.line.result or (ended.line.failed and not ended.line.passing):
             break
-        log.warning("launch %d of %d ended with exit code %d", launch + 1, LAUNCHES, ended.code)
+        launches = 1 if time.monotonic() - began > LASTING_SECONDS else launches + 1
+        log.warning("torchrun ended with exit code %d, launch %d of %d", ended.code, launches, LAUNCHES)
         time.sleep(PAUSE_SECONDS)
     if ended.code == 0 and not ended.line.result:
         return WorkReport(state=WorkState.DONE)  # another pod has the first worker, which tells what came of it

@@ -289,6 +289,16 @@ class Optimizer(SpecModel):
     and a second forward pass of each layer."""
 
 
+class Lora(SpecModel):
+    """Low-rank adapters on every linear layer but the output's: W + alpha / rank * B A, where only A and B are trained.
+
+    What is published are whole weights, with the adapters merged; each phase begins with new ones.
+    """
+
+    rank: Annotated[int, Field(ge=1, le=512)] = 16
+    alpha: Annotated[float, Field(gt=0, le=1024)] = 32.0
+
+
 class Validation(SpecModel):
     """How the best phase is found among all that were trained: on the queries of spec.data.validation."""
 
@@ -331,6 +341,8 @@ class Training(SpecModel):
         ),
     ] = Mpo()
     optimizer: Optimizer = Optimizer()
+    lora: Lora | None = None
+    """Train adapters in place of all weights: a fraction of the memory, at a learning rate of some 1e-4."""
     validation: Validation | None = None
     """What is not set has its default; only with spec.data.validation."""
     seed: Annotated[int, Field(ge=0, le=2_147_483_647)] = 0

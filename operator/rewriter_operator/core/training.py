@@ -14,6 +14,7 @@ from typing import Final
 from rewriter_contract import volume
 from rewriter_contract.messages import (
     GenerationConfig,
+    LoraConfig,
     MpoConfig,
     OptimizerConfig,
     PairsConfig,
@@ -212,6 +213,7 @@ def phase_order(world: World, phase: Phase) -> PhaseOrder:
         reward_revision=cycle.reward_revision,
         out_version=volume.weights_version(cycle.number, phase.number),
         stop=stop[0] if stop else "",
+        lora=LoraConfig(**dict(training.lora)) if training.lora else None,
     )
 
 
