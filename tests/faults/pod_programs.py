@@ -220,7 +220,7 @@ class Sampler:
 
     def _validate(self, order: EvidenceOrder, phase: int, progress: Progress) -> WorkReport:
         """The first phase is the best: which one becomes the candidate then depends on what was measured."""
-        found = evidence()["candidate"][0].rows
+        found = evidence()["candidate"][0].rows[order.selection.shard :: order.selection.shards]
         progress.update(done=len(found), total=len(found))
         queries, version = float(len(found)), order.weights.version if order.weights else ""
         means = {"reward": 0.2 - 0.01 * phase, "ndcg10": 0.4 - 0.01 * phase}
@@ -237,10 +237,11 @@ class Sampler:
         return self.work.put(match[0], wire.dumps(order), lambda progress: self._measure(order, side, progress))
 
     def _measure(self, order: EvidenceOrder, side: str, progress: Progress) -> WorkReport:
-        found = evidence(self.behaviour.gain, gold_gain=self.behaviour.gold_gain)[side][0]
-        progress.update(done=len(found.rows), total=len(found.rows))
+        everything = evidence(self.behaviour.gain, gold_gain=self.behaviour.gold_gain)[side][0].rows
+        found = everything[order.selection.shard :: order.selection.shards]
+        progress.update(done=len(found), total=len(found))
         version = order.weights.version if order.weights else "passthrough"
-        done = write_shard(self.root / order.out, found.rows, version, order.reward.revision, self.uid)
+        done = write_shard(self.root / order.out, found, version, order.reward.revision, self.uid)
         return WorkReport(WorkState.DONE, done.rows, done.rows, shard=ShardRef(order.out, done.rows, done.sha256))
 
     def _rows(self, match: re.Match[str], _: bytes) -> EvidenceRows:

@@ -8,6 +8,7 @@ import tempfile
 import time
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from email.utils import formatdate
 from pathlib import Path
 
 import yaml
@@ -46,7 +47,7 @@ async def play(kubeconfig: Path, plan: Plan) -> Played:
     started = time.monotonic()
     directory = Path(tempfile.mkdtemp(prefix="faults-"))
     clock = Clock.create(directory / "clock", SPEED)
-    agent.time = clock  # type: ignore[attr-defined, assignment]  # heartbeats of the stand-ins, as the operator's clock sees them
+    _live_by(clock)
     async with AsyncExitStack() as stack:
         client = ClusterClient.of(kubeconfig)
         stack.push_async_callback(client.close)
@@ -55,6 +56,14 @@ async def play(kubeconfig: Path, plan: Plan) -> Played:
     played.seconds = time.monotonic() - started
     played.directory = str(directory)
     return played
+
+
+def _live_by(clock: Clock) -> None:
+    """The stand-ins' heartbeats, and the header Date by which the operator corrects a pod's clock that is wrong."""
+    agent.time = clock  # type: ignore[attr-defined, assignment]
+    agent._Handler.date_time_string = (  # type: ignore[method-assign]
+        lambda handler, timestamp=None: formatdate(timestamp or clock.time(), usegmt=True)
+    )
 
 
 @dataclass

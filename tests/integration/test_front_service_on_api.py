@@ -81,6 +81,6 @@ def test_a_hand_edit_is_put_right(space: Space, operator: Operator, edit: dict[s
     pods_are_ready(space)
     eventually(lambda: bool(spec(space)), PATIENCE, "the route is made")
     made = spec(space)
-    space.kubectl("patch", "httproute", ROUTE, "--type=json", "-p", json.dumps([edit]))
-    assert spec(space) != made
+    edited = space.kubectl("patch", "httproute", ROUTE, "--type=json", "-p", json.dumps([edit]), "-o", "json")
+    assert json.loads(edited)["spec"] != made
     eventually(lambda: spec(space) == made, PATIENCE, "it is as it was")
